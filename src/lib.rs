@@ -1,0 +1,5 @@
+//! Colloque: a media relay (SFU) for medical video consultations.
+#![warn(missing_docs)]
+
+pub mod model;
+pub mod relay;

@@ -1,0 +1,181 @@
+//! What one shard counts: plain numbers, copied out as one value once a second and summed by telemetry.
+
+use std::time::Duration;
+
+macro_rules! reasons {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$vdoc])* $variant,)* }
+
+        impl $name {
+            /// Every value, in the order of its discriminant.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The metric label.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a received datagram or packet went no further.
+    DropReason {
+        /// Shorter than its kind allows, or of no known kind.
+        Malformed = "malformed",
+        /// From an address that passed no connectivity check.
+        UnknownAddress = "unknown_address",
+        /// A check for a user fragment nobody has.
+        UnknownUfrag = "unknown_ufrag",
+        /// A check whose integrity or fingerprint is wrong.
+        StunAuth = "stun_auth",
+        /// SRTP or SRTCP whose tag is wrong.
+        SrtpAuth = "srtp_auth",
+        /// Seen before, or older than the replay window.
+        Replay = "replay",
+        /// Media before the keys are known.
+        NoKeys = "no_keys",
+        /// An SSRC no negotiated section explains.
+        UnknownSsrc = "unknown_ssrc",
+        /// Publisher over its packet or byte rate.
+        RateLimit = "rate_limit",
+        /// RTCP that does not parse.
+        BadRtcp = "bad_rtcp",
+        /// DTLS that was refused.
+        BadDtls = "bad_dtls",
+        /// A data message that does not parse or is too large.
+        BadData = "bad_data",
+        /// A data message its sender may not send.
+        DataRefused = "data_refused",
+        /// A receiver's data channel was full.
+        DataBackpressure = "data_backpressure",
+        /// The socket would not take a packet.
+        SendFull = "send_full",
+        /// A hand-over ring between workers was full.
+        HandOverFull = "hand_over_full",
+        /// A table keyed by remote input is at its bound.
+        TableFull = "table_full",
+    }
+}
+
+reasons! {
+    /// Why a participant's transport failed.
+    FailureReason {
+        /// No connectivity check succeeded in time.
+        IceTimeout = "ice_timeout",
+        /// Consent expired: 30 s without a valid check (RFC 7675).
+        ConsentExpired = "consent_expired",
+        /// The DTLS handshake failed or did not end in time.
+        DtlsHandshake = "dtls_handshake",
+        /// The client's certificate is not the one its SDP announced.
+        Fingerprint = "fingerprint",
+        /// No SRTP profile in common.
+        NoSrtpProfile = "no_srtp_profile",
+        /// The peer closed DTLS.
+        DtlsClosed = "dtls_closed",
+        /// A fault of ours, contained.
+        Internal = "internal",
+    }
+}
+
+/// Upper bounds of the forwarding-delay histogram, in microseconds; the last bucket is open.
+pub const DELAY_BOUNDS_US: [u64; 12] = [50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 500_000];
+
+/// The counters of one shard; everything but the gauges only grows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Gauge: open rooms.
+    pub rooms: u64,
+    /// Gauge: participants in them.
+    pub participants: u64,
+    /// Gauge: published tracks.
+    pub tracks: u64,
+    /// Gauge: transports.
+    pub peers: u64,
+    /// Datagrams received.
+    pub packets_in: u64,
+    /// Bytes of them.
+    pub bytes_in: u64,
+    /// Datagrams sent.
+    pub packets_out: u64,
+    /// Bytes of them.
+    pub bytes_out: u64,
+    /// Packets forwarded to a receiver.
+    pub forwarded: u64,
+    /// Retransmissions sent to receivers.
+    pub retransmitted: u64,
+    /// NACKed packets asked of publishers.
+    pub nack_out: u64,
+    /// NACKed packets asked by receivers.
+    pub nack_in: u64,
+    /// Key-frame requests sent to publishers.
+    pub pli_out: u64,
+    /// Key-frame requests received.
+    pub pli_in: u64,
+    /// Connectivity checks answered.
+    pub stun_answered: u64,
+    /// DTLS handshakes completed.
+    pub dtls_completed: u64,
+    /// Transports that negotiated AES-GCM.
+    pub srtp_gcm: u64,
+    /// Transports that fell back to AES-CM with HMAC-SHA1.
+    pub srtp_cm_sha1: u64,
+    /// Nominations that moved a running call to a new address.
+    pub path_changes: u64,
+    /// Data messages received.
+    pub data_in: u64,
+    /// Data messages sent.
+    pub data_out: u64,
+    /// Joins accepted.
+    pub joins: u64,
+    /// Sockets resumed.
+    pub resumes: u64,
+    /// Panics contained to one peer.
+    pub panics: u64,
+    drops: [u64; DropReason::ALL.len()],
+    failures: [u64; FailureReason::ALL.len()],
+    delays: [u64; DELAY_BOUNDS_US.len() + 1],
+    delay_sum_us: u64,
+}
+
+impl Counters {
+    /// Counts one drop.
+    pub fn drop(&mut self, reason: DropReason) {
+        self.drops[reason as usize] += 1;
+    }
+
+    /// Drops so far for a reason.
+    #[must_use]
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize]
+    }
+
+    /// Counts one failed transport.
+    pub fn fail(&mut self, reason: FailureReason) {
+        self.failures[reason as usize] += 1;
+    }
+
+    /// Failed transports so far for a reason.
+    #[must_use]
+    pub fn failures(&self, reason: FailureReason) -> u64 {
+        self.failures[reason as usize]
+    }
+
+    /// Records how long `packets` forwarded packets stayed in the relay, from the wake-up that received them to the send call.
+    pub fn delay(&mut self, delay: Duration, packets: u64) {
+        let us = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
+        let bucket = DELAY_BOUNDS_US.iter().position(|bound| us <= *bound).unwrap_or(DELAY_BOUNDS_US.len());
+        self.delays[bucket] += packets;
+        self.delay_sum_us = self.delay_sum_us.saturating_add(us.saturating_mul(packets));
+    }
+
+    /// Packets per bucket of [`DELAY_BOUNDS_US`] (not cumulative; one more bucket than bounds), and the sum in microseconds.
+    #[must_use]
+    pub fn delays(&self) -> (&[u64], u64) {
+        (&self.delays, self.delay_sum_us)
+    }
+}

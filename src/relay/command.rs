@@ -1,0 +1,459 @@
+//! What the doors ask of a shard: neutral commands, no wire protocol's types.
+
+use super::event::{EventSink, Refusal};
+use crate::model::roster::{
+    ClientFacts, Encryption, LeaveReason, Participant, ParticipantKind, Permissions, Quality, RoomFacts, Source, Text, Track,
+    VideoLayer,
+};
+use crate::model::{Codec, Identity, MediaKind, ParticipantSid, RoomKey, RoomName, SessionId, TenantId, TrackCid, TrackSid};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// Hands commands to the shard that owns their room; the doors hold one of these and nothing else of the core.
+pub trait Relay: Send + Sync {
+    /// Sends a command towards its shard; never waits.
+    ///
+    /// # Errors
+    /// [`Busy`] when the shard's mailbox is full or the node takes no new calls; the caller answers "busy, try again".
+    fn send(&self, command: Command) -> Result<(), Busy>;
+
+    /// Whether new calls are taken.
+    fn ready(&self) -> bool;
+}
+
+/// The shard cannot take the command now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("busy")]
+pub struct Busy;
+
+/// How a tenant's rooms behave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Policy {
+    /// Plain rooms, as any LiveKit application expects.
+    #[default]
+    Open,
+    /// Consultations: every seat has a role.
+    Consultation,
+}
+
+/// A request to a shard.
+#[derive(Debug)]
+pub enum Command {
+    /// A client opens a session for a seat.
+    Join(Box<Join>),
+    /// A client opens a new signalling socket for a stay it already has.
+    Resume(Box<Resume>),
+    /// A client's message on its session.
+    Request {
+        /// The session's room.
+        room: RoomKey,
+        /// The session's stay.
+        participant: ParticipantSid,
+        /// The session; messages of a session that was replaced are dropped.
+        session: SessionId,
+        /// What it asks.
+        request: Request,
+    },
+    /// A session's socket closed without a leave.
+    SocketClosed {
+        /// The session's room.
+        room: RoomKey,
+        /// The session's stay.
+        participant: ParticipantSid,
+        /// The session.
+        session: SessionId,
+    },
+    /// The platform acts on one room.
+    Admin {
+        /// Which.
+        room: RoomKey,
+        /// How.
+        action: AdminAction,
+        /// Takes the answer; called exactly once, on the worker's thread, and must not block.
+        reply: Reply,
+    },
+    /// The platform lists its rooms; sent to every shard.
+    ListRooms {
+        /// Whose.
+        tenant: TenantId,
+        /// Only these; empty means all.
+        names: Vec<RoomName>,
+        /// Takes each shard's part of the answer, each exactly once.
+        reply: RoomsReply,
+    },
+    /// The node stops: everybody leaves.
+    Shutdown,
+}
+
+/// Takes the answer to an [`AdminAction`].
+pub struct Reply(pub Box<dyn FnOnce(Result<AdminReply, Refusal>) + Send>);
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply")
+    }
+}
+
+/// Takes one shard's rooms.
+#[derive(Clone)]
+pub struct RoomsReply(pub Arc<dyn Fn(Vec<RoomFacts>) + Send + Sync>);
+
+impl fmt::Debug for RoomsReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RoomsReply")
+    }
+}
+
+/// Everything a door knows of a seat that joins.
+#[derive(Debug)]
+pub struct Join {
+    /// Which room.
+    pub room: RoomKey,
+    /// How the tenant's rooms behave.
+    pub policy: Policy,
+    /// Settings for the room if this join opens it.
+    pub room_settings: RoomSettings,
+    /// Who.
+    pub identity: Identity,
+    /// Display name.
+    pub name: Text,
+    /// Opaque to the relay.
+    pub metadata: Text,
+    /// Attributes of the token, client overrides already merged.
+    pub attributes: BTreeMap<String, String>,
+    /// What it may do.
+    pub permissions: Permissions,
+    /// What sits behind it.
+    pub kind: ParticipantKind,
+    /// What its client said of itself.
+    pub client: ClientFacts,
+    /// Subscribe to everything without being asked.
+    pub auto_subscribe: bool,
+    /// The client sends `track_setting` for what it shows.
+    pub adaptive_stream: bool,
+    /// First offer, where it came with the join.
+    pub offer: Option<Offer>,
+    /// Tracks to publish right away.
+    pub tracks: Vec<AddTrack>,
+    /// The session.
+    pub session: SessionId,
+    /// Where its events go.
+    pub events: Box<dyn EventSink>,
+}
+
+/// Settings of a room at its opening; `None` takes the relay's default.
+#[derive(Clone, Debug, Default)]
+pub struct RoomSettings {
+    /// Seconds to stay open if nobody comes.
+    pub empty_timeout_s: Option<u32>,
+    /// Seconds to stay open after the last member left.
+    pub departure_timeout_s: Option<u32>,
+    /// Seats it may hold.
+    pub max_participants: Option<u32>,
+    /// Opaque to the relay.
+    pub metadata: Option<Text>,
+}
+
+/// A new signalling socket for a stay.
+#[derive(Debug)]
+pub struct Resume {
+    /// Which room.
+    pub room: RoomKey,
+    /// Who, as the token says.
+    pub identity: Identity,
+    /// Which stay, where the client says it.
+    pub participant: Option<ParticipantSid>,
+    /// The new session.
+    pub session: SessionId,
+    /// Where its events go.
+    pub events: Box<dyn EventSink>,
+}
+
+/// An SDP offer and the number its answer must carry.
+#[derive(Clone)]
+pub struct Offer {
+    /// Echoed in the answer, 0 included.
+    pub id: u32,
+    /// The description.
+    pub sdp: String,
+}
+
+impl fmt::Debug for Offer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Offer").field("id", &self.id).field("bytes", &self.sdp.len()).finish()
+    }
+}
+
+/// What a client asks on its session.
+#[derive(Debug)]
+pub enum Request {
+    /// A new offer for its one peer connection.
+    Offer(Offer),
+    /// A remote candidate; ICE-lite has no use for it, so only the count matters.
+    Trickle,
+    /// Announces a track before its media section.
+    AddTrack(AddTrack),
+    /// Mutes or unmutes one of its own tracks.
+    Mute {
+        /// Which.
+        track: TrackSid,
+        /// Muted from now on.
+        muted: bool,
+    },
+    /// Subscribes to tracks or leaves them.
+    Subscribe {
+        /// Which.
+        tracks: Vec<TrackSid>,
+        /// On or off.
+        subscribe: bool,
+    },
+    /// How a subscribed track is shown.
+    TrackSetting {
+        /// Which.
+        tracks: Vec<TrackSid>,
+        /// The wish.
+        setting: TrackSetting,
+    },
+    /// Who may receive the tracks of the one who asks.
+    SubscriptionPermission(SubscriptionPermission),
+    /// What the client holds after a resume.
+    SyncState(SyncState),
+    /// Changes to its own record.
+    UpdateMetadata {
+        /// Echoed in the answer.
+        request_id: u32,
+        /// New metadata, where not empty.
+        metadata: Text,
+        /// New name, where not empty.
+        name: Text,
+        /// Merged; an empty value deletes its key.
+        attributes: BTreeMap<String, String>,
+    },
+    /// Features of one of its own audio tracks.
+    UpdateAudioTrack {
+        /// Which.
+        track: TrackSid,
+        /// As the client numbers them.
+        features: Vec<i32>,
+    },
+    /// New dimensions of one of its own video tracks.
+    UpdateVideoTrack {
+        /// Which.
+        track: TrackSid,
+        /// Pixels.
+        width: u32,
+        /// Pixels.
+        height: u32,
+    },
+    /// A feature the relay does not have; it is refused by name.
+    Unsupported(RefusedRequest),
+    /// Goodbye.
+    Leave(LeaveReason),
+    /// Dev mode: a fault on purpose.
+    Simulate(Simulation),
+}
+
+/// Faults a client may ask for in dev mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Simulation {
+    /// Close the signalling socket without a word.
+    CloseSocket,
+    /// Ask for a full reconnect.
+    FullReconnect,
+}
+
+/// A client's request to publish.
+#[derive(Clone)]
+pub struct AddTrack {
+    /// The client's id of the track.
+    pub cid: TrackCid,
+    /// Further ids the client announced for the same track (one per codec).
+    pub codec_cids: Vec<TrackCid>,
+    /// The client's name for it.
+    pub name: Text,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Where it comes from.
+    pub source: Source,
+    /// Starts muted.
+    pub muted: bool,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// Announced layers.
+    pub layers: Vec<VideoLayer>,
+    /// Codec asked for.
+    pub codec: Option<Codec>,
+    /// Two audio channels.
+    pub stereo: bool,
+    /// No discontinuous transmission.
+    pub disable_dtx: bool,
+    /// No redundant audio.
+    pub disable_red: bool,
+    /// End-to-end encryption as declared.
+    pub encryption: Encryption,
+    /// Synchronisation group; empty takes the default of the source.
+    pub stream: Text,
+    /// As the client numbers them.
+    pub audio_features: Vec<i32>,
+    /// An existing track that gets a further codec.
+    pub existing: Option<TrackSid>,
+}
+
+impl fmt::Debug for AddTrack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AddTrack").field("kind", &self.kind).field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+/// How a receiver wants a track.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrackSetting {
+    /// Not shown now.
+    pub disabled: bool,
+    /// Wanted quality, used where no dimensions are given.
+    pub quality: Option<Quality>,
+    /// Width in pixels at which it is shown, 0 where not said.
+    pub width: u32,
+    /// Height in pixels at which it is shown, 0 where not said.
+    pub height: u32,
+    /// Frames per second wanted, 0 where not said.
+    pub fps: u32,
+    /// Larger comes first when the line is short.
+    pub priority: u32,
+}
+
+/// Who may receive the tracks of the one who sends this.
+#[derive(Clone, Debug, Default)]
+pub struct SubscriptionPermission {
+    /// Everybody, everything.
+    pub all_participants: bool,
+    /// Otherwise only these.
+    pub participants: Vec<TrackPermission>,
+}
+
+/// What one participant may receive of a publisher.
+#[derive(Clone, Debug)]
+pub struct TrackPermission {
+    /// The receiver's stay, where given.
+    pub participant: Option<ParticipantSid>,
+    /// The receiver's identity, where given.
+    pub identity: Option<Identity>,
+    /// All tracks.
+    pub all_tracks: bool,
+    /// Otherwise these.
+    pub tracks: Vec<TrackSid>,
+}
+
+/// What a client holds after a resume.
+#[derive(Clone, Debug, Default)]
+pub struct SyncState {
+    /// Ids of tracks it believes it publishes.
+    pub published: Vec<TrackSid>,
+    /// Tracks that deviate from the automatic subscription.
+    pub subscription_tracks: Vec<TrackSid>,
+    /// Whether those are subscribed (otherwise they are the ones left out).
+    pub subscribe: bool,
+    /// Tracks it does not show now.
+    pub disabled: Vec<TrackSid>,
+    /// Last reliable message seen of each publisher.
+    pub data_received: Vec<(ParticipantSid, u32)>,
+}
+
+/// Which client request a refusal answers.
+#[derive(Clone, Debug)]
+pub enum RefusedRequest {
+    /// `add_track`.
+    AddTrack(AddTrack),
+    /// `mute`.
+    Mute {
+        /// Which track.
+        track: TrackSid,
+        /// The wish.
+        muted: bool,
+    },
+    /// `update_metadata`.
+    UpdateMetadata,
+    /// Publishing a data track.
+    PublishDataTrack {
+        /// The client's handle.
+        handle: u32,
+        /// The client's name for it.
+        name: Text,
+    },
+}
+
+/// What the platform does to a room.
+#[derive(Debug)]
+pub enum AdminAction {
+    /// Opens the room, or changes the settings of an open one.
+    CreateRoom(RoomSettings),
+    /// Ends the room for everybody.
+    DeleteRoom,
+    /// Changes the room's metadata.
+    UpdateRoomMetadata(Text),
+    /// Lists members.
+    ListParticipants,
+    /// Shows one member.
+    GetParticipant(Identity),
+    /// Removes one member.
+    RemoveParticipant(Identity),
+    /// Mutes a track of a member; unmuting is refused, nobody opens a microphone from outside.
+    MuteTrack {
+        /// Whose.
+        identity: Identity,
+        /// Which.
+        track: TrackSid,
+        /// Must be true.
+        muted: bool,
+    },
+    /// Changes a member's record.
+    UpdateParticipant {
+        /// Whose.
+        identity: Identity,
+        /// New metadata, where not empty.
+        metadata: Text,
+        /// New name, where not empty.
+        name: Text,
+        /// The whole new set of permissions, where given.
+        permissions: Option<Permissions>,
+        /// Merged; an empty value deletes its key.
+        attributes: BTreeMap<String, String>,
+    },
+    /// Changes what a member receives.
+    UpdateSubscriptions {
+        /// Whose.
+        identity: Identity,
+        /// Which tracks.
+        tracks: Vec<TrackSid>,
+        /// On or off.
+        subscribe: bool,
+    },
+    /// Sends a data message into the room from the platform.
+    SendData {
+        /// The whole message, already in the data channels' format.
+        message: Bytes,
+        /// Reliable or lossy.
+        reliable: bool,
+        /// Receivers; empty means all.
+        destinations: Vec<Identity>,
+    },
+}
+
+/// The answer to an [`AdminAction`].
+#[derive(Debug)]
+pub enum AdminReply {
+    /// Done.
+    Done,
+    /// The room.
+    Room(RoomFacts),
+    /// Its members.
+    Participants(Vec<Arc<Participant>>),
+    /// One member.
+    Participant(Arc<Participant>),
+    /// One track.
+    Track(Arc<Track>),
+}

@@ -1,0 +1,231 @@
+//! What a shard tells the doors: neutral events, no wire protocol's types.
+
+use super::command::RefusedRequest;
+use crate::model::roster::{LeaveAction, LeaveReason, Participant, Quality, RoomFacts, Track};
+use crate::model::{Codec, ParticipantSid, TrackCid, TrackSid};
+use std::fmt;
+use std::sync::Arc;
+
+/// Takes a session's events; the shard never waits on it.
+pub trait EventSink: Send + fmt::Debug {
+    /// Hands over one event, in order.
+    ///
+    /// # Errors
+    /// [`Gone`] when the session's queue is full or its socket is closed: the shard treats the socket as lost, the participant
+    /// may resume.
+    fn push(&mut self, event: Event) -> Result<(), Gone>;
+}
+
+/// The session takes no more events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("session gone")]
+pub struct Gone;
+
+/// What a session learns from its shard.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The join was accepted: always the first event of a joining session.
+    Joined(Box<Joined>),
+    /// The resume was accepted: always the first event of a resuming session.
+    Resumed {
+        /// The stay that goes on.
+        participant: Arc<Participant>,
+        /// Highest reliable data sequence received from this client.
+        last_data_sequence: u32,
+    },
+    /// The join or resume was refused: the only event of its session.
+    Rejected(Refusal),
+    /// Answers an offer.
+    Answer {
+        /// The offer's number.
+        id: u32,
+        /// The description.
+        sdp: Sdp,
+        /// Every media section that carries a track to this client.
+        tracks_by_mid: Vec<(Arc<str>, TrackSid)>,
+    },
+    /// Media sections the client must add before it offers again; 0 and 0 only asks for an offer.
+    SectionsWanted {
+        /// Audio sections.
+        audio: u32,
+        /// Video sections.
+        video: u32,
+    },
+    /// Whole records that are new or changed, its own included.
+    Roster(Vec<Arc<Participant>>),
+    /// The room's facts changed.
+    Room(RoomFacts),
+    /// A track the client announced has its id.
+    TrackAccepted {
+        /// The client's id.
+        cid: TrackCid,
+        /// Its record.
+        track: Arc<Track>,
+    },
+    /// Somebody subscribed to a track of this client for the first time.
+    TrackSubscribed(TrackSid),
+    /// The relay took one of the client's own tracks down.
+    TrackWithdrawn(TrackSid),
+    /// The platform muted one of the client's own tracks.
+    MuteRequested(TrackSid),
+    /// A request was refused.
+    Refused {
+        /// The request's number, 0 where it had none.
+        request_id: u32,
+        /// Why.
+        refusal: Refusal,
+        /// What was asked.
+        request: Box<RefusedRequest>,
+    },
+    /// A numbered request was carried out.
+    Acknowledged {
+        /// The request's number.
+        request_id: u32,
+    },
+    /// Who speaks, changes only; the loudest first.
+    Speakers(Vec<Speaker>),
+    /// How well each participant's line carries.
+    Quality(Vec<LineQuality>),
+    /// Which layers of an own track somebody wants.
+    WantedLayers {
+        /// Which track.
+        track: TrackSid,
+        /// In which codec.
+        codec: Codec,
+        /// The highest wanted; `None` when nobody watches.
+        highest: Option<Quality>,
+    },
+    /// Tracks the relay paused or resumed for this client.
+    StreamState(Vec<StreamState>),
+    /// A publisher opened or closed a track for this client.
+    SubscriptionAllowed {
+        /// Whose track.
+        publisher: ParticipantSid,
+        /// Which.
+        track: TrackSid,
+        /// Open from now on.
+        allowed: bool,
+    },
+    /// A subscription cannot be had.
+    SubscriptionFailed(TrackSid),
+    /// The session ends: always the last event.
+    Leave {
+        /// What the client should do.
+        action: LeaveAction,
+        /// Why.
+        reason: LeaveReason,
+    },
+    /// Close the socket without a word (a newer session of the same stay, or a simulated fault): always the last event.
+    Close,
+}
+
+/// What a client learns when it joins.
+#[derive(Clone, Debug)]
+pub struct Joined {
+    /// Its own record.
+    pub participant: Arc<Participant>,
+    /// The others it may see.
+    pub others: Vec<Arc<Participant>>,
+    /// The room.
+    pub room: RoomFacts,
+}
+
+/// A session description; unprintable.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sdp(pub String);
+
+impl fmt::Debug for Sdp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sdp({} bytes)", self.0.len())
+    }
+}
+
+/// A participant's voice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Speaker {
+    /// Whose.
+    pub participant: ParticipantSid,
+    /// 0 (silent) to 1.
+    pub level: f32,
+    /// Speaking now.
+    pub active: bool,
+}
+
+/// How well a participant's line carries.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LineQuality {
+    /// Whose.
+    pub participant: ParticipantSid,
+    /// In words.
+    pub grade: Grade,
+    /// 1 to 5, as a mean opinion score.
+    pub score: f32,
+}
+
+/// A line's quality in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Grade {
+    /// Nothing arrives.
+    Lost,
+    /// Hard to follow.
+    Poor,
+    /// Usable.
+    Good,
+    /// Clean.
+    Excellent,
+}
+
+/// A subscribed track that the relay paused or resumed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamState {
+    /// Whose track.
+    pub publisher: ParticipantSid,
+    /// Which.
+    pub track: TrackSid,
+    /// Paused from now on.
+    pub paused: bool,
+}
+
+/// A rule said no: a normal value with a stable code, mapped once by each door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Refusal {
+    /// The permission is missing.
+    #[error("not allowed")]
+    NotAllowed,
+    /// No such room.
+    #[error("requested room does not exist")]
+    NoSuchRoom,
+    /// No such participant.
+    #[error("participant does not exist")]
+    NoSuchParticipant,
+    /// No such track.
+    #[error("track does not exist")]
+    NoSuchTrack,
+    /// A size or count is over its limit.
+    #[error("limit exceeded")]
+    LimitExceeded,
+    /// The same track is already announced; it waits its turn.
+    #[error("queued")]
+    Queued,
+    /// Not a kind the relay carries.
+    #[error("unsupported")]
+    Unsupported,
+    /// All seats are taken.
+    #[error("the room is full")]
+    RoomFull,
+    /// The consultation requires a role in the token.
+    #[error("this consultation requires a role")]
+    RoleRequired,
+    /// The stay to be resumed is not here.
+    #[error("session not found")]
+    UnknownSession,
+    /// Nobody can unmute a microphone or switch on a camera from outside.
+    #[error("remote unmute is not possible")]
+    RemoteUnmute,
+    /// The relay takes no new calls now.
+    #[error("busy, try again")]
+    Busy,
+    /// A description that could not be negotiated.
+    #[error("the offer could not be negotiated")]
+    BadOffer,
+}
