@@ -1,0 +1,3 @@
+//! Packets and nothing else: views, rewriting, repair, layer choice. No people, no sockets, no clock.
+
+pub mod seq;
