@@ -1,6 +1,7 @@
 //! Colloque: a media relay (SFU) for medical video consultations.
 #![warn(missing_docs)]
 
+pub mod consultation;
 pub mod media;
 pub mod model;
 pub mod relay;

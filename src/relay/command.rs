@@ -1,11 +1,11 @@
 //! What the doors ask of a shard: neutral commands, no wire protocol's types.
 
-use super::event::{EventSink, Refusal};
+use super::event::EventSink;
+pub use crate::consultation::{AddTrack, Policy, Refusal, RoomSettings, SubscriptionPermission, TrackPermission};
 use crate::model::roster::{
-    ClientFacts, Encryption, LeaveReason, Participant, ParticipantKind, Permissions, Quality, RoomFacts, Source, Text, Track,
-    VideoLayer,
+    ClientFacts, LeaveReason, Participant, ParticipantKind, Permissions, Quality, RoomFacts, Text, Track,
 };
-use crate::model::{Codec, Identity, MediaKind, ParticipantSid, RoomKey, RoomName, SessionId, TenantId, TrackCid, TrackSid};
+use crate::model::{Identity, ParticipantSid, RoomKey, RoomName, SessionId, TenantId, TrackSid};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,16 +27,6 @@ pub trait Relay: Send + Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("busy")]
 pub struct Busy;
-
-/// How a tenant's rooms behave.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Policy {
-    /// Plain rooms, as any LiveKit application expects.
-    #[default]
-    Open,
-    /// Consultations: every seat has a role.
-    Consultation,
-}
 
 /// A request to a shard.
 #[derive(Debug)]
@@ -141,19 +131,6 @@ pub struct Join {
     pub session: SessionId,
     /// Where its events go.
     pub events: Box<dyn EventSink>,
-}
-
-/// Settings of a room at its opening; `None` takes the relay's default.
-#[derive(Clone, Debug, Default)]
-pub struct RoomSettings {
-    /// Seconds to stay open if nobody comes.
-    pub empty_timeout_s: Option<u32>,
-    /// Seconds to stay open after the last member left.
-    pub departure_timeout_s: Option<u32>,
-    /// Seats it may hold.
-    pub max_participants: Option<u32>,
-    /// Opaque to the relay.
-    pub metadata: Option<Text>,
 }
 
 /// A new signalling socket for a stay.
@@ -264,51 +241,6 @@ pub enum Simulation {
     FullReconnect,
 }
 
-/// A client's request to publish.
-#[derive(Clone)]
-pub struct AddTrack {
-    /// The client's id of the track.
-    pub cid: TrackCid,
-    /// Further ids the client announced for the same track (one per codec).
-    pub codec_cids: Vec<TrackCid>,
-    /// The client's name for it.
-    pub name: Text,
-    /// Audio or video.
-    pub kind: MediaKind,
-    /// Where it comes from.
-    pub source: Source,
-    /// Starts muted.
-    pub muted: bool,
-    /// Pixels.
-    pub width: u32,
-    /// Pixels.
-    pub height: u32,
-    /// Announced layers.
-    pub layers: Vec<VideoLayer>,
-    /// Codec asked for.
-    pub codec: Option<Codec>,
-    /// Two audio channels.
-    pub stereo: bool,
-    /// No discontinuous transmission.
-    pub disable_dtx: bool,
-    /// No redundant audio.
-    pub disable_red: bool,
-    /// End-to-end encryption as declared.
-    pub encryption: Encryption,
-    /// Synchronisation group; empty takes the default of the source.
-    pub stream: Text,
-    /// As the client numbers them.
-    pub audio_features: Vec<i32>,
-    /// An existing track that gets a further codec.
-    pub existing: Option<TrackSid>,
-}
-
-impl fmt::Debug for AddTrack {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AddTrack").field("kind", &self.kind).field("source", &self.source).finish_non_exhaustive()
-    }
-}
-
 /// How a receiver wants a track.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TrackSetting {
@@ -324,28 +256,6 @@ pub struct TrackSetting {
     pub fps: u32,
     /// Larger comes first when the line is short.
     pub priority: u32,
-}
-
-/// Who may receive the tracks of the one who sends this.
-#[derive(Clone, Debug, Default)]
-pub struct SubscriptionPermission {
-    /// Everybody, everything.
-    pub all_participants: bool,
-    /// Otherwise only these.
-    pub participants: Vec<TrackPermission>,
-}
-
-/// What one participant may receive of a publisher.
-#[derive(Clone, Debug)]
-pub struct TrackPermission {
-    /// The receiver's stay, where given.
-    pub participant: Option<ParticipantSid>,
-    /// The receiver's identity, where given.
-    pub identity: Option<Identity>,
-    /// All tracks.
-    pub all_tracks: bool,
-    /// Otherwise these.
-    pub tracks: Vec<TrackSid>,
 }
 
 /// What a client holds after a resume.

@@ -1,6 +1,7 @@
 //! What a shard tells the doors: neutral events, no wire protocol's types.
 
 use super::command::RefusedRequest;
+pub use crate::consultation::Refusal;
 use crate::model::roster::{LeaveAction, LeaveReason, Participant, Quality, RoomFacts, Track};
 use crate::model::{Codec, ParticipantSid, TrackCid, TrackSid};
 use std::fmt;
@@ -184,48 +185,4 @@ pub struct StreamState {
     pub track: TrackSid,
     /// Paused from now on.
     pub paused: bool,
-}
-
-/// A rule said no: a normal value with a stable code, mapped once by each door.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum Refusal {
-    /// The permission is missing.
-    #[error("not allowed")]
-    NotAllowed,
-    /// No such room.
-    #[error("requested room does not exist")]
-    NoSuchRoom,
-    /// No such participant.
-    #[error("participant does not exist")]
-    NoSuchParticipant,
-    /// No such track.
-    #[error("track does not exist")]
-    NoSuchTrack,
-    /// A size or count is over its limit.
-    #[error("limit exceeded")]
-    LimitExceeded,
-    /// The same track is already announced; it waits its turn.
-    #[error("queued")]
-    Queued,
-    /// Not a kind the relay carries.
-    #[error("unsupported")]
-    Unsupported,
-    /// All seats are taken.
-    #[error("the room is full")]
-    RoomFull,
-    /// The consultation requires a role in the token.
-    #[error("this consultation requires a role")]
-    RoleRequired,
-    /// The stay to be resumed is not here.
-    #[error("session not found")]
-    UnknownSession,
-    /// Nobody can unmute a microphone or switch on a camera from outside.
-    #[error("remote unmute is not possible")]
-    RemoteUnmute,
-    /// The relay takes no new calls now.
-    #[error("busy, try again")]
-    Busy,
-    /// A description that could not be negotiated.
-    #[error("the offer could not be negotiated")]
-    BadOffer,
 }

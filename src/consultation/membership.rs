@@ -1,0 +1,177 @@
+//! Coming, staying and going: seats, records and permissions.
+
+use super::room::Member;
+use super::{Effect, Effects, MemberId, Policy, Refusal, Room, Seat, SubscriptionPermission, To};
+use crate::model::Now;
+use crate::model::roster::{LeaveAction, LeaveReason, Participant, ParticipantState, Permissions, Role, Text};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Attributes with this prefix belong to the relay and to tokens; clients cannot change them.
+pub(super) const RELAY_ATTRIBUTES: &str = "consultation.";
+
+/// Sum of keys and values of a member's attributes, in bytes: what LiveKit's reference allows.
+const MAX_ATTRIBUTE_BYTES: usize = 64 * 1024;
+
+/// Bytes of a member's metadata: what LiveKit's reference allows.
+const MAX_METADATA_BYTES: usize = 512 * 1024;
+
+/// Bytes of a display name.
+const MAX_NAME_BYTES: usize = 256;
+
+impl Room {
+    pub(super) fn join(&mut self, seat: Seat, now: Now, effects: &mut Effects) -> Result<(), Refusal> {
+        let role = seat.attributes.get("consultation.role").and_then(|word| Role::parse(word));
+        if self.policy == Policy::Consultation && role.is_none() {
+            return Err(Refusal::RoleRequired);
+        }
+        let previous = self.id_of(&seat.identity);
+        let taken = self.members.len() - usize::from(previous.is_some());
+        if self.facts.max_participants != 0 && taken >= self.facts.max_participants as usize {
+            return Err(Refusal::RoomFull);
+        }
+        if let Some(previous) = previous {
+            self.leave(previous, LeaveReason::DuplicateIdentity, LeaveAction::Disconnect, effects)?;
+        }
+        let id = self.new_member_id();
+        let record = Arc::new(Participant {
+            sid: seat.sid,
+            identity: seat.identity,
+            name: seat.name.0,
+            metadata: seat.metadata.0,
+            attributes: seat.attributes,
+            state: ParticipantState::Joined,
+            permissions: seat.permissions,
+            tracks: Vec::new(),
+            joined_at_ms: now.wall_ms,
+            version: 1,
+            kind: seat.kind,
+            client: seat.client,
+            left: None,
+        });
+        self.members.push(Member {
+            id,
+            record: record.clone(),
+            auto_subscribe: seat.auto_subscribe,
+            wishes: BTreeMap::new(),
+            audience: SubscriptionPermission { all_participants: true, participants: Vec::new() },
+            pending: Vec::new(),
+            queued: Vec::new(),
+            unexplained: Vec::new(),
+            receives: BTreeSet::new(),
+            withheld: BTreeSet::new(),
+        });
+        effects.push(Effect::Joined(id));
+        // The others learn of the newcomer before any route towards it can open: the roster cannot lie.
+        effects.push(Effect::Roster { to: To::AllBut(id), records: vec![record] });
+        Ok(())
+    }
+
+    pub(super) fn connected(&mut self, member: MemberId, effects: &mut Effects) -> Result<(), Refusal> {
+        let member = self.member_mut(member)?;
+        if member.record.state == ParticipantState::Joined {
+            member.edit(|record| record.state = ParticipantState::Active);
+            effects.push(Effect::Roster { to: To::All, records: vec![member.record.clone()] });
+        }
+        Ok(())
+    }
+
+    pub(super) fn leave(
+        &mut self,
+        id: MemberId,
+        reason: LeaveReason,
+        action: LeaveAction,
+        effects: &mut Effects,
+    ) -> Result<(), Refusal> {
+        let index = self.members.iter().position(|member| member.id == id).ok_or(Refusal::NoSuchParticipant)?;
+        let mut member = self.members.remove(index);
+        // What reduces access happens first: routes and tracks go before anybody is told.
+        for track in &member.receives {
+            effects.push(Effect::Unroute { receiver: id, track: track.clone() });
+        }
+        let sids: Vec<_> = member.record.tracks.iter().map(|track| track.sid.clone()).collect();
+        for track in sids {
+            self.drop_track_routes(&track, effects);
+            effects.push(Effect::TrackClosed { member: id, track, withdrawn: false });
+        }
+        member.edit(|record| {
+            record.state = ParticipantState::Disconnected;
+            record.left = Some(reason);
+            record.tracks.clear();
+        });
+        effects.push(Effect::Gone { member: id, reason, action });
+        effects.push(Effect::Roster { to: To::All, records: vec![member.record] });
+        Ok(())
+    }
+
+    pub(super) fn close(&mut self, reason: LeaveReason, effects: &mut Effects) {
+        let ids: Vec<_> = self.members.iter().map(|member| member.id).collect();
+        for id in ids {
+            // Every id was just read from the list.
+            let _ = self.leave(id, reason, LeaveAction::Disconnect, effects);
+        }
+    }
+
+    pub(super) fn update_record(
+        &mut self,
+        member: MemberId,
+        metadata: &Text,
+        name: &Text,
+        attributes: BTreeMap<String, String>,
+        by_owner: bool,
+        effects: &mut Effects,
+    ) -> Result<(), Refusal> {
+        let member = self.member_mut(member)?;
+        let reserved = attributes.keys().any(|key| key.starts_with(RELAY_ATTRIBUTES));
+        if by_owner && (reserved || !member.record.permissions.update_own_metadata) {
+            return Err(Refusal::NotAllowed);
+        }
+        let mut merged = member.record.attributes.clone();
+        for (key, value) in attributes {
+            if value.is_empty() {
+                merged.remove(&key);
+            } else {
+                merged.insert(key, value);
+            }
+        }
+        let attribute_bytes: usize = merged.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if attribute_bytes > MAX_ATTRIBUTE_BYTES || metadata.0.len() > MAX_METADATA_BYTES || name.0.len() > MAX_NAME_BYTES {
+            return Err(Refusal::LimitExceeded);
+        }
+        member.edit(|record| {
+            record.attributes = merged;
+            if !metadata.0.is_empty() {
+                record.metadata = metadata.0.clone();
+            }
+            if !name.0.is_empty() {
+                record.name = name.0.clone();
+            }
+        });
+        effects.push(Effect::Roster { to: To::All, records: vec![member.record.clone()] });
+        Ok(())
+    }
+
+    pub(super) fn permit(&mut self, id: MemberId, permissions: Permissions, effects: &mut Effects) -> Result<(), Refusal> {
+        let member = self.member_mut(id)?;
+        let lost: Vec<_> = member
+            .record
+            .tracks
+            .iter()
+            .filter(|track| !permissions.may_publish(track.source))
+            .map(|track| track.sid.clone())
+            .collect();
+        member.pending.retain(|pending| permissions.may_publish(pending.track.source));
+        member.queued.retain(|queued| permissions.may_publish(queued.track.source));
+        member.edit(|record| {
+            record.permissions = permissions;
+            record.tracks.retain(|track| !lost.contains(&track.sid));
+        });
+        let record = member.record.clone();
+        for track in lost {
+            self.drop_track_routes(&track, effects);
+            effects.push(Effect::TrackClosed { member: id, track, withdrawn: true });
+        }
+        effects.push(Effect::Roster { to: To::All, records: vec![record] });
+        Ok(())
+    }
+}
