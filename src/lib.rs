@@ -5,3 +5,4 @@ pub mod consultation;
 pub mod media;
 pub mod model;
 pub mod relay;
+pub mod transport;
