@@ -1,4 +1,12 @@
 //! Packets and nothing else: views, rewriting, repair, layer choice. No people, no sockets, no clock.
 
+pub mod cache;
+pub mod codec;
+pub mod keyframe;
+pub mod layers;
 pub mod packet;
+pub mod rtx;
 pub mod seq;
+
+/// Simulcast layers a track may have: three is what browsers send (rids `q`, `h`, `f`).
+pub const MAX_LAYERS: usize = 3;

@@ -1,0 +1,292 @@
+//! Recent packets of one layer, in plaintext, for retransmission to its receivers.
+//!
+//! Packets lie one behind the other in chunks; the oldest chunk is used again for the newest packets, so a steady stream
+//! allocates nothing, a quiet one holds little, and an idle one nothing. It knows no receivers and rewrites nothing.
+//! Entry points: [`PacketCache::insert`], [`PacketCache::find`], [`PacketCache::expire`].
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// How much a cache may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheLimits {
+    /// Packets at most.
+    pub packets: usize,
+    /// Age at most.
+    pub age: Duration,
+    /// Packet bytes at most, in whole chunks; the index and one spare chunk come on top.
+    pub bytes: usize,
+    /// Bytes of one chunk; a packet larger than this is not kept.
+    pub chunk: usize,
+}
+
+impl CacheLimits {
+    /// Video: 512 KiB with its index is a second at about 3.5 Mbit/s; a request later than a second comes after the
+    /// receiver's jitter buffer has given up. A chunk of 16 KiB wastes less than a tenth at its end.
+    pub const VIDEO: Self = Self { packets: 1_000, age: Duration::from_secs(1), bytes: 448 * 1024, chunk: 16 * 1024 };
+    /// Audio: a second of 20 ms packets at 128 kbit/s is 16 KiB; redundant and stereo sound may take a few times that.
+    pub const AUDIO: Self = Self { packets: 200, age: Duration::from_secs(1), bytes: 64 * 1024, chunk: 4 * 1024 };
+}
+
+/// Index entries a recycled chunk keeps room for: video packets of 256 bytes and more fit without growing it again.
+const USUAL_ENTRIES: usize = 64;
+
+/// Recent packets of one layer, found by extended sequence number.
+#[derive(Debug)]
+pub struct PacketCache {
+    limits: CacheLimits,
+    /// Oldest first, by arrival.
+    chunks: VecDeque<Chunk>,
+    /// An emptied chunk, kept for the next packets while the stream runs.
+    spare: Option<Chunk>,
+    packets: usize,
+    highest: Option<u64>,
+}
+
+impl PacketCache {
+    /// An empty cache; it allocates with its first packet.
+    #[must_use]
+    pub fn new(limits: CacheLimits) -> Self {
+        Self { limits, chunks: VecDeque::new(), spare: None, packets: 0, highest: None }
+    }
+
+    /// Keeps a copy of a packet. A number that is already kept, and a packet larger than a chunk, are ignored.
+    pub fn insert(&mut self, sequence: u64, packet: &[u8], now: Instant) {
+        if packet.len() > self.limits.chunk || packet.len() > usize::from(u16::MAX) {
+            return;
+        }
+        self.drop_aged(now);
+        // Only a late packet can be a copy, so the search costs nothing in the common case.
+        if self.highest.is_some_and(|highest| sequence <= highest) && self.find(sequence).is_some() {
+            return;
+        }
+        while self.packets >= self.limits.packets {
+            self.drop_oldest();
+        }
+        if self.chunks.back().is_none_or(|chunk| chunk.bytes.len() + packet.len() > self.limits.chunk) {
+            self.open_chunk(now);
+        }
+        if let Some(chunk) = self.chunks.back_mut() {
+            chunk.push(sequence, packet, now);
+            self.packets += 1;
+            self.highest = self.highest.max(Some(sequence));
+        }
+    }
+
+    /// The packet of an extended sequence number.
+    #[must_use]
+    pub fn find(&self, sequence: u64) -> Option<&[u8]> {
+        self.chunks.iter().rev().find_map(|chunk| chunk.find(sequence))
+    }
+
+    /// Lets go of packets past their age; frees all memory once none is left.
+    pub fn expire(&mut self, now: Instant) {
+        self.drop_aged(now);
+        if self.packets == 0 {
+            self.clear();
+        }
+    }
+
+    /// Lets go of everything and frees the memory.
+    pub fn clear(&mut self) {
+        self.chunks = VecDeque::new();
+        self.spare = None;
+        self.packets = 0;
+        self.highest = None;
+    }
+
+    /// Packets held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.packets
+    }
+
+    /// Whether no packet is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.packets == 0
+    }
+
+    /// Heap bytes held, used or not.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.chunks.iter().chain(&self.spare).map(Chunk::heap_bytes).sum::<usize>() + self.chunks.capacity() * size_of::<Chunk>()
+    }
+
+    fn open_chunk(&mut self, now: Instant) {
+        let most = (self.limits.bytes / self.limits.chunk).max(1);
+        while self.chunks.len() >= most {
+            self.drop_oldest();
+        }
+        let mut chunk = self.spare.take().unwrap_or_else(|| Chunk::new(self.limits.chunk, now));
+        chunk.opened = now;
+        self.chunks.push_back(chunk);
+    }
+
+    fn drop_aged(&mut self, now: Instant) {
+        while self.chunks.front().is_some_and(|chunk| chunk.oldest_age(now).is_none_or(|age| age > self.limits.age)) {
+            self.drop_oldest();
+        }
+    }
+
+    /// Lets go of the oldest packet, and of its chunk with the last one.
+    fn drop_oldest(&mut self) {
+        let Some(chunk) = self.chunks.front_mut() else { return };
+        if chunk.gone < chunk.entries.len() {
+            chunk.gone += 1;
+            self.packets -= 1;
+        }
+        if chunk.gone == chunk.entries.len()
+            && let Some(mut chunk) = self.chunks.pop_front()
+        {
+            chunk.reset();
+            self.spare = Some(chunk);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Chunk {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    /// How many of the first entries are let go of.
+    gone: usize,
+    opened: Instant,
+}
+
+/// Where a packet lies in its chunk and how long after the chunk's opening it came.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    sequence: u64,
+    at_ms: u32,
+    offset: u16,
+    len: u16,
+}
+
+impl Chunk {
+    fn new(size: usize, now: Instant) -> Self {
+        Self { bytes: Vec::with_capacity(size), entries: Vec::new(), gone: 0, opened: now }
+    }
+
+    fn push(&mut self, sequence: u64, packet: &[u8], now: Instant) {
+        let at_ms = now.saturating_duration_since(self.opened).as_millis().try_into().unwrap_or(u32::MAX);
+        self.entries.push(Entry { sequence, at_ms, offset: self.bytes.len() as u16, len: packet.len() as u16 });
+        self.bytes.extend_from_slice(packet);
+    }
+
+    fn find(&self, sequence: u64) -> Option<&[u8]> {
+        let entry = self.entries.get(self.gone..)?.iter().rfind(|entry| entry.sequence == sequence)?;
+        let start = usize::from(entry.offset);
+        self.bytes.get(start..start + usize::from(entry.len))
+    }
+
+    fn oldest_age(&self, now: Instant) -> Option<Duration> {
+        let entry = self.entries.get(self.gone)?;
+        Some(now.saturating_duration_since(self.opened + Duration::from_millis(u64::from(entry.at_ms))))
+    }
+
+    fn reset(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+        // A run of tiny packets must not leave every chunk with a large index.
+        self.entries.shrink_to(USUAL_ENTRIES);
+        self.gone = 0;
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()
+    }
+}
+
+const _: () = assert!(CacheLimits::VIDEO.chunk <= u16::MAX as usize && CacheLimits::AUDIO.chunk <= u16::MAX as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_packet_is_found_until_its_age_is_over() {
+        let t0 = Instant::now();
+        let mut cache = PacketCache::new(CacheLimits::VIDEO);
+        assert_eq!(cache.bytes(), 0, "nothing before the first packet");
+        cache.insert(70_000, &[1; 1_100], t0);
+        cache.insert(70_002, &[2; 900], t0 + 400 * MS);
+        assert_eq!(cache.find(70_000), Some(&[1; 1_100][..]));
+        assert_eq!(cache.find(70_001), None);
+        cache.expire(t0 + 1_001 * MS);
+        assert_eq!((cache.find(70_000), cache.find(70_002)), (None, Some(&[2; 900][..])), "each by its own age");
+        cache.expire(t0 + 1_401 * MS);
+        assert_eq!((cache.len(), cache.bytes()), (0, 0), "idle: no memory");
+    }
+
+    #[test]
+    fn the_first_copy_of_a_number_stays() {
+        let t0 = Instant::now();
+        let mut cache = PacketCache::new(CacheLimits::AUDIO);
+        cache.insert(5, b"first", t0);
+        cache.insert(7, b"later", t0);
+        cache.insert(5, b"again", t0);
+        cache.insert(6, b"late", t0);
+        assert_eq!((cache.find(5), cache.find(6), cache.len()), (Some(&b"first"[..]), Some(&b"late"[..]), 3));
+    }
+
+    #[test]
+    fn bounds_hold_on_packets_and_bytes() {
+        let t0 = Instant::now();
+        let mut cache = PacketCache::new(CacheLimits::VIDEO);
+        for sequence in 0..5_000 {
+            cache.insert(sequence, &[3; 60], t0);
+        }
+        assert_eq!(cache.len(), 1_000);
+        assert!(cache.find(4_000).is_some() && cache.find(3_999).is_none());
+        for sequence in 5_000..7_000 {
+            cache.insert(sequence, &[4; 1_200], t0);
+        }
+        let held = cache.bytes();
+        assert!((400 * 1024..=512 * 1024).contains(&held), "{held}");
+        assert!(cache.find(6_999).is_some());
+        cache.insert(9_000, &[0; 20_000], t0);
+        assert!(cache.find(9_000).is_none(), "larger than a chunk");
+        cache.clear();
+        assert_eq!((cache.bytes(), cache.find(6_999)), (0, None));
+    }
+
+    #[test]
+    fn a_steady_stream_uses_its_chunks_again() {
+        let t0 = Instant::now();
+        let mut cache = PacketCache::new(CacheLimits::VIDEO);
+        let mut at = |range: std::ops::Range<u64>| {
+            for sequence in range {
+                cache.insert(sequence, &[5; 1_150], t0 + 10 * MS * sequence as u32);
+            }
+            cache.bytes()
+        };
+        let warm = at(0..400);
+        assert_eq!(at(400..4_000), warm, "100 packets a second: 8 chunks and one spare, for ever");
+        assert!(warm < 10 * (16 * 1024 + 512), "{warm}");
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_plain_map(steps in proptest::collection::vec((0u64..600, 0usize..1_400, 0u32..40), 1..400)) {
+            let mut now = Instant::now();
+            let mut cache = PacketCache::new(CacheLimits::VIDEO);
+            let mut model: BTreeMap<u64, (Vec<u8>, Instant)> = BTreeMap::new();
+            for (sequence, len, wait) in steps {
+                now += MS * wait;
+                let packet = vec![sequence as u8; len];
+                model.retain(|_, (_, at)| now - *at <= Duration::from_secs(1));
+                cache.insert(sequence, &packet, now);
+                model.entry(sequence).or_insert((packet, now));
+                prop_assert_eq!(cache.len(), model.len());
+                for probe in [sequence, 0, 100, 599] {
+                    prop_assert_eq!(cache.find(probe), model.get(&probe).map(|(packet, _)| &packet[..]));
+                }
+            }
+        }
+    }
+}
