@@ -6,3 +6,4 @@ pub mod media;
 pub mod model;
 pub mod relay;
 pub mod transport;
+pub mod worker;

@@ -189,8 +189,8 @@ pub struct Section {
     pub kind: MediaKind,
     /// The track id of its `a=msid`.
     pub track_id: Option<TrackCid>,
-    /// The codec its first payload type names.
-    pub codec: Codec,
+    /// Codecs the relay would take on it, the preferred one first; never empty.
+    pub codecs: Vec<Codec>,
     /// Its rids in the order of `a=simulcast:send`; empty without simulcast.
     pub rids: Vec<Arc<str>>,
 }

@@ -5,11 +5,23 @@ use bytes::Bytes;
 
 /// Opens the outer envelope of data messages and stamps the sender into it; the content stays as the client sent it.
 pub trait Envelope: Send + Sync {
+    /// What a data channel is for, by its label; `None` for one the relay leaves alone.
+    fn channel(&self, label: &str) -> Option<ChannelKind>;
+
     /// Checks one message of a client and stamps its true sender.
     ///
     /// # Errors
     /// [`BadEnvelope`] when the message does not parse.
     fn stamp(&self, message: &[u8], sender: &Sender<'_>) -> Result<Stamped, BadEnvelope>;
+}
+
+/// What a data channel is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelKind {
+    /// Messages that must arrive.
+    Reliable,
+    /// Messages that may be lost.
+    Lossy,
 }
 
 /// Who sent a data message, as the relay knows it.

@@ -1,0 +1,187 @@
+//! Data messages: taken from one member, stamped with its true name, handed to the others.
+
+use super::envelope::{ChannelKind, Sender};
+use super::shard::Shard;
+use crate::model::counters::DropReason;
+use crate::model::{Identity, ParticipantSid};
+use crate::transport::peer::ChannelEvent;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// How long a reliable message waits for members whose channel is about to open: a join takes about a second.
+const RECENT_FOR: Duration = Duration::from_secs(2);
+
+/// Bytes of such messages a room keeps at most.
+const RECENT_BYTES: usize = 100 * 1024;
+
+/// Reliable messages of the last moments, for members whose channel opens a moment later.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    messages: VecDeque<RecentMessage>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct RecentMessage {
+    at: Instant,
+    from: ParticipantSid,
+    to: Vec<Identity>,
+    message: Bytes,
+}
+
+impl Recent {
+    fn push(&mut self, message: RecentMessage) {
+        self.bytes += message.message.len();
+        self.messages.push_back(message);
+        while self.bytes > RECENT_BYTES {
+            self.pop();
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while self.messages.front().is_some_and(|message| now.saturating_duration_since(message.at) > RECENT_FOR) {
+            self.pop();
+        }
+        if self.messages.is_empty() {
+            self.messages.shrink_to_fit();
+        }
+    }
+
+    fn pop(&mut self) {
+        if let Some(message) = self.messages.pop_front() {
+            self.bytes -= message.message.len();
+        }
+    }
+}
+
+impl Shard {
+    pub(super) fn on_channel_event(&mut self, link: usize, event: ChannelEvent, now: Instant) {
+        match event {
+            ChannelEvent::Open { channel, label } => match self.config.envelope.channel(&label) {
+                Some(ChannelKind::Reliable) => {
+                    if let Some(state) = self.links.get_mut(link) {
+                        state.data.reliable = Some(channel);
+                    }
+                    self.replay_recent(link, now);
+                }
+                Some(ChannelKind::Lossy) => {
+                    if let Some(state) = self.links.get_mut(link) {
+                        state.data.lossy = Some(channel);
+                    }
+                }
+                None => {}
+            },
+            ChannelEvent::Closed { channel } => {
+                if let Some(state) = self.links.get_mut(link) {
+                    state.data.reliable.take_if(|open| *open == channel);
+                    state.data.lossy.take_if(|open| *open == channel);
+                }
+            }
+            ChannelEvent::Message { channel, message } => self.on_data(link, channel, &message, now),
+        }
+    }
+
+    fn on_data(&mut self, link: usize, channel: u16, message: &[u8], now: Instant) {
+        self.counters.data_in += 1;
+        let Some(state) = self.links.get(link) else { return };
+        let reliable = state.data.reliable == Some(channel);
+        if !reliable && state.data.lossy != Some(channel) {
+            return self.counters.drop(DropReason::BadData);
+        }
+        let Some(record) = self.record_of(link).cloned() else { return };
+        if !record.permissions.publish_data {
+            return self.counters.drop(DropReason::DataRefused);
+        }
+        let sender = Sender { participant: &record.sid, identity: &record.identity, reliable };
+        let Ok(stamped) = self.config.envelope.stamp(message, &sender) else {
+            return self.counters.drop(DropReason::BadData);
+        };
+        if !stamped.relayed {
+            return self.counters.drop(DropReason::DataRefused);
+        }
+        let Some(state) = self.links.get_mut(link) else { return };
+        let room = state.room;
+        if reliable && stamped.sequence > 0 {
+            // A client that resumed sends again what it is not sure of.
+            if stamped.sequence <= state.data.last_sequence {
+                return;
+            }
+            state.data.last_sequence = stamped.sequence;
+        }
+        let mut to = stamped.to;
+        if let Some(room) = self.rooms.get(room) {
+            let by_sid = stamped.to_sids.iter().filter_map(|sid| room.rules.record(room.rules.id_of_stay(sid)?));
+            to.extend(by_sid.map(|record| record.identity.clone()));
+            if to.is_empty() && !stamped.to_sids.is_empty() {
+                return;
+            }
+        }
+        self.fan_out_data(room, Some(link), reliable, &to, &stamped.message, now);
+        if reliable && let Some(room) = self.rooms.get_mut(room) {
+            room.recent.expire(now);
+            room.recent.push(RecentMessage { at: now, from: record.sid.clone(), to, message: stamped.message });
+        }
+    }
+
+    /// Sends a message of the platform into a room.
+    pub(super) fn send_from_platform(&mut self, room: usize, message: &[u8], reliable: bool, to: &[Identity], now: Instant) {
+        self.fan_out_data(room, None, reliable, to, message, now);
+    }
+
+    fn fan_out_data(
+        &mut self,
+        room: usize,
+        from: Option<usize>,
+        reliable: bool,
+        to: &[Identity],
+        message: &[u8],
+        now: Instant,
+    ) {
+        let Some(state) = self.rooms.get(room) else { return };
+        let receivers: Vec<usize> = state
+            .links
+            .iter()
+            .filter(|(member, link)| {
+                let named = |identity| to.is_empty() || to.contains(identity);
+                // Who may not subscribe receives no data either: a waiting room must not leak.
+                let open = state.rules.record(**member);
+                open.is_some_and(|record| record.permissions.subscribe && named(&record.identity)) && Some(**link) != from
+            })
+            .map(|(_, link)| *link)
+            .collect();
+        for receiver in receivers {
+            self.send_data(receiver, reliable, message, now);
+        }
+    }
+
+    fn send_data(&mut self, link: usize, reliable: bool, message: &[u8], now: Instant) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        let channel = if reliable { state.data.reliable } else { state.data.lossy };
+        let Some(channel) = channel else { return };
+        if state.peer.send_data(channel, message, now) {
+            self.counters.data_out += 1;
+        } else {
+            self.counters.drop(DropReason::DataBackpressure);
+        }
+        self.mark_dirty(link);
+    }
+
+    fn replay_recent(&mut self, link: usize, now: Instant) {
+        let Some(state) = self.links.get(link) else { return };
+        let (room, own, identity) = (state.room, state.sid.clone(), state.identity.clone());
+        let may = self.record_of(link).is_some_and(|record| record.permissions.subscribe);
+        let Some(room) = self.rooms.get_mut(room).filter(|_| may) else { return };
+        room.recent.expire(now);
+        let missed: Vec<Bytes> = room
+            .recent
+            .messages
+            .iter()
+            .filter(|recent| recent.from != own && (recent.to.is_empty() || recent.to.contains(&identity)))
+            .map(|recent| recent.message.clone())
+            .collect();
+        for message in missed {
+            self.send_data(link, true, &message, now);
+        }
+    }
+}

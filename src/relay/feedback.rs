@@ -1,0 +1,244 @@
+//! Control packets: reports, requests for packets and key frames, transport feedback - taken in and sent out.
+
+use super::media::ASSUMED_RTT;
+use super::outbox_scratch;
+use super::shard::Shard;
+use crate::media::rtcp::{Compound, ReportBlock, Rtcp, SenderInfo, packets};
+use crate::model::counters::DropReason;
+use std::time::{Duration, Instant};
+
+/// How often a link with media looks after itself: live layers, overdue key frames, and every second time its reports.
+pub(super) const TICK: Duration = Duration::from_millis(500);
+
+/// Packets asked for again in one message at most; what is left over follows with the next.
+const MAX_NACKS: usize = 64;
+
+/// Report blocks one report holds (RFC 3550, section 6.4: a 5-bit count).
+const MAX_BLOCKS: usize = 31;
+
+/// Requests for packets answered per message: what a receiver could miss in half a second of video.
+const MAX_RETRANSMISSIONS: usize = 128;
+
+impl Shard {
+    pub(super) fn handle_rtcp(&mut self, link: usize, now: Instant, datagram: &mut [u8]) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        let len = match state.peer.open_rtcp(datagram) {
+            Ok(len) => len,
+            Err(reason) => return self.counters.drop(reason),
+        };
+        self.mark_dirty(link);
+        for packet in packets(datagram.get(..len).unwrap_or_default()) {
+            match packet {
+                Ok(packet) => self.on_control(link, packet, now),
+                Err(_) => self.counters.drop(DropReason::BadRtcp),
+            }
+        }
+    }
+
+    fn on_control(&mut self, link: usize, packet: Rtcp<'_>, now: Instant) {
+        match packet {
+            Rtcp::SenderReport { sender, blocks } => {
+                self.on_sender_report(link, &sender, now);
+                blocks.for_each(|block| self.on_report_block(link, &block, now));
+            }
+            Rtcp::ReceiverReport { blocks, .. } => blocks.for_each(|block| self.on_report_block(link, &block, now)),
+            Rtcp::Nack { media, sequences, .. } => {
+                let Some(track) = self.sent_track(link, media) else { return };
+                for sequence in sequences.take(MAX_RETRANSMISSIONS) {
+                    self.counters.nack_in += 1;
+                    self.retransmit(link, track, sequence, now);
+                }
+            }
+            Rtcp::Pli { media, .. } => self.on_key_frame_request(link, media, now),
+            Rtcp::Fir { entries, .. } => entries.for_each(|(media, _)| self.on_key_frame_request(link, media, now)),
+            // Estimates for receivers come with bandwidth allocation; goodbyes are said in signalling.
+            Rtcp::Remb { .. } | Rtcp::TransportFeedback(_) | Rtcp::Bye { .. } | Rtcp::Sdes | Rtcp::Other { .. } => {}
+        }
+    }
+
+    fn on_key_frame_request(&mut self, link: usize, media: u32, now: Instant) {
+        self.counters.pli_in += 1;
+        if let Some(track) = self.sent_track(link, media) {
+            self.want_key_frame(track, link, now);
+        }
+    }
+
+    fn sent_track(&self, link: usize, ssrc: u32) -> Option<usize> {
+        self.links.get(link)?.outbound.iter().find(|outbound| outbound.ssrc == ssrc).map(|outbound| outbound.track)
+    }
+
+    fn on_sender_report(&mut self, link: usize, report: &SenderInfo, now: Instant) {
+        let Some(inbound) = self.links.get(link).and_then(|state| state.inbound(report.ssrc)).filter(|inbound| !inbound.rtx) else {
+            return;
+        };
+        let Some(track) = self.tracks.get_mut(inbound.track) else { return };
+        for route in &mut track.routes {
+            route.route.set_layer_clock(inbound.layer, report.ntp, report.rtp);
+        }
+        if let Some(stream) = track.layers.get_mut(usize::from(inbound.layer)).and_then(|layer| layer.stream.as_mut()) {
+            stream.on_sender_report(report, now);
+        }
+    }
+
+    fn on_report_block(&mut self, link: usize, block: &ReportBlock, now: Instant) {
+        let Some(track) = self.sent_track(link, block.ssrc) else { return };
+        if let Some(out) = self.tracks.get_mut(track).and_then(|track| track.route_to(link)?.out.as_mut()) {
+            out.stats.on_report_block(block, now);
+        }
+    }
+
+    /// Sends what a link owes: transport feedback, requests for packets and key frames, reports.
+    pub(super) fn poll_feedback(&mut self, link: usize, now: Instant) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        if !state.peer.is_connected() {
+            return;
+        }
+        let mut buffer = outbox_scratch();
+        let media = state.inbound.first().map_or(0, |inbound| inbound.ssrc);
+        while let Some(len) = state.twcc.poll_feedback(now, &mut buffer, state.own_ssrc, media) {
+            state.peer.send_rtcp(buffer.get(..len).unwrap_or_default(), &mut self.outbox);
+        }
+        let tracks: Vec<usize> = state.published().collect();
+        for track in &tracks {
+            self.poll_repairs(*track, now);
+        }
+        let Some(state) = self.links.get_mut(link) else { return };
+        if state.timing.report_at.is_some_and(|at| at <= now) {
+            let busy = !state.inbound.is_empty() || !state.outbound.is_empty();
+            state.timing.report_at = busy.then_some(now + TICK);
+            for track in tracks {
+                self.look_after(track, now);
+            }
+            self.send_reports(link, now);
+        }
+    }
+
+    /// When a link's tracks next want [`poll_feedback`](Self::poll_feedback).
+    pub(super) fn repair_deadline(&self, link: usize) -> Option<Instant> {
+        let state = self.links.get(link)?;
+        let layers = state.published().filter_map(|track| self.tracks.get(track)).flat_map(|track| &track.layers);
+        layers.filter_map(super::tracks::Layer::next_deadline).min()
+    }
+
+    fn poll_repairs(&mut self, track: usize, now: Instant) {
+        let Some(state) = self.tracks.get_mut(track) else { return };
+        let Some(publisher) = self.links.get_mut(state.publisher) else { return };
+        let mut plis = 0u8;
+        for (index, layer) in state.layers.iter_mut().enumerate() {
+            let Some(stream) = &mut layer.stream else { continue };
+            let ssrc = stream.ssrc();
+            let mut missing = [0u16; MAX_NACKS];
+            let count = stream.nacker().poll_nacks(now, publisher.rtt().unwrap_or(ASSUMED_RTT), &mut missing);
+            if count > 0 && !state.routes.is_empty() {
+                let mut buffer = outbox_scratch();
+                let mut compound = Compound::new(&mut buffer);
+                if compound.nack(publisher.own_ssrc, ssrc, missing.get(..count).unwrap_or_default()) {
+                    let len = compound.len();
+                    publisher.peer.send_rtcp(buffer.get(..len).unwrap_or_default(), &mut self.outbox);
+                    self.counters.nack_out += count as u64;
+                }
+            }
+            if layer.key_frames.poll(now) {
+                plis |= 1 << index;
+            }
+        }
+        for layer in (0..8u8).filter(|layer| plis & (1 << layer) != 0) {
+            self.send_pli(track, layer);
+        }
+    }
+
+    /// Asks a publisher for a key frame of a layer.
+    pub(super) fn send_pli(&mut self, track: usize, layer: u8) {
+        let Some(state) = self.tracks.get(track) else { return };
+        let Some(ssrc) = state.layers.get(usize::from(layer)).and_then(|layer| Some(layer.stream.as_ref()?.ssrc())) else { return };
+        let Some(publisher) = self.links.get_mut(state.publisher) else { return };
+        let mut buffer = outbox_scratch();
+        let mut compound = Compound::new(&mut buffer);
+        if compound.pli(publisher.own_ssrc, ssrc) {
+            let len = compound.len();
+            publisher.peer.send_rtcp(buffer.get(..len).unwrap_or_default(), &mut self.outbox);
+            self.counters.pli_out += 1;
+        }
+    }
+
+    /// Looks whether a track's layers came or went, whether a wanted key frame is overdue, and what its caches may forget.
+    fn look_after(&mut self, track: usize, now: Instant) {
+        let Some(state) = self.tracks.get_mut(track) else { return };
+        for layer in &mut state.layers {
+            layer.cache.expire(now);
+        }
+        if state.live_layers(now) == state.live {
+            self.request_wanted_key_frames(track, now);
+        } else {
+            self.retarget(track, now);
+        }
+    }
+
+    fn send_reports(&mut self, link: usize, now: Instant) {
+        let mut blocks = [ReportBlock::default(); MAX_BLOCKS];
+        let mut count = 0;
+        let Some(state) = self.links.get(link) else { return };
+        let (own_ssrc, outbound) = (state.own_ssrc, state.outbound.clone());
+        let inbound: Vec<_> = state.inbound.iter().filter(|inbound| !inbound.rtx).copied().collect();
+        for inbound in inbound {
+            let stream = self.tracks.get_mut(inbound.track).and_then(|track| {
+                track.layers.get_mut(usize::from(inbound.layer))?.stream.as_mut()
+            });
+            if let Some(block) = stream.and_then(|stream| stream.report_block(now))
+                && let Some(slot) = blocks.get_mut(count)
+            {
+                *slot = block;
+                count += 1;
+            }
+        }
+        let mut buffer = outbox_scratch();
+        let mut compound = Compound::new(&mut buffer);
+        let mut any = false;
+        for outbound in outbound {
+            if let Some((report, cname)) = self.sender_report(link, outbound.track, now) {
+                any |= compound.sender_report(&report, &[]) && compound.cname(report.ssrc, &cname);
+            }
+        }
+        if count > 0 || !any {
+            any |= compound.receiver_report(own_ssrc, blocks.get(..count).unwrap_or_default());
+        }
+        let len = compound.len();
+        if any && let Some(state) = self.links.get_mut(link) {
+            state.peer.send_rtcp(buffer.get(..len).unwrap_or_default(), &mut self.outbox);
+        }
+    }
+
+    /// The report of one sent stream, when it is due: the publisher's own clock on the outgoing timeline, so that voice and
+    /// picture of one person stay together.
+    fn sender_report(&mut self, link: usize, track: usize, now: Instant) -> Option<(SenderInfo, String)> {
+        let state = self.tracks.get_mut(track)?;
+        let member = state.member;
+        let room = state.room;
+        let route = state.routes.iter_mut().find(|route| route.receiver == link)?;
+        let out = route.out.as_mut()?;
+        if out.stats.next_report()? > now {
+            return None;
+        }
+        let current = route.route.current()?;
+        let layer = state.layers.get(usize::from(current))?;
+        let ntp = layer.stream.as_ref()?.rtp_to_ntp(layer.newest)?;
+        let rtp = route.route.timestamp_for(current, layer.newest)?;
+        let report = out.stats.sender_report(ntp, rtp, now);
+        let cname = self.rooms.get(room)?.rules.record(member)?.sid.as_str().to_owned();
+        Some((report, cname))
+    }
+}
+
+impl super::tracks::Layer {
+    fn next_deadline(&self) -> Option<Instant> {
+        let nacks = self.stream.as_ref().and_then(|stream| stream.missing().next_deadline());
+        [nacks, self.key_frames.next_deadline()].into_iter().flatten().min()
+    }
+}
+
+impl super::link::Link {
+    /// Round trip of this link, where one of its receiver reports has told it.
+    fn rtt(&self) -> Option<Duration> {
+        self.rtt
+    }
+}

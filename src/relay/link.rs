@@ -1,0 +1,186 @@
+//! A member's line to the relay: its transport, its media sections and its signalling session.
+
+use super::event::{Event, EventSink};
+use super::sections::Sections;
+use crate::consultation::MemberId;
+use crate::media::twcc::TwccRecorder;
+use crate::model::roster::Participant;
+use crate::model::{ExtensionMap, Identity, ParticipantSid, SessionId};
+use crate::transport::peer::Peer;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Records of people who left while a member's signalling was down; beyond it the oldest are forgotten, and the whole roster that
+/// follows a resume shows the rest as absent.
+const MAX_MISSED: usize = 64;
+
+/// A member's line to the relay.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// Distinguishes this link from an earlier one in the same slot.
+    pub(super) generation: u32,
+    pub(super) room: usize,
+    pub(super) member: MemberId,
+    pub(super) sid: ParticipantSid,
+    pub(super) identity: Identity,
+    pub(super) session: SessionId,
+    pub(super) events: Option<Box<dyn EventSink>>,
+    /// Departures the member has not heard of because its socket was down.
+    pub(super) missed: Vec<Arc<Participant>>,
+    pub(super) peer: Peer,
+    /// Addresses that lead to it, bounded by what its ICE agent validates.
+    pub(super) addresses: Vec<SocketAddr>,
+    /// User fragments that lead to it: one, or two during an ICE restart.
+    pub(super) ufrags: Vec<Box<str>>,
+    pub(super) sections: Sections,
+    pub(super) extensions: ExtensionMap,
+    /// SSRCs received, each with what it carries.
+    pub(super) inbound: Vec<Inbound>,
+    /// SSRCs sent, each with the route behind it.
+    pub(super) outbound: Vec<Outbound>,
+    pub(super) twcc: TwccRecorder,
+    pub(super) own_ssrc: u32,
+    pub(super) data: DataState,
+    pub(super) budget: Budget,
+    pub(super) timing: Timing,
+}
+
+/// When this link wants attention.
+#[derive(Debug)]
+pub(super) struct Timing {
+    /// Must be connected by then.
+    pub(super) connect_by: Option<Instant>,
+    /// When media came up.
+    pub(super) connected_at: Option<Instant>,
+    /// Next sender and receiver reports.
+    pub(super) report_at: Option<Instant>,
+    /// When to ask the client for an offer.
+    pub(super) ask_offer_at: Option<Instant>,
+    /// When it was last asked, until an offer comes.
+    pub(super) asked_at: Option<Instant>,
+    /// The earliest timer set for it.
+    pub(super) scheduled: Option<Instant>,
+    /// Whether it is in the shard's dirty set.
+    pub(super) dirty: bool,
+}
+
+/// What a received SSRC carries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Inbound {
+    pub(super) ssrc: u32,
+    /// Slot of the track.
+    pub(super) track: usize,
+    pub(super) layer: u8,
+    /// Retransmissions of the layer (RFC 4588).
+    pub(super) rtx: bool,
+}
+
+/// What a sent SSRC carries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outbound {
+    pub(super) ssrc: u32,
+    /// Slot of the track.
+    pub(super) track: usize,
+}
+
+/// A member's data channels.
+#[derive(Debug, Default)]
+pub(super) struct DataState {
+    /// Channel that carries reliable messages, once open.
+    pub(super) reliable: Option<u16>,
+    /// Channel that carries lossy messages, once open.
+    pub(super) lossy: Option<u16>,
+    /// Highest number of a reliable message received in this stay.
+    pub(super) last_sequence: u32,
+}
+
+/// How much a publisher may send: a bucket of packets and one of bytes, refilled as time passes.
+#[derive(Debug)]
+pub(super) struct Budget {
+    packets: f64,
+    bytes: f64,
+    rate: Rate,
+    at: Instant,
+}
+
+/// A publisher's allowed rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Packets per second.
+    pub packets: u32,
+    /// Bytes per second.
+    pub bytes: u32,
+}
+
+impl Budget {
+    pub(super) fn new(rate: Rate, now: Instant) -> Self {
+        Self { packets: f64::from(rate.packets), bytes: f64::from(rate.bytes), rate, at: now }
+    }
+
+    /// Takes one packet out, if there is room for it. A full second's worth may come at once: key frames are bursts.
+    pub(super) fn take(&mut self, bytes: usize, now: Instant) -> bool {
+        let elapsed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.at = now;
+        self.packets = (self.packets + elapsed * f64::from(self.rate.packets)).min(f64::from(self.rate.packets));
+        self.bytes = (self.bytes + elapsed * f64::from(self.rate.bytes)).min(f64::from(self.rate.bytes));
+        let size = bytes as f64;
+        if self.packets < 1.0 || self.bytes < size {
+            return false;
+        }
+        self.packets -= 1.0;
+        self.bytes -= size;
+        true
+    }
+}
+
+impl Timing {
+    pub(super) fn new(now: Instant, connect_within: Duration) -> Self {
+        Self {
+            connect_by: Some(now + connect_within),
+            connected_at: None,
+            report_at: None,
+            ask_offer_at: None,
+            asked_at: None,
+            scheduled: None,
+            dirty: false,
+        }
+    }
+}
+
+impl Link {
+    /// Hands an event to the session; a session that takes no more counts as lost, the stay goes on.
+    pub(super) fn tell(&mut self, event: Event) {
+        let Some(events) = &mut self.events else {
+            self.miss(&event);
+            return;
+        };
+        if events.push(event.clone()).is_err() {
+            self.events = None;
+            self.miss(&event);
+        }
+    }
+
+    /// Ends the session with a last event.
+    pub(super) fn end_session(&mut self, last: Event) {
+        if let Some(mut events) = self.events.take() {
+            // The socket may be gone already; then nobody is left to tell.
+            let _ = events.push(last);
+        }
+    }
+
+    pub(super) fn inbound(&self, ssrc: u32) -> Option<Inbound> {
+        self.inbound.iter().find(|inbound| inbound.ssrc == ssrc).copied()
+    }
+
+    fn miss(&mut self, event: &Event) {
+        if let Event::Roster(records) = event {
+            for record in records.iter().filter(|record| record.left.is_some()) {
+                if self.missed.len() == MAX_MISSED {
+                    self.missed.remove(0);
+                }
+                self.missed.push(record.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! The packet path: open in place, find the compiled route, rewrite and seal into the outgoing batch.
+
+use super::link::{Inbound, Link};
+use super::sections::Use;
+use super::shard::Shard;
+use super::tracks::{Layer, OutStream, Passes};
+use crate::media::codec::inspect;
+use crate::media::inbound::InboundStream;
+use crate::media::nacker::NackAction;
+use crate::media::outbox::Outbox;
+use crate::media::packet::{AudioLevel, OutgoingHeader, RtpHeader, write_header};
+use crate::media::route::{Incoming, Rewrite, Verdict};
+use crate::media::rtx::write_rtx_payload;
+use crate::model::counters::DropReason;
+use crate::model::{Extension, MediaKind};
+use std::time::{Duration, Instant};
+
+/// SSRCs one publisher may use at once: 8 tracks with three layers and their retransmissions fit; the receiver's SRTP table has
+/// the same bound.
+const MAX_INBOUND: usize = 64;
+
+/// Round trip assumed before one was measured.
+pub(super) const ASSUMED_RTT: Duration = Duration::from_millis(100);
+
+impl Shard {
+    pub(super) fn handle_rtp(&mut self, link: usize, now: Instant, datagram: &mut [u8]) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        if !state.budget.take(datagram.len(), now) {
+            return self.counters.drop(DropReason::RateLimit);
+        }
+        let opened = match state.peer.open_rtp(datagram) {
+            Ok(opened) => opened,
+            Err(reason) => return self.counters.drop(reason),
+        };
+        let Some(packet) = datagram.get_mut(..opened.len) else { return };
+        let header = opened.header;
+        if let Some(id) = state.extensions.id(Extension::TransportCc)
+            && let Some([high, low]) = header.extension(packet, id)
+        {
+            state.twcc.on_packet(u16::from_be_bytes([*high, *low]), now);
+        }
+        self.mark_dirty(link);
+        let Some(inbound) = self.explain(link, &header, packet) else {
+            return self.counters.drop(DropReason::UnknownSsrc);
+        };
+        if inbound.rtx {
+            self.on_retransmission(link, inbound, &header, packet, now);
+        } else {
+            self.on_media(link, inbound, &header, packet, false, now);
+        }
+    }
+
+    /// What an SSRC carries: known, or explained by the packet's mid and rid, the SDP's SSRCs or its payload type.
+    fn explain(&mut self, link: usize, header: &RtpHeader, packet: &[u8]) -> Option<Inbound> {
+        let state = self.links.get_mut(link)?;
+        if let Some(known) = state.inbound(header.ssrc) {
+            return Some(known);
+        }
+        if state.inbound.len() >= MAX_INBOUND {
+            return None;
+        }
+        let text = |extension| {
+            let id = state.extensions.id(extension)?;
+            std::str::from_utf8(header.extension(packet, id)?).ok()
+        };
+        let named = text(Extension::Mid).and_then(|mid| state.sections.by_mid(mid));
+        let signalled = || state.sections.list.iter().position(|section| section.ssrcs.contains(&header.ssrc));
+        let section = state.sections.list.get(named.or_else(signalled)?)?;
+        let Use::Receive(Some(track)) = section.used else { return None };
+        let (codec, rtx) = section.codec(header.payload_type)?;
+        if codec.codec != self.tracks.get(track)?.codec {
+            return None;
+        }
+        let rid = if rtx { text(Extension::RepairedRid) } else { text(Extension::Rid) };
+        let layer = match rid {
+            Some(rid) => section.rids.iter().position(|known| **known == *rid)?,
+            None if section.rids.len() > 1 => return None,
+            None => 0,
+        };
+        let inbound = Inbound { ssrc: header.ssrc, track, layer: u8::try_from(layer).ok()?, rtx };
+        state.inbound.push(inbound);
+        if !rtx {
+            self.start_stream(inbound);
+        }
+        Some(inbound)
+    }
+
+    fn start_stream(&mut self, inbound: Inbound) {
+        let Some(track) = self.tracks.get_mut(inbound.track) else { return };
+        let clock_rate = track.codec.clock_rate();
+        if let Some(layer) = track.layers.get_mut(usize::from(inbound.layer)) {
+            layer.stream = Some(InboundStream::new(inbound.ssrc, clock_rate));
+            layer.cache.clear();
+        }
+        if let Some(publisher) = self.links.get_mut(track.publisher)
+            && publisher.timing.report_at.is_none()
+        {
+            publisher.timing.report_at = publisher.timing.connected_at.map(|at| at + super::feedback::TICK);
+        }
+    }
+
+    /// Turns a retransmission back into the packet it repeats (RFC 4588, section 4).
+    fn on_retransmission(&mut self, link: usize, inbound: Inbound, header: &RtpHeader, packet: &mut [u8], now: Instant) {
+        let Ok(payload) = header.payload(packet) else { return self.counters.drop(DropReason::Malformed) };
+        // Without a payload it only probed the line.
+        let Some([high, low]) = payload.first_chunk() else { return };
+        let sequence = u16::from_be_bytes([*high, *low]);
+        let end = header.header_len + payload.len();
+        let state = self.links.get(link);
+        let original = state.and_then(|state| {
+            let section = state.sections.list.iter().find(|section| section.used == Use::Receive(Some(inbound.track)))?;
+            Some(section.codec(header.payload_type)?.0.payload_type)
+        });
+        let ssrc = self.tracks.get(inbound.track).and_then(|track| {
+            Some(track.layers.get(usize::from(inbound.layer))?.stream.as_ref()?.ssrc())
+        });
+        let (Some(payload_type), Some(ssrc)) = (original, ssrc) else { return };
+        packet.copy_within(header.header_len + 2..end, header.header_len);
+        let Some(packet) = packet.get_mut(..end - 2) else { return };
+        if let Some([flags, second, high, low, _, _, _, _, ssrc_bytes @ ..]) = packet.first_chunk_mut::<12>() {
+            *flags &= !0x20;
+            *second = (*second & 0x80) | payload_type;
+            [*high, *low] = sequence.to_be_bytes();
+            *ssrc_bytes = ssrc.to_be_bytes();
+        }
+        if let Ok(header) = RtpHeader::parse(packet) {
+            self.on_media(link, Inbound { ssrc, rtx: false, ..inbound }, &header, packet, true, now);
+        }
+    }
+
+    fn on_media(&mut self, link: usize, inbound: Inbound, header: &RtpHeader, packet: &[u8], repaired: bool, now: Instant) {
+        let Ok(payload) = header.payload(packet) else { return self.counters.drop(DropReason::Malformed) };
+        let Some(state) = self.links.get(link) else { return };
+        let extensions = state.extensions;
+        let Some(track) = self.tracks.get_mut(inbound.track) else { return };
+        let descriptor = extensions.id(Extension::DependencyDescriptor).and_then(|id| header.extension(packet, id));
+        let facts = inspect(track.codec, payload, descriptor);
+        let Some(layer) = track.layers.get_mut(usize::from(inbound.layer)) else { return };
+        let Some((sequence, lost_too_much)) = layer.note(header, repaired, now) else { return };
+        if facts.key_frame_start {
+            layer.key_frames.on_key_frame(now);
+        }
+        if !track.routes.is_empty() && !payload.is_empty() {
+            layer.cache.insert(sequence, packet, now);
+        }
+        track.activity.on_layer_packet(inbound.layer, now);
+        let woke = track.live & (1 << inbound.layer) == 0;
+        let muted = track.muted;
+        let incoming = Incoming {
+            sequence,
+            timestamp: header.timestamp,
+            marker: header.marker,
+            facts: &facts,
+            payload_len: payload.len(),
+            now,
+        };
+        if woke {
+            self.retarget(inbound.track, now);
+        }
+        self.fan_out(inbound, header, packet, payload, &incoming);
+        if lost_too_much {
+            self.lost_too_much(inbound, now);
+        }
+        if !muted && let Some(id) = extensions.id(Extension::AudioLevel) {
+            self.hear(inbound.track, header.extension(packet, id).and_then(AudioLevel::parse), now);
+        }
+    }
+
+    fn fan_out(&mut self, inbound: Inbound, header: &RtpHeader, packet: &[u8], payload: &[u8], incoming: &Incoming<'_>) {
+        let Some(track) = self.tracks.get_mut(inbound.track) else { return };
+        for route in &mut track.routes {
+            let (Some(out), Some(receiver)) = (route.out.as_mut(), self.links.get_mut(route.receiver)) else { continue };
+            if !receiver.peer.is_connected() {
+                continue;
+            }
+            let Verdict::Forward(rewrite) = route.route.on_packet(inbound.layer, incoming) else { continue };
+            if write_media(out, receiver, &mut self.outbox, &rewrite, header, packet, payload) {
+                self.counters.forwarded += 1;
+                out.stats.on_sent(rewrite.timestamp, payload.len(), incoming.now);
+                if receiver.timing.report_at.is_none() {
+                    receiver.timing.report_at = Some(incoming.now);
+                    if !receiver.timing.dirty {
+                        receiver.timing.dirty = true;
+                        self.dirty.push(route.receiver);
+                    }
+                }
+            }
+        }
+    }
+
+    /// More is missing than retransmissions could heal: a key frame starts afresh.
+    fn lost_too_much(&mut self, inbound: Inbound, now: Instant) {
+        let Some(track) = self.tracks.get_mut(inbound.track).filter(|track| track.codec.kind() == MediaKind::Video) else { return };
+        for route in &mut track.routes {
+            if route.route.current() == Some(inbound.layer) {
+                route.route.request_key_frame();
+            }
+        }
+        self.request_wanted_key_frames(inbound.track, now);
+    }
+
+    fn hear(&mut self, track: usize, level: Option<AudioLevel>, now: Instant) {
+        let (Some(level), Some(room)) = (level, self.tracks.get(track).map(|track| track.room)) else { return };
+        let Some(state) = self.rooms.get_mut(room) else { return };
+        state.speakers.on_level(track as u32, level.level, level.voice, now);
+        if state.scheduled.is_none() {
+            self.check_room(room, now);
+        }
+    }
+
+    /// Sends a packet again to a receiver that misses it.
+    pub(super) fn retransmit(&mut self, link: usize, track: usize, sequence: u16, now: Instant) {
+        let (Some(track), Some(receiver)) = (self.tracks.get_mut(track), self.links.get_mut(link)) else { return };
+        let Some(route) = track.routes.iter_mut().find(|route| route.receiver == link) else { return };
+        let Some(out) = route.out.as_mut() else { return };
+        let rtt = out.stats.rtt().unwrap_or(ASSUMED_RTT);
+        let Some(sent) = route.route.resolve(sequence, now, rtt) else { return };
+        let Some(layer) = track.layers.get(usize::from(sent.layer)) else { return };
+        let Some(packet) = layer.cache.find(sent.sequence) else { return };
+        let Ok(header) = RtpHeader::parse(packet) else { return };
+        let Ok(payload) = header.payload(packet) else { return };
+        if write_again(out, receiver, &mut self.outbox, &sent.rewrite, &header, packet, payload) {
+            self.counters.retransmitted += 1;
+        }
+    }
+}
+
+impl Layer {
+    /// Takes note of a packet; its extended number unless it is to be dropped, and whether too much is missing by now.
+    fn note(&mut self, header: &RtpHeader, repaired: bool, now: Instant) -> Option<(u64, bool)> {
+        let stream = self.stream.as_mut()?;
+        if repaired {
+            return Some((stream.on_recovered(header.sequence)?, false));
+        }
+        let (arrival, action) = stream.on_packet(header.sequence, header.timestamp, now);
+        let sequence = arrival.sequence()?;
+        self.newest = header.timestamp;
+        Some((sequence, action == NackAction::KeyFrame))
+    }
+}
+
+fn outgoing_extensions<'a>(
+    passes: &Passes,
+    header: &RtpHeader,
+    packet: &'a [u8],
+    found: &mut [(u8, &'a [u8]); Passes::MAX],
+) -> usize {
+    let mut count = 0;
+    for (id, value) in header.extensions(packet) {
+        if let Some(id) = passes.id(id)
+            && let Some(slot) = found.get_mut(count)
+        {
+            *slot = (id, value);
+            count += 1;
+        }
+    }
+    count
+}
+
+fn write_media(
+    out: &OutStream,
+    receiver: &mut Link,
+    outbox: &mut Outbox,
+    rewrite: &Rewrite,
+    header: &RtpHeader,
+    packet: &[u8],
+    payload: &[u8],
+) -> bool {
+    let Some(path) = receiver.peer.path() else { return false };
+    let mut found = [(0u8, [].as_slice()); Passes::MAX];
+    let count = outgoing_extensions(&out.passes, header, packet, &mut found);
+    let outgoing = OutgoingHeader {
+        marker: rewrite.marker,
+        payload_type: out.payload_type,
+        sequence: rewrite.sequence,
+        timestamp: rewrite.timestamp,
+        ssrc: out.ssrc,
+    };
+    let payload = if rewrite.empty { &[] } else { payload };
+    let peer = &mut receiver.peer;
+    outbox.push_with(path, |slot| {
+        let header_len = write_header(slot, &outgoing, found.get(..count)?)?;
+        let body = slot.get_mut(header_len..header_len + payload.len())?;
+        body.copy_from_slice(payload);
+        if let Some(patch) = rewrite.vp8 {
+            patch.apply(body);
+        }
+        peer.seal_rtp(slot, header_len, header_len + payload.len())
+    })
+}
+
+fn write_again(
+    out: &mut OutStream,
+    receiver: &mut Link,
+    outbox: &mut Outbox,
+    rewrite: &Rewrite,
+    header: &RtpHeader,
+    packet: &[u8],
+    payload: &[u8],
+) -> bool {
+    let (Some(path), Some(rtx)) = (receiver.peer.path(), out.rtx.as_mut()) else { return false };
+    let mut found = [(0u8, [].as_slice()); Passes::MAX];
+    let count = outgoing_extensions(&out.passes, header, packet, &mut found);
+    let outgoing = OutgoingHeader {
+        marker: rewrite.marker,
+        payload_type: rtx.payload_type,
+        sequence: rtx.sequence,
+        timestamp: rewrite.timestamp,
+        ssrc: rtx.ssrc,
+    };
+    let payload = if rewrite.empty { &[] } else { payload };
+    let peer = &mut receiver.peer;
+    let written = outbox.push_with(path, |slot| {
+        let header_len = write_header(slot, &outgoing, found.get(..count)?)?;
+        let body = slot.get_mut(header_len..)?;
+        let len = write_rtx_payload(body, rewrite.sequence, payload)?;
+        if let Some(patch) = rewrite.vp8 {
+            patch.apply(body.get_mut(2..len)?);
+        }
+        peer.seal_rtp(slot, header_len, header_len + len)
+    });
+    if written {
+        rtx.sequence = rtx.sequence.wrapping_add(1);
+    }
+    written
+}

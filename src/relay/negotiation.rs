@@ -1,0 +1,304 @@
+//! Offers in, answers out: which media section carries which track, and when the client must be asked for a new offer.
+
+use super::command::Offer as OfferMessage;
+use super::event::{Event, Sdp};
+use super::link::Outbound;
+use super::sections::{Change, Use};
+use super::shard::Shard;
+use super::tracks::{OutStream, Passes};
+use crate::consultation as rules;
+use crate::model::roster::{LeaveAction, LeaveReason};
+use crate::model::{Codec, MediaKind, Now, TrackCid, TrackSid};
+use crate::transport::peer::MAX_MESSAGE_SIZE;
+use crate::transport::sdp::{
+    AnswerParams, AnswerSection, Offer, ReceiveCodecs, ReceiveSection, SectionKind, SendSection, write_answer,
+};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long changes are gathered before the client is asked for an offer: a join brings several tracks within one moment.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// The same when the client was asked a moment ago.
+const GATHER_AGAIN: Duration = Duration::from_millis(150);
+
+/// How long to wait for an offer before asking again: an offer takes a client far less, and its own time-out is 15 s.
+const ASK_AGAIN: Duration = Duration::from_secs(4);
+
+impl Shard {
+    /// Answers a client's offer, whatever changed in it.
+    pub(super) fn on_offer(&mut self, link: usize, message: &OfferMessage, now: Now) {
+        let offer = match Offer::parse(&message.sdp) {
+            Ok(offer) => offer,
+            Err(_) => return self.refuse_offer(link),
+        };
+        let Some(state) = self.links.get_mut(link) else { return };
+        let Ok(fresh_ufrag) = state.peer.on_remote_description(&offer) else {
+            return self.refuse_offer(link);
+        };
+        state.timing.asked_at = None;
+        state.extensions = offer.extensions();
+        if let Some(ufrag) = fresh_ufrag {
+            self.learn_ufrag(link, ufrag);
+        }
+        let Some(state) = self.links.get_mut(link) else { return };
+        let changes = state.sections.on_offer(&offer);
+        state.sections.offer = Some(Box::new(offer));
+        self.carry_out_changes(link, changes, now);
+        self.assign_sections(link, now.mono);
+        self.send_answer(link, message.id);
+        self.ask_for_offer_if_needed(link, now.mono);
+        self.mark_dirty(link);
+    }
+
+    fn refuse_offer(&mut self, link: usize) {
+        // A client whose description cannot be read starts over; it will come with a fresh one.
+        let event = Event::Leave { action: LeaveAction::Reconnect, reason: LeaveReason::MediaFailure };
+        self.tell(link, event);
+    }
+
+    fn learn_ufrag(&mut self, link: usize, ufrag: Box<str>) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        let stale: Vec<Box<str>> = state.ufrags.extract_if(.., |known| !state.peer.answers_to(known)).collect();
+        state.ufrags.push(ufrag.clone());
+        for known in stale {
+            self.ufrags.remove(&known);
+        }
+        self.ufrags.insert(ufrag, link);
+    }
+
+    fn carry_out_changes(&mut self, link: usize, changes: Vec<Change>, now: Now) {
+        for change in changes {
+            let Some(state) = self.links.get(link) else { return };
+            let (room, member) = (state.room, state.member);
+            let command = match change {
+                Change::Started(index) => {
+                    let Some(section) = self.offered_section(link, index) else { continue };
+                    rules::Command::Bind { member, section }
+                }
+                Change::Stopped(index) => {
+                    let Some(mid) = state.sections.list.get(index).map(|section| section.mid.clone()) else { continue };
+                    rules::Command::Unbind { member, mid }
+                }
+                Change::Detached(track) => {
+                    self.close_stream(link, track);
+                    continue;
+                }
+            };
+            // A member without the permission has nothing announced that could be bound.
+            let _ = self.apply(room, command, now);
+        }
+    }
+
+    /// What a client sends on a section, as the rules want to know it.
+    fn offered_section(&self, link: usize, index: usize) -> Option<rules::Section> {
+        let sections = &self.links.get(link)?.sections;
+        let offered = sections.offer.as_ref()?.sections.get(index)?;
+        let SectionKind::Media(kind) = offered.kind else { return None };
+        let chosen = ReceiveCodecs::default().choose(offered, None);
+        let codecs: Vec<Codec> = chosen.iter().filter_map(|payload_type| offered.codec(*payload_type)?.codec).collect();
+        codecs.first()?;
+        let track_id = offered.msid.as_ref().map(|msid| TrackCid::new(msid.track.clone()));
+        Some(rules::Section { mid: offered.mid.clone(), kind, track_id, codecs, rids: offered.rids.clone() })
+    }
+
+    /// Gives waiting tracks the free sections of the last offer.
+    fn assign_sections(&mut self, link: usize, now: Instant) {
+        for track in self.waiting_tracks(link) {
+            let Some(kind) = self.tracks.get(track).map(|track| track.codec.kind()) else { continue };
+            let Some(index) = self.links.get(link).and_then(|state| state.sections.free(kind)) else { continue };
+            match self.payload_types(link, index, track) {
+                Some((payload_type, rtx)) => self.open_stream(link, index, track, payload_type, rtx, now),
+                None => self.refuse_subscription(link, track),
+            }
+        }
+    }
+
+    /// The payload type a client takes a track's codec with, and that of its retransmissions.
+    fn payload_types(&self, link: usize, index: usize, track: usize) -> Option<(u8, Option<u8>)> {
+        let offered = self.links.get(link)?.sections.offer.as_ref()?.sections.get(index)?;
+        let track = self.tracks.get(track)?;
+        let picked = offered.pick(track.codec, track.fmtp.as_deref())?;
+        Some((picked.payload_type, picked.rtx))
+    }
+
+    fn refuse_subscription(&mut self, link: usize, track: usize) {
+        let Some(track) = self.tracks.get_mut(track) else { return };
+        let sid = track.sid.clone();
+        if let Some(route) = track.routes.iter_mut().find(|route| route.receiver == link) {
+            route.refused = true;
+        }
+        self.tell(link, Event::SubscriptionFailed(sid));
+    }
+
+    fn open_stream(&mut self, link: usize, index: usize, track: usize, payload_type: u8, rtx: Option<u8>, now: Instant) {
+        let (ssrc, rtx_ssrc) = (self.new_ssrc(), self.new_ssrc());
+        let (Some(state), Some(source)) = (self.links.get(link), self.tracks.get(track)) else { return };
+        let Some(publisher) = self.links.get(source.publisher) else { return };
+        let passes = Passes::between(&publisher.extensions, &state.extensions);
+        let first = source.routes.iter().all(|route| route.out.is_none());
+        let (publisher, sid) = (source.publisher, source.sid.clone());
+        let stream = OutStream::new(ssrc, rtx.map(|rtx| (rtx, rtx_ssrc)), payload_type, passes);
+        let Some(route) = self.tracks.get_mut(track).and_then(|track| track.route_to(link)) else { return };
+        route.out = Some(stream);
+        if let Some(state) = self.links.get_mut(link) {
+            state.outbound.push(Outbound { ssrc, track });
+            if let Some(section) = state.sections.list.get_mut(index) {
+                section.used = Use::Send(track);
+            }
+        }
+        if first {
+            self.tell(publisher, Event::TrackSubscribed(sid));
+        }
+        self.retarget(track, now);
+        if self.links.get(link).is_some_and(|state| state.timing.connected_at.is_some()) {
+            self.want_key_frame(track, link, now);
+        }
+    }
+
+    /// Stops sending a track to a client whose section no longer takes it; the route waits for another section.
+    pub(super) fn close_stream(&mut self, link: usize, track: usize) {
+        if let Some(route) = self.tracks.get_mut(track).and_then(|track| track.route_to(link)) {
+            route.out = None;
+            route.route.reset();
+        }
+        let Some(state) = self.links.get_mut(link) else { return };
+        let closed: Vec<Outbound> = state.outbound.extract_if(.., |outbound| outbound.track == track).collect();
+        for outbound in closed {
+            state.peer.forget_outbound(outbound.ssrc);
+        }
+        if let Some(section) = state.sections.sending(track) {
+            section.used = Use::Idle;
+        }
+    }
+
+    fn send_answer(&mut self, link: usize, id: u32) {
+        let Some(sections) = self.answer_sections(link) else { return };
+        let Some(state) = self.links.get_mut(link) else { return };
+        state.sections.version += 1;
+        let Some(offer) = &state.sections.offer else { return };
+        let local = state.peer.local();
+        let params = AnswerParams {
+            session_id: u64::from(state.own_ssrc),
+            session_version: state.sections.version,
+            ice_ufrag: local.ufrag(),
+            ice_pwd: local.pwd(),
+            fingerprint: self.config.transport.fingerprint(),
+            candidates: self.config.transport.candidates(),
+            sections: &sections,
+        };
+        let sdp = write_answer(offer, &params);
+        let mut tracks_by_mid: Vec<(Arc<str>, TrackSid)> = Vec::new();
+        for section in &mut state.sections.list {
+            section.answered_send = matches!(section.used, Use::Send(_));
+            if let Use::Send(track) = section.used
+                && let Some(track) = self.tracks.get(track)
+            {
+                tracks_by_mid.push((section.mid.clone(), track.sid.clone()));
+            }
+        }
+        state.tell(Event::Answer { id, sdp: Sdp(sdp), tracks_by_mid });
+    }
+
+    fn answer_sections(&self, link: usize) -> Option<Vec<AnswerSection>> {
+        let state = self.links.get(link)?;
+        let offer = state.sections.offer.as_ref()?;
+        let answer = |(index, offered): (usize, &crate::transport::sdp::Section)| match state
+            .sections
+            .list
+            .get(index)
+            .map_or(Use::Rejected, |section| section.used)
+        {
+            Use::Idle => AnswerSection::Inactive,
+            Use::Application => {
+                AnswerSection::Application { sctp_port: 5_000, max_message_size: MAX_MESSAGE_SIZE as u64 }
+            }
+            Use::Rejected => AnswerSection::Reject,
+            Use::Receive(track) => AnswerSection::Receive(self.receive_section(offered, track)),
+            Use::Send(track) => self.send_section(link, track).map_or(AnswerSection::Inactive, AnswerSection::Send),
+        };
+        Some(offer.sections.iter().enumerate().map(answer).collect())
+    }
+
+    fn receive_section(&self, offered: &crate::transport::sdp::Section, track: Option<usize>) -> ReceiveSection {
+        let track = track.and_then(|track| self.tracks.get(track));
+        let record = track.and_then(|track| Some(self.rooms.get(track.room)?.rules.track(&track.sid)?.1));
+        let stereo = record.is_some_and(|record| record.stereo);
+        let dtx = record.is_some_and(|record| record.kind == MediaKind::Audio && !record.disable_dtx);
+        ReceiveSection {
+            payload_types: ReceiveCodecs::default().choose(offered, record.and_then(|record| record.codec)),
+            dtx,
+            stereo,
+            // Opus's own limit (RFC 7587, section 7.1): music and auscultation keep what the publisher gives.
+            max_average_bitrate: stereo.then_some(510_000),
+        }
+    }
+
+    fn send_section(&self, link: usize, track: usize) -> Option<SendSection> {
+        let source = self.tracks.get(track)?;
+        let stream = source.routes.iter().find(|route| route.receiver == link)?.out.as_ref()?;
+        let room = self.rooms.get(source.room)?;
+        let publisher = room.rules.record(source.member)?;
+        let record = room.rules.track(&source.sid)?.1;
+        let payload_types = std::iter::once(stream.payload_type).chain(stream.rtx.as_ref().map(|rtx| rtx.payload_type)).collect();
+        Some(SendSection {
+            stream_id: format!("{}|{}", publisher.sid.as_str(), source.sid.as_str()),
+            track_id: source.sid.as_str().into(),
+            cname: publisher.sid.as_str().into(),
+            ssrc: stream.ssrc,
+            rtx_ssrc: stream.rtx.as_ref().map(|rtx| rtx.ssrc),
+            payload_types,
+            stereo: record.stereo && source.codec == Codec::Opus,
+        })
+    }
+
+    /// Tracks a link should receive and has no section for, oldest first.
+    fn waiting_tracks(&self, link: usize) -> Vec<usize> {
+        let Some(room) = self.links.get(link).and_then(|state| self.rooms.get(state.room)) else { return Vec::new() };
+        let waits = |track: &&usize| {
+            self.tracks.get(**track).is_some_and(|track| {
+                track.routes.iter().any(|route| route.receiver == link && route.out.is_none() && !route.refused)
+            })
+        };
+        room.tracks.values().filter(waits).copied().collect()
+    }
+
+    /// Sets the time at which the client is asked for an offer, if something waits for one.
+    pub(super) fn ask_for_offer_if_needed(&mut self, link: usize, now: Instant) {
+        let waiting = !self.waiting_tracks(link).is_empty();
+        let Some(state) = self.links.get_mut(link) else { return };
+        let stale = state.sections.list.iter().any(|section| section.answered_send && !matches!(section.used, Use::Send(_)));
+        if state.sections.offer.is_none() || !(waiting || stale) {
+            return;
+        }
+        let at = match state.timing.asked_at {
+            None if waiting => now + GATHER,
+            None => now + GATHER_AGAIN,
+            Some(asked) => (asked + ASK_AGAIN).max(now + GATHER_AGAIN),
+        };
+        if state.timing.ask_offer_at.is_none_or(|planned| at < planned) {
+            state.timing.ask_offer_at = Some(at);
+        }
+        self.mark_dirty(link);
+    }
+
+    /// Asks the client for an offer with as many further sections as the waiting tracks lack.
+    pub(super) fn ask_for_offer(&mut self, link: usize, now: Instant) {
+        let waiting = self.waiting_tracks(link);
+        let kinds = waiting.iter().filter_map(|track| self.tracks.get(*track).map(|track| track.codec.kind()));
+        let video = kinds.clone().filter(|kind| *kind == MediaKind::Video).count();
+        let audio = kinds.count() - video;
+        let Some(state) = self.links.get_mut(link) else { return };
+        state.timing.ask_offer_at = None;
+        let missing = |wanted: usize, kind| {
+            u32::try_from(wanted.saturating_sub(state.sections.count_free(kind))).unwrap_or(u32::MAX)
+        };
+        let event = Event::SectionsWanted {
+            audio: missing(audio, MediaKind::Audio),
+            video: missing(video, MediaKind::Video),
+        };
+        state.timing.asked_at = Some(now);
+        state.tell(event);
+        self.ask_for_offer_if_needed(link, now);
+    }
+}

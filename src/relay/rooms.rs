@@ -1,0 +1,534 @@
+//! The rooms of a shard: commands of the doors become decisions of a room, and its effects are carried out.
+
+use super::command::{AdminAction, AdminReply, Command, Join, Reply, Request, Resume, Simulation};
+use super::event::{Event, Joined};
+use super::link::{Budget, DataState, Link, Timing};
+use super::sections::Sections;
+use super::shard::Shard;
+use super::timers::Owner;
+use crate::consultation::room::Defaults;
+use crate::consultation::{self as rules, Effect, Effects, MemberId, Refusal, Room, RoomSettings, Seat, To};
+use crate::media::speaker::SpeakerDetector;
+use crate::media::twcc::TwccRecorder;
+use crate::model::roster::{LeaveAction, LeaveReason, Participant, RoomFacts};
+use crate::model::{Now, ParticipantSid, RoomKey, RoomSid, SessionId, TenantId, TrackSid};
+use crate::transport::peer::Peer;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A room and what the shard keeps beside its rules.
+#[derive(Debug)]
+pub(super) struct RoomState {
+    pub(super) generation: u32,
+    pub(super) key: RoomKey,
+    pub(super) rules: Room,
+    /// Slot of each member's link.
+    pub(super) links: BTreeMap<MemberId, usize>,
+    /// Slot of each open track.
+    pub(super) tracks: BTreeMap<TrackSid, usize>,
+    pub(super) speakers: SpeakerDetector,
+    /// Recent reliable messages, for members whose channel opens a moment later.
+    pub(super) recent: super::data::Recent,
+    /// When it closes, while nobody is in it.
+    pub(super) close_at: Option<Instant>,
+    pub(super) scheduled: Option<Instant>,
+    /// Joins ever taken by this room, for the directory.
+    pub(super) joins: u64,
+}
+
+impl Shard {
+    /// Takes one command of a door.
+    pub fn on_command(&mut self, command: Command, now: Now) {
+        match command {
+            Command::Join(join) => self.on_join(*join, now),
+            Command::Resume(resume) => self.on_resume(*resume, now),
+            Command::Request { room, participant, session, request } => {
+                if let Some(link) = self.find_link(&room, &participant, session) {
+                    self.on_request(link, request, now);
+                }
+            }
+            Command::SocketClosed { room, participant, session } => self.on_socket_closed(&room, &participant, session, now),
+            Command::Admin { room, action, reply } => self.on_admin(&room, action, reply, now),
+            Command::ListRooms { tenant, names, reply } => {
+                let facts = self.list_rooms(&tenant, &names);
+                (reply.0)(facts);
+            }
+            Command::Shutdown => self.on_shutdown(now),
+        }
+    }
+
+    fn on_join(&mut self, join: Join, now: Now) {
+        let room = self.open_room(&join.room, join.policy, &join.room_settings, now);
+        let sid = ParticipantSid::new(self.new_id("PA_"));
+        let seat = Seat {
+            sid: sid.clone(),
+            identity: join.identity.clone(),
+            name: join.name,
+            metadata: join.metadata,
+            attributes: join.attributes,
+            permissions: join.permissions,
+            kind: join.kind,
+            client: join.client,
+            auto_subscribe: join.auto_subscribe,
+        };
+        let Some(state) = self.rooms.get_mut(room) else { return };
+        state.joins += 1;
+        let effects = match state.rules.apply(rules::Command::Join(Box::new(seat)), now) {
+            Ok(effects) => effects,
+            Err(refusal) => {
+                let mut events = join.events;
+                // A session that is gone already needs no refusal.
+                let _ = events.push(Event::Rejected(refusal));
+                self.check_room(room, now.mono);
+                return;
+            }
+        };
+        let Some(member) = effects.iter().find_map(|effect| match effect {
+            Effect::Joined(member) => Some(*member),
+            _ => None,
+        }) else {
+            return;
+        };
+        self.counters.joins += 1;
+        let link = self.new_link(room, member, sid, join.identity, now);
+        if let Some(state) = self.links.get_mut(link) {
+            state.session = join.session;
+            state.events = Some(join.events);
+        }
+        if let Some(state) = self.rooms.get_mut(room) {
+            state.links.insert(member, link);
+            state.close_at = None;
+        }
+        self.send_joined(room, link, member);
+        self.carry_out(room, effects, now);
+        for add in join.tracks {
+            self.on_request(link, Request::AddTrack(add), now);
+        }
+        if let Some(offer) = join.offer {
+            self.on_offer(link, &offer, now);
+        }
+        self.mark_dirty(link);
+    }
+
+    fn send_joined(&mut self, room: usize, link: usize, member: MemberId) {
+        let Some(state) = self.rooms.get(room) else { return };
+        let Some(own) = state.rules.record(member) else { return };
+        let others = state.rules.members().filter(|(id, _)| *id != member).map(|(_, record)| record.clone()).collect();
+        let joined = Joined { participant: own.clone(), others, room: state.rules.facts().clone() };
+        self.tell(link, Event::Joined(Box::new(joined)));
+    }
+
+    fn new_link(
+        &mut self,
+        room: usize,
+        member: MemberId,
+        sid: ParticipantSid,
+        identity: crate::model::Identity,
+        now: Now,
+    ) -> usize {
+        self.generation = self.generation.wrapping_add(1);
+        let peer = Peer::new(&self.config.transport, self.config.id, now.mono);
+        let ufrag: Box<str> = peer.local_ufrag().into();
+        let own_ssrc = self.new_ssrc();
+        let link = self.links.insert(Link {
+            generation: self.generation,
+            room,
+            member,
+            sid,
+            identity,
+            session: SessionId(0),
+            events: None,
+            missed: Vec::new(),
+            peer,
+            addresses: Vec::new(),
+            ufrags: vec![ufrag.clone()],
+            sections: Sections::default(),
+            extensions: crate::model::ExtensionMap::default(),
+            inbound: Vec::new(),
+            outbound: Vec::new(),
+            twcc: TwccRecorder::default(),
+            own_ssrc,
+            data: DataState::default(),
+            budget: Budget::new(self.config.publisher_rate, now.mono),
+            timing: Timing::new(now.mono, self.config.connect_within),
+        });
+        self.ufrags.insert(ufrag, link);
+        self.mark_dirty(link);
+        link
+    }
+
+    fn open_room(&mut self, key: &RoomKey, policy: rules::Policy, settings: &RoomSettings, now: Now) -> usize {
+        if let Some(room) = self.room_index.get(key) {
+            return *room;
+        }
+        self.generation = self.generation.wrapping_add(1);
+        let sid = RoomSid::new(self.new_id("RM_"));
+        let defaults: Defaults = self.config.room_defaults;
+        let rules = Room::new(key, sid, policy, settings, defaults, now);
+        let room = self.rooms.insert(RoomState {
+            generation: self.generation,
+            key: key.clone(),
+            rules,
+            links: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+            speakers: SpeakerDetector::default(),
+            recent: super::data::Recent::default(),
+            close_at: None,
+            scheduled: None,
+            joins: 0,
+        });
+        self.room_index.insert(key.clone(), room);
+        room
+    }
+
+    fn on_resume(&mut self, resume: Resume, now: Now) {
+        let mut events = resume.events;
+        let found = self.room_index.get(&resume.room).and_then(|room| {
+            let state = self.rooms.get(*room)?;
+            let member = state.rules.id_of(&resume.identity)?;
+            let record = state.rules.record(member)?.clone();
+            let link = *state.links.get(&member)?;
+            (resume.participant.is_none_or(|sid| sid == record.sid)).then_some((*room, link, record))
+        });
+        let Some((room, link, record)) = found else {
+            // Nobody to tell when the session is gone already.
+            let _ = events.push(Event::Rejected(Refusal::UnknownSession));
+            return;
+        };
+        self.counters.resumes += 1;
+        let Some(state) = self.links.get_mut(link) else { return };
+        state.end_session(Event::Close);
+        state.session = resume.session;
+        state.events = Some(events);
+        let missed = std::mem::take(&mut state.missed);
+        let last_data_sequence = state.data.last_sequence;
+        state.tell(Event::Resumed { participant: record, last_data_sequence });
+        if !missed.is_empty() {
+            state.tell(Event::Roster(missed));
+        }
+        if let Some(room) = self.rooms.get(room) {
+            let everybody = room.rules.members().map(|(_, record)| record.clone()).collect();
+            let facts = room.rules.facts().clone();
+            self.tell(link, Event::Roster(everybody));
+            self.tell(link, Event::Room(facts));
+        }
+        self.ask_for_offer_if_needed(link, now.mono);
+        self.mark_dirty(link);
+    }
+
+    fn on_socket_closed(&mut self, room: &RoomKey, participant: &ParticipantSid, session: SessionId, now: Now) {
+        let Some(link) = self.find_link(room, participant, session) else { return };
+        let Some(state) = self.links.get_mut(link) else { return };
+        state.events = None;
+        if state.timing.connected_at.is_none() {
+            // Media never came up: nothing keeps this stay alive.
+            self.leave(link, LeaveReason::SignalClose, now);
+        }
+    }
+
+    fn on_request(&mut self, link: usize, request: Request, now: Now) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        let (room, member) = (state.room, state.member);
+        let command = match request {
+            Request::Offer(offer) => return self.on_offer(link, &offer, now),
+            Request::Trickle => return,
+            Request::AddTrack(add) => {
+                let sid = self.new_track_sid(add.kind, add.source);
+                rules::Command::AddTrack { member, sid, add: Box::new(add) }
+            }
+            Request::Mute { track, muted } => return self.on_mute(link, track, muted, now),
+            Request::Subscribe { tracks, subscribe } => rules::Command::Subscribe { member, tracks, subscribe },
+            Request::TrackSetting { tracks, setting } => return self.on_track_setting(link, &tracks, setting, now.mono),
+            Request::SubscriptionPermission(permission) => rules::Command::Audience { member, permission },
+            Request::SyncState(sync) => return self.on_sync_state(link, sync, now),
+            Request::UpdateMetadata { request_id, metadata, name, attributes } => {
+                let update = rules::Command::UpdateRecord { member, metadata, name, attributes, by_owner: true };
+                return self.on_update_metadata(link, request_id, update, now);
+            }
+            Request::UpdateAudioTrack { track, features } => rules::Command::UpdateAudioTrack { member, track, features },
+            Request::UpdateVideoTrack { track, width, height } => {
+                rules::Command::UpdateVideoTrack { member, track, width, height }
+            }
+            Request::Unsupported(request) => {
+                let event = Event::Refused { request_id: 0, refusal: Refusal::NotAllowed, request: Box::new(request) };
+                return self.tell(link, event);
+            }
+            Request::Leave(reason) => return self.leave(link, reason, now),
+            Request::Simulate(Simulation::CloseSocket) => return state.end_session(Event::Close),
+            Request::Simulate(Simulation::FullReconnect) => {
+                let reason = LeaveReason::StateMismatch;
+                return state.tell(Event::Leave { action: LeaveAction::Reconnect, reason });
+            }
+        };
+        // A client's request that no longer fits (a track that just went) is not worth an answer.
+        let _ = self.apply(room, command, now);
+    }
+
+    fn on_mute(&mut self, link: usize, track: TrackSid, muted: bool, now: Now) {
+        let Some(state) = self.links.get(link) else { return };
+        let (room, member) = (state.room, state.member);
+        let command = rules::Command::Mute { member, track: track.clone(), muted };
+        if let Err(refusal) = self.apply(room, command, now) {
+            let request = Box::new(super::command::RefusedRequest::Mute { track, muted });
+            self.tell(link, Event::Refused { request_id: 0, refusal, request });
+        }
+    }
+
+    fn on_update_metadata(&mut self, link: usize, request_id: u32, update: rules::Command, now: Now) {
+        let Some(room) = self.links.get(link).map(|state| state.room) else { return };
+        let event = match self.apply(room, update, now) {
+            Ok(_) => Event::Acknowledged { request_id },
+            Err(refusal) => {
+                let request = Box::new(super::command::RefusedRequest::UpdateMetadata);
+                Event::Refused { request_id, refusal, request }
+            }
+        };
+        self.tell(link, event);
+    }
+
+    fn on_sync_state(&mut self, link: usize, sync: super::command::SyncState, now: Now) {
+        let Some(state) = self.links.get(link) else { return };
+        let (room, member) = (state.room, state.member);
+        let Some(rules) = self.rooms.get(room).map(|room| &room.rules) else { return };
+        if sync.published.iter().any(|sid| !rules.owns(member, sid)) {
+            let event = Event::Leave { action: LeaveAction::Reconnect, reason: LeaveReason::StateMismatch };
+            return self.tell(link, event);
+        }
+        if !sync.subscription_tracks.is_empty() {
+            let command =
+                rules::Command::Subscribe { member, tracks: sync.subscription_tracks, subscribe: sync.subscribe };
+            // Over the bound on wishes: the client keeps what it has.
+            let _ = self.apply(room, command, now);
+        }
+        for track in sync.disabled {
+            let setting = super::command::TrackSetting { disabled: true, ..Default::default() };
+            self.on_track_setting(link, &[track], setting, now.mono);
+        }
+    }
+
+    fn on_admin(&mut self, key: &RoomKey, action: AdminAction, reply: Reply, now: Now) {
+        let answer = self.administer(key, action, now);
+        (reply.0)(answer);
+    }
+
+    fn administer(&mut self, key: &RoomKey, action: AdminAction, now: Now) -> Result<AdminReply, Refusal> {
+        if let AdminAction::CreateRoom(settings) = &action {
+            let room = self.open_room(key, rules::Policy::Open, settings, now);
+            self.apply(room, rules::Command::Settings(settings.clone()), now)?;
+            self.check_room(room, now.mono);
+            return self.rooms.get(room).map(|room| AdminReply::Room(room.rules.facts().clone())).ok_or(Refusal::NoSuchRoom);
+        }
+        let room = *self.room_index.get(key).ok_or(Refusal::NoSuchRoom)?;
+        let rules = self.rooms.get(room).map(|room| &room.rules).ok_or(Refusal::NoSuchRoom)?;
+        let member = |identity| rules.id_of(identity).ok_or(Refusal::NoSuchParticipant);
+        match action {
+            AdminAction::CreateRoom(_) => Ok(AdminReply::Done),
+            AdminAction::DeleteRoom => {
+                self.apply(room, rules::Command::Close(LeaveReason::RoomDeleted), now)?;
+                self.close_room(room);
+                Ok(AdminReply::Done)
+            }
+            AdminAction::UpdateRoomMetadata(metadata) => {
+                let settings = RoomSettings { metadata: Some(metadata), ..RoomSettings::default() };
+                self.apply(room, rules::Command::Settings(settings), now)?;
+                self.rooms.get(room).map(|room| AdminReply::Room(room.rules.facts().clone())).ok_or(Refusal::NoSuchRoom)
+            }
+            AdminAction::ListParticipants => {
+                Ok(AdminReply::Participants(rules.members().map(|(_, record)| record.clone()).collect()))
+            }
+            AdminAction::GetParticipant(identity) => {
+                rules.record(member(&identity)?).cloned().map(AdminReply::Participant).ok_or(Refusal::NoSuchParticipant)
+            }
+            AdminAction::RemoveParticipant(identity) => {
+                self.apply(room, rules::Command::Remove(identity), now)?;
+                Ok(AdminReply::Done)
+            }
+            AdminAction::MuteTrack { identity, track, muted } => {
+                self.apply(room, rules::Command::MuteRemotely { identity, track: track.clone(), muted }, now)?;
+                let rules = self.rooms.get(room).map(|room| &room.rules).ok_or(Refusal::NoSuchRoom)?;
+                rules.track(&track).map(|(_, track)| AdminReply::Track(track.clone())).ok_or(Refusal::NoSuchTrack)
+            }
+            AdminAction::UpdateParticipant { identity, metadata, name, permissions, attributes } => {
+                let member = member(&identity)?;
+                let update = rules::Command::UpdateRecord { member, metadata, name, attributes, by_owner: false };
+                self.apply(room, update, now)?;
+                if let Some(permissions) = permissions {
+                    self.apply(room, rules::Command::Permit { member, permissions }, now)?;
+                }
+                let rules = self.rooms.get(room).map(|room| &room.rules).ok_or(Refusal::NoSuchRoom)?;
+                rules.record(member).cloned().map(AdminReply::Participant).ok_or(Refusal::NoSuchParticipant)
+            }
+            AdminAction::UpdateSubscriptions { identity, tracks, subscribe } => {
+                let member = member(&identity)?;
+                self.apply(room, rules::Command::Subscribe { member, tracks, subscribe }, now)?;
+                Ok(AdminReply::Done)
+            }
+            AdminAction::SendData { message, reliable, destinations } => {
+                self.send_from_platform(room, &message, reliable, &destinations, now.mono);
+                Ok(AdminReply::Done)
+            }
+        }
+    }
+
+    /// Applies a command to a room's rules and carries out what follows.
+    pub(super) fn apply(&mut self, room: usize, command: rules::Command, now: Now) -> Result<(), Refusal> {
+        let effects = self.rooms.get_mut(room).ok_or(Refusal::NoSuchRoom)?.rules.apply(command, now)?;
+        self.carry_out(room, effects, now);
+        Ok(())
+    }
+
+    /// Ends a member's stay.
+    pub(super) fn leave(&mut self, link: usize, reason: LeaveReason, now: Now) {
+        let Some(state) = self.links.get(link) else { return };
+        let (room, member) = (state.room, state.member);
+        // The member was in the room a line above.
+        let _ = self.apply(room, rules::Command::Leave { member, reason }, now);
+    }
+
+    fn carry_out(&mut self, room: usize, effects: Effects, now: Now) {
+        for effect in effects {
+            match effect {
+                Effect::Joined(_) => {}
+                Effect::Roster { to, records } => self.tell_room(room, to, &Event::Roster(records)),
+                Effect::RoomChanged => {
+                    if let Some(facts) = self.rooms.get(room).map(|room| room.rules.facts().clone()) {
+                        self.tell_room(room, To::All, &Event::Room(facts));
+                    }
+                }
+                Effect::TrackAccepted { member, cid, track } => {
+                    self.tell_member(room, member, Event::TrackAccepted { cid, track });
+                }
+                Effect::TrackRefused { member, refusal, add } => {
+                    let request = Box::new(super::command::RefusedRequest::AddTrack(*add));
+                    self.tell_member(room, member, Event::Refused { request_id: 0, refusal, request });
+                }
+                Effect::TrackOpened { member, track } => self.open_track(room, member, &track, now.mono),
+                Effect::TrackClosed { member, track, withdrawn } => {
+                    self.close_track(room, &track);
+                    if withdrawn {
+                        self.tell_member(room, member, Event::TrackWithdrawn(track));
+                    }
+                }
+                Effect::TrackMuted { track, muted } => self.set_muted(room, &track, muted),
+                Effect::MuteRequested { member, track } => self.tell_member(room, member, Event::MuteRequested(track)),
+                Effect::Route { receiver, publisher, track } => self.open_route(room, receiver, publisher, &track, now.mono),
+                Effect::Unroute { receiver, track } => self.close_route(room, receiver, &track, now.mono),
+                Effect::SubscriptionAllowed { receiver, publisher, track, allowed } => {
+                    let event = Event::SubscriptionAllowed { publisher, track, allowed };
+                    self.tell_member(room, receiver, event);
+                }
+                Effect::Gone { member, reason, action } => self.drop_member(room, member, reason, action),
+            }
+        }
+        self.check_room(room, now.mono);
+    }
+
+    fn drop_member(&mut self, room: usize, member: MemberId, reason: LeaveReason, action: LeaveAction) {
+        let Some(link) = self.rooms.get_mut(room).and_then(|room| room.links.remove(&member)) else { return };
+        let Some(mut state) = self.links.try_remove(link) else { return };
+        state.end_session(Event::Leave { action, reason });
+        state.peer.close(&mut self.outbox);
+        for ufrag in &state.ufrags {
+            self.ufrags.remove(ufrag);
+        }
+        for address in state.addresses {
+            self.addresses.remove(&address);
+            self.address_changes.push((address, false));
+        }
+    }
+
+    /// Looks whether a room has become empty, or is no longer, and sets its timer.
+    pub(super) fn check_room(&mut self, room: usize, now: Instant) {
+        let Some(state) = self.rooms.get_mut(room) else { return };
+        if !state.rules.is_empty() {
+            state.close_at = None;
+        } else if state.close_at.is_none() {
+            let facts = state.rules.facts();
+            let seconds = if state.joins == 0 { facts.empty_timeout_s } else { facts.departure_timeout_s };
+            state.close_at = Some(now + Duration::from_secs(seconds.into()));
+        }
+        let due = [state.close_at, state.speakers.next_deadline()].into_iter().flatten().min();
+        if let Some(due) = due
+            && state.scheduled.is_none_or(|scheduled| due < scheduled)
+        {
+            state.scheduled = Some(due);
+            self.timers.set(due, Owner::Room(room, state.generation));
+        }
+    }
+
+    pub(super) fn on_room_timer(&mut self, room: usize, now: Instant) {
+        let Some(state) = self.rooms.get_mut(room) else { return };
+        state.scheduled = None;
+        if state.close_at.is_some_and(|at| at <= now) && state.rules.is_empty() {
+            return self.close_room(room);
+        }
+        self.poll_speakers(room, now);
+        self.check_room(room, now);
+    }
+
+    fn close_room(&mut self, room: usize) {
+        if let Some(state) = self.rooms.try_remove(room) {
+            self.room_index.remove(&state.key);
+            self.closed_rooms.push((state.key, state.joins));
+        }
+        if self.rooms.is_empty() {
+            self.release_memory();
+        }
+    }
+
+    fn on_shutdown(&mut self, now: Now) {
+        let rooms: Vec<usize> = self.rooms.iter().map(|(room, _)| room).collect();
+        for room in rooms {
+            // The room was just listed.
+            let _ = self.apply(room, rules::Command::Close(LeaveReason::ServerShutdown), now);
+        }
+    }
+
+    fn list_rooms(&self, tenant: &TenantId, names: &[crate::model::RoomName]) -> Vec<RoomFacts> {
+        let wanted = |key: &RoomKey| key.tenant == *tenant && (names.is_empty() || names.contains(&key.name));
+        self.rooms.iter().filter(|(_, room)| wanted(&room.key)).map(|(_, room)| room.rules.facts().clone()).collect()
+    }
+
+    fn find_link(&self, room: &RoomKey, participant: &ParticipantSid, session: SessionId) -> Option<usize> {
+        let room = self.rooms.get(*self.room_index.get(room)?)?;
+        let link = *room.links.get(&room.rules.id_of_stay(participant)?)?;
+        (self.links.get(link)?.session == session).then_some(link)
+    }
+
+    pub(super) fn link_of(&self, room: usize, member: MemberId) -> Option<usize> {
+        self.rooms.get(room)?.links.get(&member).copied()
+    }
+
+    fn tell_room(&mut self, room: usize, to: To, event: &Event) {
+        let Some(state) = self.rooms.get(room) else { return };
+        for (member, link) in &state.links {
+            let reached = match to {
+                To::All => true,
+                To::AllBut(left_out) => *member != left_out,
+                To::One(only) => *member == only,
+            };
+            if let Some(link) = self.links.get_mut(*link).filter(|_| reached) {
+                link.tell(event.clone());
+            }
+        }
+    }
+
+    fn tell_member(&mut self, room: usize, member: MemberId, event: Event) {
+        if let Some(link) = self.link_of(room, member) {
+            self.tell(link, event);
+        }
+    }
+
+    pub(super) fn tell(&mut self, link: usize, event: Event) {
+        if let Some(link) = self.links.get_mut(link) {
+            link.tell(event);
+        }
+    }
+
+    /// A member's record, for stamping its messages.
+    pub(super) fn record_of(&self, link: usize) -> Option<&Arc<Participant>> {
+        let state = self.links.get(link)?;
+        self.rooms.get(state.room)?.rules.record(state.member)
+    }
+}

@@ -1,0 +1,416 @@
+//! The rooms and links of one worker, driven by datagrams, commands and time.
+//!
+//! [`Shard::handle_datagram`] takes what the socket received, [`Shard::on_command`] what the doors ask, [`Shard::handle_timeout`]
+//! the passing of time; [`Shard::finish_batch`] lets everything that was touched say what it has to send, and
+//! [`Shard::outbox`] holds the datagrams. Nothing here blocks, locks or reads a clock.
+
+use super::envelope::Envelope;
+use super::link::{Link, Rate};
+use super::outbox::Outbox;
+use super::rooms::RoomState;
+use super::timers::{Owner, Timers};
+use super::tracks::Track;
+use crate::consultation::room::Defaults;
+use crate::media::packet::{Class, classify};
+use crate::model::counters::{Counters, DropReason, FailureReason};
+use crate::model::roster::{LeaveReason, Source};
+use crate::model::{MediaKind, Now, Path, RoomKey, ShardId, TrackSid};
+use crate::transport::ice::{parse_username, shard_of_ufrag};
+use crate::transport::peer::{Outcome, PeerEvent, Transport};
+use slab::Slab;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Timers fired in one step at most, so that a burst of deadlines cannot hold up packets: a full worker has a few thousand links.
+const MAX_TIMERS_PER_STEP: usize = 1_024;
+
+/// What a shard is told when it starts.
+#[derive(Clone)]
+pub struct ShardConfig {
+    /// Which shard this is; its user fragments say so.
+    pub id: ShardId,
+    /// What rooms without settings of their own do.
+    pub room_defaults: Defaults,
+    /// How long a join may take until media is up.
+    pub connect_within: Duration,
+    /// What one publisher may send.
+    pub publisher_rate: Rate,
+    /// Certificates, candidates and random numbers for transports.
+    pub transport: Arc<Transport>,
+    /// The data channels' message format.
+    pub envelope: Arc<dyn Envelope>,
+}
+
+/// Where a datagram went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// This shard dealt with it, or dropped and counted it.
+    Taken,
+    /// Its user fragment names another shard.
+    Elsewhere(ShardId),
+    /// From an address this shard does not know; another shard may.
+    Unknown,
+}
+
+/// The rooms and links of one worker.
+pub struct Shard {
+    pub(super) config: ShardConfig,
+    pub(super) counters: Counters,
+    pub(super) rooms: Slab<RoomState>,
+    pub(super) room_index: HashMap<RoomKey, usize>,
+    pub(super) links: Slab<Link>,
+    pub(super) tracks: Slab<Track>,
+    /// Authenticated addresses; entries go with their link.
+    pub(super) addresses: HashMap<SocketAddr, usize>,
+    /// User fragments; entries go with their link.
+    pub(super) ufrags: HashMap<Box<str>, usize>,
+    pub(super) timers: Timers,
+    pub(super) dirty: Vec<usize>,
+    pub(super) outbox: Outbox,
+    pub(super) address_changes: Vec<(SocketAddr, bool)>,
+    pub(super) closed_rooms: Vec<(RoomKey, u64)>,
+    pub(super) generation: u32,
+    /// Where one outgoing control packet or one restored retransmission is put together.
+    pub(super) scratch: Vec<u8>,
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard").field("rooms", &self.rooms.len()).field("links", &self.links.len()).finish_non_exhaustive()
+    }
+}
+
+impl Shard {
+    /// An empty shard.
+    #[must_use]
+    pub fn new(config: ShardConfig) -> Self {
+        Self {
+            config,
+            counters: Counters::default(),
+            rooms: Slab::new(),
+            room_index: HashMap::new(),
+            links: Slab::new(),
+            tracks: Slab::new(),
+            addresses: HashMap::new(),
+            ufrags: HashMap::new(),
+            timers: Timers::default(),
+            dirty: Vec::new(),
+            outbox: Outbox::default(),
+            address_changes: Vec::new(),
+            closed_rooms: Vec::new(),
+            generation: 0,
+            scratch: vec![0; super::outbox::MAX_DATAGRAM],
+        }
+    }
+
+    /// Takes one datagram in; it is decrypted in place.
+    pub fn handle_datagram(&mut self, now: Now, path: Path, datagram: &mut [u8]) -> Disposition {
+        self.counters.packets_in += 1;
+        self.counters.bytes_in += datagram.len() as u64;
+        let class = classify(datagram);
+        if class == Class::Stun {
+            return self.handle_stun(now, path, datagram);
+        }
+        let Some(link) = self.addresses.get(&path.remote).copied() else { return Disposition::Unknown };
+        // A fault in one member's packet must end that member, not the worker: nothing of it is shared with the others but what
+        // the maps' owners clean up.
+        let guarded = catch_unwind(AssertUnwindSafe(|| match class {
+            Class::Dtls => self.handle_dtls(link, now, datagram),
+            Class::Rtp => self.handle_rtp(link, now.mono, datagram),
+            Class::Rtcp => self.handle_rtcp(link, now.mono, datagram),
+            Class::Stun | Class::Unknown => self.counters.drop(DropReason::Malformed),
+        }));
+        if guarded.is_err() {
+            self.counters.panics += 1;
+            self.fail(link, FailureReason::Internal, now);
+        }
+        Disposition::Taken
+    }
+
+    /// Counts a datagram whose address no shard knows.
+    pub fn count_unknown(&mut self) {
+        self.counters.drop(DropReason::UnknownAddress);
+    }
+
+    fn handle_stun(&mut self, now: Now, path: Path, datagram: &mut [u8]) -> Disposition {
+        let Some((ufrag, _)) = parse_username(datagram) else {
+            self.counters.drop(DropReason::Malformed);
+            return Disposition::Taken;
+        };
+        if let Some(shard) = shard_of_ufrag(ufrag).filter(|shard| *shard != self.config.id) {
+            return Disposition::Elsewhere(shard);
+        }
+        let Some(link) = self.ufrags.get(ufrag).copied() else {
+            self.counters.drop(DropReason::UnknownUfrag);
+            return Disposition::Taken;
+        };
+        let Some(state) = self.links.get_mut(link) else { return Disposition::Taken };
+        match state.peer.handle_stun(now.mono, path, datagram, &mut self.outbox) {
+            Err(reason) => self.counters.drop(reason),
+            Ok(outcome) => {
+                self.counters.stun_answered += 1;
+                if outcome == Outcome::Moved {
+                    self.counters.path_changes += 1;
+                }
+                self.learn_address(link, path.remote);
+                self.mark_dirty(link);
+            }
+        }
+        Disposition::Taken
+    }
+
+    /// An authenticated address leads to this link from now on, whoever had it before (a NAT may reuse a port).
+    fn learn_address(&mut self, link: usize, address: SocketAddr) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        if !state.addresses.contains(&address) {
+            state.addresses.push(address);
+        }
+        let forgotten: Vec<SocketAddr> =
+            state.addresses.extract_if(.., |known| *known != address && !state.peer.knows(*known)).collect();
+        for old in forgotten {
+            self.addresses.remove(&old);
+            self.address_changes.push((old, false));
+        }
+        let before = self.addresses.insert(address, link);
+        if let Some(previous) = before.filter(|previous| *previous != link)
+            && let Some(previous) = self.links.get_mut(previous)
+        {
+            previous.addresses.retain(|known| *known != address);
+        }
+        if before.is_none() {
+            self.address_changes.push((address, true));
+        }
+    }
+
+    fn handle_dtls(&mut self, link: usize, now: Now, datagram: &mut [u8]) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        if let Err(reason) = state.peer.handle_dtls(now.mono, datagram) {
+            self.counters.drop(reason);
+        }
+        self.mark_dirty(link);
+    }
+
+    /// Fires what is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        for _ in 0..MAX_TIMERS_PER_STEP {
+            let Some((at, owner)) = self.timers.pop_due(now.mono) else { break };
+            match owner {
+                Owner::Link(link, generation) => {
+                    let Some(state) = self.links.get_mut(link).filter(|state| state.generation == generation) else { continue };
+                    if state.timing.scheduled == Some(at) {
+                        state.timing.scheduled = None;
+                        self.mark_dirty(link);
+                    }
+                }
+                Owner::Room(room, generation) => {
+                    let current = self.rooms.get(room).is_some_and(|state| {
+                        state.generation == generation && state.scheduled == Some(at)
+                    });
+                    if current {
+                        self.on_room_timer(room, now.mono);
+                    }
+                }
+            }
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) at the latest.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Lets every touched link say what it has to send, and sets its next timer.
+    pub fn finish_batch(&mut self, now: Now) {
+        // Work on one link may touch others (a data message, a key-frame request): they join the same list and are served in this
+        // loop, which ends because a link enters it at most once between two visits and every visit consumes its cause.
+        let mut served = 0;
+        while let Some(link) = self.dirty.get(served).copied() {
+            served += 1;
+            if let Some(state) = self.links.get_mut(link) {
+                state.timing.dirty = false;
+                let guarded = catch_unwind(AssertUnwindSafe(|| self.poll_link(link, now)));
+                if guarded.is_err() {
+                    self.counters.panics += 1;
+                    self.fail(link, FailureReason::Internal, now);
+                }
+            }
+            if served >= MAX_VISITS {
+                break;
+            }
+        }
+        self.dirty.drain(..served);
+    }
+
+    fn poll_link(&mut self, link: usize, now: Now) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        state.peer.handle_timeout(now.mono);
+        state.peer.poll_transmit(now.mono, &mut self.outbox);
+        while let Some(event) = self.links.get_mut(link).and_then(|state| state.peer.poll_event(now.mono)) {
+            self.on_peer_event(link, event, now);
+        }
+        let Some(state) = self.links.get_mut(link) else { return };
+        if state.timing.connect_by.is_some_and(|by| by <= now.mono) {
+            return self.fail(link, FailureReason::IceTimeout, now);
+        }
+        if state.peer.consent_expired(now.mono) {
+            return self.fail(link, FailureReason::ConsentExpired, now);
+        }
+        if state.timing.ask_offer_at.is_some_and(|at| at <= now.mono) {
+            self.ask_for_offer(link, now.mono);
+        }
+        self.poll_feedback(link, now.mono);
+        if let Some(state) = self.links.get_mut(link) {
+            // What the events above produced (SCTP acknowledgements, channel replies) leaves in the same batch.
+            state.peer.poll_transmit(now.mono, &mut self.outbox);
+        }
+        self.schedule(link, now.mono);
+    }
+
+    fn schedule(&mut self, link: usize, now: Instant) {
+        let Some(state) = self.links.get(link) else { return };
+        let timing = &state.timing;
+        let due = [
+            timing.connect_by,
+            timing.report_at,
+            timing.ask_offer_at,
+            state.peer.poll_timeout(),
+            state.twcc.next_deadline(),
+            self.repair_deadline(link),
+        ];
+        let Some(due) = due.into_iter().flatten().min() else { return };
+        // A deadline in the past means "as soon as possible", but never a busy loop.
+        let due = due.max(now + MIN_TIMER);
+        let Some(state) = self.links.get_mut(link) else { return };
+        if state.timing.scheduled.is_none_or(|scheduled| due < scheduled) {
+            state.timing.scheduled = Some(due);
+            self.timers.set(due, Owner::Link(link, state.generation));
+        }
+    }
+
+    fn on_peer_event(&mut self, link: usize, event: PeerEvent, now: Now) {
+        match event {
+            PeerEvent::Connected { gcm } => {
+                self.counters.dtls_completed += 1;
+                if gcm {
+                    self.counters.srtp_gcm += 1;
+                } else {
+                    self.counters.srtp_cm_sha1 += 1;
+                }
+                self.on_connected(link, now);
+            }
+            PeerEvent::Failed(reason) => self.fail(link, reason, now),
+            PeerEvent::Channel(event) => self.on_channel_event(link, event, now.mono),
+        }
+    }
+
+    fn on_connected(&mut self, link: usize, now: Now) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        state.timing.connect_by = None;
+        state.timing.connected_at = Some(now.mono);
+        let (room, member) = (state.room, state.member);
+        // The member is in the room as long as its link exists.
+        let _ = self.apply(room, crate::consultation::Command::Connected(member), now);
+        self.request_key_frames_for(link, now.mono);
+    }
+
+    /// Ends a stay whose transport failed.
+    pub(super) fn fail(&mut self, link: usize, reason: FailureReason, now: Now) {
+        if !self.links.contains(link) {
+            return;
+        }
+        self.counters.fail(reason);
+        let reason = match reason {
+            FailureReason::IceTimeout | FailureReason::ConsentExpired => LeaveReason::ConnectionTimeout,
+            FailureReason::DtlsClosed => LeaveReason::ClientInitiated,
+            FailureReason::DtlsHandshake
+            | FailureReason::Fingerprint
+            | FailureReason::NoSrtpProfile
+            | FailureReason::Internal => LeaveReason::MediaFailure,
+        };
+        self.leave(link, reason, now);
+    }
+
+    /// Puts a link into the dirty set.
+    pub(super) fn mark_dirty(&mut self, link: usize) {
+        if let Some(state) = self.links.get_mut(link)
+            && !state.timing.dirty
+        {
+            state.timing.dirty = true;
+            self.dirty.push(link);
+        }
+    }
+
+    /// The datagrams to send.
+    pub fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    /// Addresses learnt (`true`) and forgotten since the last call, for the other workers.
+    pub fn drain_address_changes(&mut self) -> impl Iterator<Item = (SocketAddr, bool)> + '_ {
+        self.address_changes.drain(..)
+    }
+
+    /// Rooms closed since the last call, with the number of joins each had taken.
+    pub fn drain_closed_rooms(&mut self) -> impl Iterator<Item = (RoomKey, u64)> + '_ {
+        self.closed_rooms.drain(..)
+    }
+
+    /// The counters, gauges brought up to date.
+    pub fn counters(&mut self) -> &mut Counters {
+        self.counters.rooms = self.rooms.len() as u64;
+        self.counters.peers = self.links.len() as u64;
+        self.counters.participants = self.links.len() as u64;
+        self.counters.tracks = self.tracks.len() as u64;
+        &mut self.counters
+    }
+
+    /// Gives back what a busy hour has grown, once nobody is here.
+    pub(super) fn release_memory(&mut self) {
+        self.rooms.shrink_to_fit();
+        self.links.shrink_to_fit();
+        self.tracks.shrink_to_fit();
+        self.room_index.shrink_to_fit();
+        self.addresses.shrink_to_fit();
+        self.ufrags.shrink_to_fit();
+        self.dirty.shrink_to(64);
+        self.timers.shrink();
+    }
+
+    pub(super) fn new_id(&self, prefix: &str) -> String {
+        /// Letters and digits that cannot be mistaken for one another when read aloud to support.
+        const ALPHABET: &[u8; 32] = b"23456789ABCDEFGHJKMNPQRSTUVWXYZa";
+        let mut random = [0u8; 12];
+        self.config.transport.fill_random(&mut random);
+        let letters = random.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)]));
+        prefix.chars().chain(letters).collect()
+    }
+
+    pub(super) fn new_track_sid(&self, kind: MediaKind, source: Source) -> TrackSid {
+        let kind = if kind == MediaKind::Audio { 'A' } else { 'V' };
+        let source = match source {
+            Source::Camera => "C",
+            Source::Microphone => "M",
+            Source::ScreenShare => "S",
+            Source::ScreenShareAudio => "s",
+            Source::Unknown => "U",
+        };
+        TrackSid::new(self.new_id(&format!("TR_{kind}{source}")))
+    }
+
+    /// A random SSRC that is not 0.
+    pub(super) fn new_ssrc(&self) -> u32 {
+        let mut random = [0u8; 4];
+        self.config.transport.fill_random(&mut random);
+        u32::from_be_bytes(random).max(1)
+    }
+}
+
+/// Visits of links in one batch at most: every link of a full worker several times.
+const MAX_VISITS: usize = 65_536;
+
+/// Shortest time between two timers of one link: the kernel's sleep is no finer, and it keeps a deadline in the past from spinning.
+const MIN_TIMER: Duration = Duration::from_millis(1);

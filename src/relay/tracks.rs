@@ -1,0 +1,341 @@
+//! Published tracks and the routes compiled for them: what the packet path needs, and no more.
+
+use super::command::TrackSetting;
+use super::event::Event;
+use super::link::Link;
+use super::sections::Use;
+use super::shard::Shard;
+use crate::consultation::MemberId;
+use crate::media::cache::{CacheLimits, PacketCache};
+use crate::media::inbound::InboundStream;
+use crate::media::keyframe::KeyFrameThrottle;
+use crate::media::layers::{LayerActivity, LayerChoice, LayerSet, Wish};
+use crate::media::outbound::OutboundStream;
+use crate::media::route::{Route, RouteConfig};
+use crate::model::roster::{Track as TrackRecord, VideoLayer};
+use crate::model::{Codec, Extension, ExtensionMap, MediaKind, TrackSid};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A published track on the packet path.
+#[derive(Debug)]
+pub(super) struct Track {
+    pub(super) room: usize,
+    pub(super) member: MemberId,
+    /// Slot of the publisher's link.
+    pub(super) publisher: usize,
+    pub(super) sid: TrackSid,
+    pub(super) codec: Codec,
+    /// Format parameters of the publisher's codec, for choosing the receivers' payload type.
+    pub(super) fmtp: Option<String>,
+    pub(super) muted: bool,
+    pub(super) rids: Vec<Arc<str>>,
+    pub(super) set: LayerSet,
+    pub(super) activity: LayerActivity,
+    /// Layers that were live when targets were last chosen, one bit each.
+    pub(super) live: u8,
+    pub(super) layers: Vec<Layer>,
+    pub(super) routes: Vec<RouteState>,
+}
+
+/// One received stream of a track.
+#[derive(Debug)]
+pub(super) struct Layer {
+    /// Present from its first packet on.
+    pub(super) stream: Option<InboundStream>,
+    pub(super) cache: PacketCache,
+    pub(super) key_frames: KeyFrameThrottle,
+    /// RTP timestamp of the newest packet.
+    pub(super) newest: u32,
+}
+
+/// A track on its way to one receiver.
+#[derive(Debug)]
+pub(super) struct RouteState {
+    /// Slot of the receiver's link.
+    pub(super) receiver: usize,
+    pub(super) route: Route,
+    pub(super) choice: LayerChoice,
+    /// Present while a media section carries it.
+    pub(super) out: Option<OutStream>,
+    /// The receiver cannot decode it.
+    pub(super) refused: bool,
+}
+
+/// The RTP stream a receiver gets.
+#[derive(Debug)]
+pub(super) struct OutStream {
+    pub(super) ssrc: u32,
+    pub(super) payload_type: u8,
+    pub(super) rtx: Option<RtxStream>,
+    pub(super) passes: Passes,
+    pub(super) stats: OutboundStream,
+}
+
+/// The retransmission stream beside it (RFC 4588).
+#[derive(Debug)]
+pub(super) struct RtxStream {
+    pub(super) ssrc: u32,
+    pub(super) payload_type: u8,
+    pub(super) sequence: u16,
+}
+
+impl OutStream {
+    pub(super) fn new(ssrc: u32, rtx: Option<(u8, u32)>, payload_type: u8, clock_rate: u32, passes: Passes) -> Self {
+        let rtx = rtx.map(|(payload_type, ssrc)| RtxStream { ssrc, payload_type, sequence: 1 });
+        Self { ssrc, payload_type, rtx, passes, stats: OutboundStream::new(ssrc, clock_rate) }
+    }
+}
+
+/// Header extensions that go through to a receiver, each with the id it has there.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Passes {
+    pairs: [(u8, u8); Self::THROUGH.len()],
+}
+
+impl Passes {
+    /// What describes the media itself; what describes the transport ends at the relay.
+    const THROUGH: [Extension; 5] = [
+        Extension::AudioLevel,
+        Extension::VideoOrientation,
+        Extension::DependencyDescriptor,
+        Extension::AbsCaptureTime,
+        Extension::PlayoutDelay,
+    ];
+    /// The most extensions a forwarded packet carries.
+    pub(super) const MAX: usize = Self::THROUGH.len();
+
+    pub(super) fn between(publisher: &ExtensionMap, receiver: &ExtensionMap) -> Self {
+        let mut passes = Self::default();
+        for (pair, extension) in passes.pairs.iter_mut().zip(Self::THROUGH) {
+            if let (Some(from), Some(to)) = (publisher.id(extension), receiver.id(extension)) {
+                *pair = (from, to);
+            }
+        }
+        passes
+    }
+
+    pub(super) fn id(&self, incoming: u8) -> Option<u8> {
+        self.pairs.iter().find(|(from, _)| *from == incoming && *from != 0).map(|(_, to)| *to)
+    }
+}
+
+impl Track {
+    pub(super) fn route_to(&mut self, link: usize) -> Option<&mut RouteState> {
+        self.routes.iter_mut().find(|route| route.receiver == link)
+    }
+
+    /// Which layers are live now, one bit each.
+    pub(super) fn live_layers(&self, now: Instant) -> u8 {
+        (0..self.set.count()).filter(|layer| self.activity.is_live(*layer, now)).fold(0, |live, layer| live | 1 << layer)
+    }
+}
+
+impl Shard {
+    /// A track met its media section: from now on its packets are taken in.
+    pub(super) fn open_track(&mut self, room: usize, member: MemberId, record: &TrackRecord) {
+        let Some(link) = self.link_of(room, member) else { return };
+        let (Some(state), Some(mid), Some(codec)) = (self.links.get_mut(link), record.mid.as_deref(), record.codec) else { return };
+        let Some(index) = state.sections.by_mid(mid) else { return };
+        let Some(section) = state.sections.list.get_mut(index) else { return };
+        let rids = section.rids.clone();
+        let streams = rids.len().clamp(1, crate::media::MAX_LAYERS);
+        let fmtp = state.sections.offer.as_ref().and_then(|offer| {
+            let offered = offer.sections.get(index)?;
+            Some(offered.codecs.iter().find(|offered| offered.codec == Some(codec))?.fmtp.clone())
+        });
+        let limits = if codec.kind() == MediaKind::Video { CacheLimits::VIDEO } else { CacheLimits::AUDIO };
+        let layer = || Layer {
+            stream: None,
+            cache: PacketCache::new(limits),
+            key_frames: KeyFrameThrottle::default(),
+            newest: 0,
+        };
+        let track = self.tracks.insert(Track {
+            room,
+            member,
+            publisher: link,
+            sid: record.sid.clone(),
+            codec,
+            fmtp,
+            muted: record.muted,
+            rids,
+            set: layer_set(&record.layers, streams),
+            activity: LayerActivity::default(),
+            live: 0,
+            layers: (0..streams).map(|_| layer()).collect(),
+            routes: Vec::new(),
+        });
+        if let Some(section) = state.sections.list.get_mut(index) {
+            section.used = Use::Receive(Some(track));
+        }
+        if let Some(room) = self.rooms.get_mut(room) {
+            room.tracks.insert(record.sid.clone(), track);
+        }
+    }
+
+    /// A track is gone; its routes went before.
+    pub(super) fn close_track(&mut self, room: usize, sid: &TrackSid) {
+        let Some(room) = self.rooms.get_mut(room) else { return };
+        let Some(track) = room.tracks.remove(sid) else { return };
+        room.speakers.remove(track as u32);
+        let Some(closed) = self.tracks.try_remove(track) else { return };
+        let Some(state) = self.links.get_mut(closed.publisher) else { return };
+        for inbound in state.inbound.extract_if(.., |inbound| inbound.track == track) {
+            state.peer.forget_inbound(inbound.ssrc);
+        }
+        for section in state.sections.list.iter_mut().filter(|section| section.used == Use::Receive(Some(track))) {
+            section.used = Use::Receive(None);
+        }
+    }
+
+    /// A receiver gets a track: the route waits for a media section, unless it is there already.
+    pub(super) fn open_route(&mut self, room: usize, receiver: MemberId, sid: &TrackSid, now: Instant) {
+        let Some(link) = self.link_of(room, receiver) else { return };
+        let Some(track) = self.rooms.get(room).and_then(|room| room.tracks.get(sid)).copied() else { return };
+        let mut random = [0u8; 6];
+        self.config.transport.fill_random(&mut random);
+        let [s0, s1, timestamp @ ..] = random;
+        let Some(state) = self.tracks.get_mut(track) else { return };
+        state.routes.push(RouteState {
+            receiver: link,
+            route: Route::new(RouteConfig {
+                codec: state.codec,
+                clock_rate: state.codec.clock_rate(),
+                // Below 2^15, so that a receiver which misses the first packets still guesses the rollover counter right.
+                initial_sequence: u16::from_be_bytes([s0, s1]) & 0x3fff,
+                initial_timestamp: u32::from_be_bytes(timestamp),
+            }),
+            choice: LayerChoice::default(),
+            out: None,
+            refused: false,
+        });
+        self.ask_for_offer_if_needed(link, now);
+    }
+
+    /// A receiver gets a track no longer: nothing of it leaves from now on, retransmissions included.
+    pub(super) fn close_route(&mut self, room: usize, receiver: MemberId, sid: &TrackSid, now: Instant) {
+        let Some(link) = self.link_of(room, receiver) else { return };
+        let Some(track) = self.rooms.get(room).and_then(|room| room.tracks.get(sid)).copied() else { return };
+        self.close_stream(link, track);
+        if let Some(state) = self.tracks.get_mut(track) {
+            state.routes.retain(|route| route.receiver != link);
+        }
+        self.ask_for_offer_if_needed(link, now);
+    }
+
+    pub(super) fn set_muted(&mut self, room: usize, sid: &TrackSid, muted: bool, now: Instant) {
+        let Some(track) = self.rooms.get(room).and_then(|room| room.tracks.get(sid)).copied() else { return };
+        if let Some(state) = self.tracks.get_mut(track) {
+            state.muted = muted;
+        }
+        self.retarget(track, now);
+    }
+
+    pub(super) fn on_track_setting(&mut self, link: usize, sids: &[TrackSid], setting: TrackSetting, now: Instant) {
+        let Some(room) = self.links.get(link).and_then(|state| self.rooms.get(state.room)) else { return };
+        let tracks: Vec<usize> = sids.iter().filter_map(|sid| room.tracks.get(sid).copied()).collect();
+        for track in tracks {
+            if let Some(route) = self.tracks.get_mut(track).and_then(|track| track.route_to(link)) {
+                let TrackSetting { disabled, quality, width, height, .. } = setting;
+                route.choice.set_wish(Wish { disabled, quality, width, height });
+            }
+            self.retarget(track, now);
+        }
+    }
+
+    /// Chooses the layer of every route of a track anew, and asks for the key frames that takes.
+    pub(super) fn retarget(&mut self, track: usize, now: Instant) {
+        let Some(state) = self.tracks.get_mut(track) else { return };
+        state.live = state.live_layers(now);
+        for route in &mut state.routes {
+            let flows = route.out.is_some() && !state.muted;
+            let target = if flows { route.choice.target(&state.set, &state.activity, now) } else { None };
+            route.route.set_target(target);
+        }
+        self.request_wanted_key_frames(track, now);
+    }
+
+    /// Asks the publisher for a key frame of every layer a route waits for; the throttle of each layer merges them.
+    pub(super) fn request_wanted_key_frames(&mut self, track: usize, now: Instant) {
+        let Some(state) = self.tracks.get_mut(track) else { return };
+        let wanted = state.routes.iter().filter_map(|route| route.route.wants_key_frame()).fold(0u8, |mask, layer| mask | 1 << layer);
+        for layer in 0..crate::media::MAX_LAYERS as u8 {
+            let asked = wanted & (1 << layer) != 0
+                && self
+                    .tracks
+                    .get_mut(track)
+                    .and_then(|track| track.layers.get_mut(usize::from(layer)))
+                    .is_some_and(|layer| layer.stream.is_some() && layer.key_frames.request(now));
+            if asked {
+                self.send_pli(track, layer);
+            }
+        }
+        if let Some(publisher) = self.tracks.get(track).map(|track| track.publisher) {
+            self.mark_dirty(publisher);
+        }
+    }
+
+    /// A receiver needs a key frame of a track.
+    pub(super) fn want_key_frame(&mut self, track: usize, link: usize, now: Instant) {
+        if let Some(route) = self.tracks.get_mut(track).and_then(|track| track.route_to(link)) {
+            route.route.request_key_frame();
+            self.request_wanted_key_frames(track, now);
+        }
+    }
+
+    /// A receiver's transport came up: everything it receives begins with a key frame.
+    pub(super) fn request_key_frames_for(&mut self, link: usize, now: Instant) {
+        let Some(state) = self.links.get(link) else { return };
+        let tracks: Vec<usize> = state.outbound.iter().map(|outbound| outbound.track).collect();
+        for track in tracks {
+            self.want_key_frame(track, link, now);
+        }
+    }
+
+    /// Tells members who speaks.
+    pub(super) fn poll_speakers(&mut self, room: usize, now: Instant) {
+        let Some(state) = self.rooms.get_mut(room) else { return };
+        let Some(changes) = state.speakers.poll(now) else { return };
+        let news: Vec<_> = changes
+            .iter()
+            .filter_map(|change| {
+                let track = self.tracks.get(change.id as usize)?;
+                let participant = state.rules.record(track.member)?.sid.clone();
+                Some((
+                    change.id as usize,
+                    track.member,
+                    super::event::Speaker { participant, level: change.level(), active: change.active() },
+                ))
+            })
+            .collect();
+        for (member, link) in &state.links {
+            // A member hears of the voices it receives, and of its own.
+            let heard: Vec<_> = news
+                .iter()
+                .filter(|(track, speaker, _)| {
+                    *speaker == *member
+                        || self.tracks.get(*track).is_some_and(|track| track.routes.iter().any(|route| route.receiver == *link))
+                })
+                .map(|(_, _, speaker)| speaker.clone())
+                .collect();
+            if let Some(link) = self.links.get_mut(*link).filter(|_| !heard.is_empty()) {
+                link.tell(Event::Speakers(heard));
+            }
+        }
+    }
+}
+
+impl Link {
+    /// Slots of the tracks this member publishes.
+    pub(super) fn published(&self) -> impl Iterator<Item = usize> + '_ {
+        self.sections.list.iter().filter_map(|section| match section.used {
+            Use::Receive(track) => track,
+            Use::Idle | Use::Send(_) | Use::Application | Use::Rejected => None,
+        })
+    }
+}
+
+fn layer_set(announced: &[VideoLayer], streams: usize) -> LayerSet {
+    LayerSet::new(announced, streams)
+}

@@ -1,0 +1,432 @@
+//! One peer: connectivity, handshake, keys and data channels behind one door.
+//!
+//! [`Peer`] is fed datagrams that were already sorted by kind and time, and fills an [`Outbox`]. It knows no room, no track and
+//! no person. Media is opened and sealed in place; which media goes where is decided above.
+
+use super::dtls::{DtlsContext, DtlsEvent, DtlsFailure, DtlsTransport, Fingerprint, RtcDtls};
+use super::ice::{Credentials, IceError, IceEvent, IceLite, IceState, candidate_line, host_candidates};
+use super::sctp::{DataChannels, DataEvent};
+use super::sdp::Offer;
+use super::srtp::{OpenedRtp, Profile, SessionKeys, SrtpError, SrtpReceiver, SrtpSender};
+use crate::media::outbox::{MAX_DATAGRAM, Outbox};
+use crate::model::counters::{DropReason, FailureReason};
+use crate::model::{Path, ShardId};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Longest data message, in bytes, announced in every answer: one SCTP user message that browsers and the stack both carry.
+pub const MAX_MESSAGE_SIZE: usize = 65_535;
+
+/// What all peers of a process share: its certificate and its addresses.
+pub struct Transport {
+    dtls: Arc<DtlsContext>,
+    candidates: Vec<String>,
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport").field("candidates", &self.candidates.len()).finish_non_exhaustive()
+    }
+}
+
+/// The process could not make its certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the DTLS certificate could not be made")]
+pub struct NoCertificate;
+
+impl Transport {
+    /// Makes a fresh certificate and writes the candidates of the addresses at which media is received.
+    ///
+    /// # Errors
+    /// [`NoCertificate`] when the library cannot make one.
+    pub fn new(addresses: &[SocketAddr]) -> Result<Self, NoCertificate> {
+        let dtls = Arc::new(DtlsContext::new().map_err(|_| NoCertificate)?);
+        Ok(Self::with_context(dtls, addresses))
+    }
+
+    /// The same certificate with other addresses, for a worker with a port of its own.
+    #[must_use]
+    pub fn at(&self, addresses: &[SocketAddr]) -> Self {
+        Self::with_context(self.dtls.clone(), addresses)
+    }
+
+    fn with_context(dtls: Arc<DtlsContext>, addresses: &[SocketAddr]) -> Self {
+        let candidates = host_candidates(addresses).iter().map(candidate_line).collect();
+        Self { dtls, candidates }
+    }
+
+    /// SHA-256 of the certificate.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        *self.dtls.fingerprint().as_bytes()
+    }
+
+    /// Values of `a=candidate` lines.
+    #[must_use]
+    pub fn candidates(&self) -> &[String] {
+        &self.candidates
+    }
+
+    /// Fills a buffer with random bytes.
+    pub fn fill_random(&self, buffer: &mut [u8]) {
+        fill_random(buffer);
+    }
+}
+
+fn fill_random(buffer: &mut [u8]) {
+    aws_lc_rs::rand::fill(buffer).expect("the kernel's random number generator answers");
+}
+
+/// What a valid connectivity check meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The address is known to be the peer's.
+    Checked,
+    /// A running call moved to another address.
+    Moved,
+}
+
+/// What happened to a peer.
+#[derive(Debug)]
+pub enum PeerEvent {
+    /// Keys are there; media and data may flow.
+    Connected {
+        /// Whether media is protected by AES-GCM.
+        gcm: bool,
+    },
+    /// The peer is of no more use.
+    Failed(FailureReason),
+    /// Something of its data channels.
+    Channel(ChannelEvent),
+}
+
+/// What happened on a data channel.
+#[derive(Debug)]
+pub enum ChannelEvent {
+    /// The client opened one.
+    Open {
+        /// Its number.
+        channel: u16,
+        /// What the client calls it.
+        label: String,
+    },
+    /// It closed.
+    Closed {
+        /// Its number.
+        channel: u16,
+    },
+    /// A message came.
+    Message {
+        /// On which channel.
+        channel: u16,
+        /// The message.
+        message: Bytes,
+    },
+}
+
+/// A description that does not fit the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the description does not fit this peer")]
+pub struct Unfitting;
+
+/// One client's transport.
+pub struct Peer {
+    ice: IceLite,
+    shard: ShardId,
+    dtls_context: Arc<DtlsContext>,
+    remote: Option<Remote>,
+    dtls: Option<RtcDtls>,
+    receiver: Option<SrtpReceiver>,
+    sender: Option<SrtpSender>,
+    channels: Option<DataChannels>,
+    events: VecDeque<PeerEvent>,
+    failed: bool,
+}
+
+/// What the client's description said of itself.
+struct Remote {
+    ufrag: Arc<str>,
+    pwd: Arc<str>,
+    fingerprint: [u8; 32],
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer").field("keys", &self.receiver.is_some()).field("failed", &self.failed).finish_non_exhaustive()
+    }
+}
+
+impl Peer {
+    /// A peer that waits for its description and its first check.
+    #[must_use]
+    pub fn new(transport: &Transport, shard: ShardId) -> Self {
+        Self {
+            ice: IceLite::new(Credentials::new(&mut fill_random, shard)),
+            shard,
+            dtls_context: transport.dtls.clone(),
+            remote: None,
+            dtls: None,
+            receiver: None,
+            sender: None,
+            channels: None,
+            events: VecDeque::new(),
+            failed: false,
+        }
+    }
+
+    /// Our credentials for the next answer.
+    #[must_use]
+    pub fn local(&self) -> &Credentials {
+        self.ice.local()
+    }
+
+    /// Whether checks for a user fragment are still answered.
+    #[must_use]
+    pub fn answers_to(&self, ufrag: &str) -> bool {
+        self.ice.ufrags().any(|known| known == ufrag)
+    }
+
+    /// Takes in what an offer says of the client's transport; answers our new user fragment when the offer restarts ICE
+    /// (RFC 8839, section 4.4.3.1.1).
+    ///
+    /// # Errors
+    /// [`Unfitting`] when the certificate changed, which only a new peer connection could explain, or the values are not usable.
+    pub fn on_remote_description(&mut self, offer: &Offer) -> Result<Option<Box<str>>, Unfitting> {
+        let said = Remote { ufrag: offer.ice_ufrag.clone(), pwd: offer.ice_pwd.clone(), fingerprint: offer.fingerprint };
+        let Some(known) = &self.remote else {
+            self.ice.set_remote(&said.ufrag).map_err(|_| Unfitting)?;
+            self.dtls = Some(RtcDtls::new(self.dtls_context.clone(), Fingerprint::from(said.fingerprint)));
+            self.remote = Some(said);
+            return Ok(None);
+        };
+        if known.fingerprint != said.fingerprint {
+            return Err(Unfitting);
+        }
+        if known.ufrag == said.ufrag && known.pwd == said.pwd {
+            return Ok(None);
+        }
+        self.ice.restart(Credentials::new(&mut fill_random, self.shard));
+        self.ice.set_remote(&said.ufrag).map_err(|_| Unfitting)?;
+        self.remote = Some(said);
+        Ok(Some(self.ice.local().ufrag().into()))
+    }
+
+    /// Answers a connectivity check, if it is genuine.
+    ///
+    /// # Errors
+    /// Why it was dropped.
+    pub fn handle_stun(&mut self, now: Instant, path: Path, datagram: &[u8], outbox: &mut Outbox) -> Result<Outcome, DropReason> {
+        let mut handled = Err(IceError::NoAnswer);
+        outbox.push_with(path, |slot| {
+            handled = self.ice.handle_request(now, path, datagram, slot);
+            handled.as_ref().ok().map(|handled| handled.answer_len)
+        });
+        match handled.map(|handled| handled.event) {
+            Ok(Some(IceEvent::Nominated { moved: true, .. })) => Ok(Outcome::Moved),
+            Ok(_) => Ok(Outcome::Checked),
+            Err(IceError::NotARequest) => Err(DropReason::Malformed),
+            Err(IceError::RateLimited) => Err(DropReason::RateLimit),
+            Err(_) => Err(DropReason::StunAuth),
+        }
+    }
+
+    /// Takes a DTLS datagram from an address that passed a check.
+    ///
+    /// # Errors
+    /// Why it was dropped.
+    pub fn handle_dtls(&mut self, now: Instant, datagram: &[u8]) -> Result<(), DropReason> {
+        let dtls = self.dtls.as_mut().ok_or(DropReason::NoKeys)?;
+        dtls.handle_datagram(now, datagram);
+        Ok(())
+    }
+
+    /// Opens a media packet in place.
+    ///
+    /// # Errors
+    /// Why it was dropped.
+    pub fn open_rtp(&mut self, packet: &mut [u8]) -> Result<OpenedRtp, DropReason> {
+        self.receiver.as_mut().ok_or(DropReason::NoKeys)?.open_rtp(packet).map_err(drop_reason)
+    }
+
+    /// Opens a control packet in place; answers its plain length.
+    ///
+    /// # Errors
+    /// Why it was dropped.
+    pub fn open_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, DropReason> {
+        self.receiver.as_mut().ok_or(DropReason::NoKeys)?.open_rtcp(packet).map_err(drop_reason)
+    }
+
+    /// Seals a plain media packet of `len` bytes in place; answers its final length.
+    pub fn seal_rtp(&mut self, buffer: &mut [u8], header_len: usize, len: usize) -> Option<usize> {
+        self.sender.as_mut()?.seal_rtp(buffer, header_len, len).ok()
+    }
+
+    /// Seals a plain control packet into the outgoing batch.
+    pub fn send_rtcp(&mut self, packet: &[u8], outbox: &mut Outbox) -> bool {
+        let (Some(path), Some(sender)) = (self.ice.selected(), self.sender.as_mut()) else { return false };
+        outbox.push_with(path, |slot| {
+            slot.get_mut(..packet.len())?.copy_from_slice(packet);
+            sender.seal_rtcp(slot, packet.len()).ok()
+        })
+    }
+
+    /// Where media goes now.
+    #[must_use]
+    pub fn path(&self) -> Option<Path> {
+        self.ice.selected()
+    }
+
+    /// Whether media may be sent: keys are there, and a path.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.sender.is_some() && self.ice.selected().is_some()
+    }
+
+    /// Whether an address passed a check and is still remembered.
+    #[must_use]
+    pub fn knows(&self, address: SocketAddr) -> bool {
+        self.ice.validated().any(|path| path.remote == address)
+    }
+
+    /// Whether consent to send has run out (RFC 7675).
+    #[must_use]
+    pub fn consent_expired(&self, now: Instant) -> bool {
+        self.ice.state(now) == IceState::Expired
+    }
+
+    /// Frees what is kept for a stream that is sent no longer.
+    pub fn forget_outbound(&mut self, ssrc: u32) {
+        if let Some(sender) = &mut self.sender {
+            sender.forget(ssrc);
+        }
+    }
+
+    /// Frees what is kept for a stream that is received no longer.
+    pub fn forget_inbound(&mut self, ssrc: u32) {
+        if let Some(receiver) = &mut self.receiver {
+            receiver.forget(ssrc);
+        }
+    }
+
+    /// Sends a data message; `false` when the channel is not open or has no room.
+    pub fn send_data(&mut self, channel: u16, message: &[u8], now: Instant) -> bool {
+        self.channels.as_mut().is_some_and(|channels| channels.send(channel.into(), message, now).is_ok())
+    }
+
+    /// Passes time on.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(dtls) = &mut self.dtls {
+            dtls.handle_timeout(now);
+        }
+        if let Some(channels) = &mut self.channels {
+            channels.handle_timeout(now);
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let dtls = self.dtls.as_ref().and_then(DtlsTransport::poll_timeout);
+        let channels = self.channels.as_ref().and_then(DataChannels::poll_timeout);
+        [self.ice.poll_timeout(), dtls, channels].into_iter().flatten().min()
+    }
+
+    /// What happened, until there is no more.
+    pub fn poll_event(&mut self, now: Instant) -> Option<PeerEvent> {
+        while let Some(event) = self.dtls.as_mut().and_then(DtlsTransport::poll_event) {
+            self.on_dtls_event(event, now);
+        }
+        while let Some(event) = self.channels.as_mut().and_then(DataChannels::poll_event) {
+            self.on_data_event(event);
+        }
+        self.events.pop_front()
+    }
+
+    /// Puts what waits into the outgoing batch.
+    pub fn poll_transmit(&mut self, now: Instant, outbox: &mut Outbox) {
+        let Some(dtls) = &mut self.dtls else { return };
+        if let Some(channels) = &mut self.channels {
+            while let Some(packet) = channels.poll_packet(now) {
+                if dtls.send(now, &packet).is_err() {
+                    // SCTP repeats what does not arrive.
+                    break;
+                }
+            }
+        }
+        let Some(path) = self.ice.selected().or_else(|| self.ice.validated().next()) else { return };
+        while let Some(datagram) = dtls.poll_datagram() {
+            debug_assert!(datagram.len() <= MAX_DATAGRAM, "the handshake is fragmented to the path's size");
+            outbox.push(path, &datagram);
+        }
+    }
+
+    /// Says goodbye to the client's transport.
+    pub fn close(&mut self, now: Instant, outbox: &mut Outbox) {
+        if let Some(dtls) = &mut self.dtls {
+            dtls.close(now);
+        }
+        self.poll_transmit(now, outbox);
+    }
+
+    fn on_dtls_event(&mut self, event: DtlsEvent, now: Instant) {
+        match event {
+            DtlsEvent::Connected { profile, keying_material } => {
+                let contexts = SessionKeys::split(profile, &keying_material, true)
+                    .ok()
+                    .and_then(|(inbound, outbound)| Some((SrtpReceiver::new(inbound).ok()?, SrtpSender::new(outbound).ok()?)));
+                let Some((receiver, sender)) = contexts else { return self.fail(FailureReason::Internal) };
+                self.receiver = Some(receiver);
+                self.sender = Some(sender);
+                self.channels = Some(DataChannels::new(now, MAX_MESSAGE_SIZE));
+                self.events.push_back(PeerEvent::Connected { gcm: profile != Profile::Aes128CmSha1_80 });
+            }
+            DtlsEvent::Failed(DtlsFailure::FingerprintMismatch) => self.fail(FailureReason::Fingerprint),
+            DtlsEvent::Failed(DtlsFailure::Handshake) => self.fail(FailureReason::DtlsHandshake),
+            DtlsEvent::Failed(DtlsFailure::NoProfile) => self.fail(FailureReason::NoSrtpProfile),
+            DtlsEvent::Data(packet) => {
+                if let Some(channels) = &mut self.channels {
+                    channels.handle_packet(now, &packet);
+                }
+            }
+            DtlsEvent::Closed => self.fail(FailureReason::DtlsClosed),
+        }
+    }
+
+    fn on_data_event(&mut self, event: DataEvent) {
+        let event = match event {
+            DataEvent::Open { channel, label, .. } => ChannelEvent::Open { channel: channel.0, label },
+            DataEvent::Message { channel, bytes, .. } => ChannelEvent::Message { channel: channel.0, message: bytes },
+            DataEvent::Closed { channel } => ChannelEvent::Closed { channel: channel.0 },
+            // Media goes on without data; the client opens a new peer connection if it needs data again.
+            DataEvent::Failed => return,
+        };
+        self.events.push_back(PeerEvent::Channel(event));
+    }
+
+    fn fail(&mut self, reason: FailureReason) {
+        if !self.failed {
+            self.failed = true;
+            self.receiver = None;
+            self.sender = None;
+            self.events.push_back(PeerEvent::Failed(reason));
+        }
+    }
+}
+
+fn drop_reason(error: SrtpError) -> DropReason {
+    match error {
+        SrtpError::Auth | SrtpError::Unencrypted => DropReason::SrtpAuth,
+        SrtpError::Replay => DropReason::Replay,
+        SrtpError::TableFull => DropReason::TableFull,
+        SrtpError::TooShort
+        | SrtpError::Malformed
+        | SrtpError::IndexLimit
+        | SrtpError::IndexReused
+        | SrtpError::NoRoom
+        | SrtpError::Library => DropReason::Malformed,
+    }
+}
