@@ -1,3 +1,4 @@
 //! Packets and nothing else: views, rewriting, repair, layer choice. No people, no sockets, no clock.
 
+pub mod rtcp;
 pub mod seq;
