@@ -2,3 +2,4 @@
 
 pub mod rtcp;
 pub mod seq;
+pub mod twcc;
