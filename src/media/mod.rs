@@ -2,6 +2,7 @@
 
 pub mod inbound;
 pub mod nacker;
+pub mod outbound;
 pub mod rtcp;
 pub mod seq;
 pub mod twcc;
