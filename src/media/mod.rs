@@ -5,4 +5,5 @@ pub mod nacker;
 pub mod outbound;
 pub mod rtcp;
 pub mod seq;
+pub mod speaker;
 pub mod twcc;
