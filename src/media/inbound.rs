@@ -296,6 +296,10 @@ impl InboundStream {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn ms(n: u64) -> Duration {
@@ -410,5 +414,36 @@ mod tests {
         assert!(stream.nacker().next_deadline().is_some());
         assert!(stream.on_recovered(11).is_some());
         assert_eq!(stream.nacker().next_deadline(), None);
+    }
+
+    proptest! {
+        /// A hostile sender may number as it likes: no number is passed on twice, and reports stay sane.
+        #[test]
+        fn no_number_is_passed_on_twice(
+            first: u16,
+            steps in prop::collection::vec(prop_oneof![6 => 0_u16..4, 2 => 65_500_u16..=65_535, 1 => any::<u16>()], 1..600),
+            twice in prop::collection::vec(any::<bool>(), 600),
+        ) {
+            let t0 = Instant::now();
+            let mut stream = InboundStream::new(7, 48_000);
+            let (mut sequence, mut passed, mut out) = (first, HashSet::new(), [0; 16]);
+            for (n, (step, twice)) in steps.into_iter().zip(twice).enumerate() {
+                sequence = sequence.wrapping_add(step);
+                // The packet after a jump confirms it.
+                for number in [sequence, sequence.wrapping_add(u16::from(twice))] {
+                    let now = t0 + ms(n as u64);
+                    let (arrival, _) = stream.on_packet(number, number.into(), now);
+                    if let Some(extended) = arrival.sequence() {
+                        prop_assert_eq!(extended as u16, number);
+                        prop_assert!(passed.insert(extended), "{:#x}", extended);
+                    }
+                    let missing = stream.nacker().missing();
+                    let count = stream.nacker().poll_nacks(now, ms(50), &mut out);
+                    prop_assert!(count <= missing && missing <= crate::media::nacker::MAX_MISSING);
+                }
+                let block = stream.report_block(t0).unwrap();
+                prop_assert!(block.cumulative_lost >= 0);
+            }
+        }
     }
 }

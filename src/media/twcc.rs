@@ -441,5 +441,28 @@ mod tests {
                 prop_assert_eq!(arrival.is_some(), sent.contains_key(&number));
             }
         }
+
+        /// A hostile sender may number as it likes: polling ends, and every feedback is well-formed.
+        #[test]
+        fn any_numbering_is_survived(
+            steps in prop::collection::vec((prop_oneof![3 => 0_u16..4, 1 => 65_000_u16..=65_535, 1 => any::<u16>()], 0_u64..3_000), 1..400),
+            length in 0_usize..200,
+        ) {
+            let t0 = Instant::now();
+            let mut recorder = TwccRecorder::default();
+            let (mut sequence, mut now, mut out) = (0_u16, t0, vec![0; length]);
+            for (step, millis) in steps {
+                sequence = sequence.wrapping_add(step);
+                now += ms(millis);
+                recorder.on_packet(sequence, now);
+                let mut polls = 0;
+                while let Some(length) = recorder.poll_feedback(now, &mut out, 1, 2) {
+                    prop_assert!(read_own(&out[..length]).iter().any(|(_, arrival)| arrival.is_some()));
+                    polls += 1;
+                    prop_assert!(polls <= WINDOW);
+                }
+                prop_assert!(recorder.next_deadline().is_none_or(|due| due > now));
+            }
+        }
     }
 }
