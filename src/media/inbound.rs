@@ -343,6 +343,7 @@ mod tests {
         arrival(&mut stream, 50_000, t0);
         assert_eq!(arrival(&mut stream, 20_000, t0), Arrival::Stray);
         assert_eq!(arrival(&mut stream, 50_001, t0), Arrival::Newest(0x1_0000 + 50_001), "one stray changes nothing");
+        assert_eq!(arrival(&mut stream, 20_001, t0), Arrival::Stray, "nor do two that are not in a row");
         assert_eq!(arrival(&mut stream, 20_000, t0), Arrival::Stray);
         let (restart, action) = stream.on_packet(20_001, 5, t0);
         assert_eq!((restart, action), (Arrival::Restarted(0x3_0000 + 20_001), NackAction::KeyFrame));
@@ -387,6 +388,17 @@ mod tests {
         assert_eq!(steady.report_block(t0).unwrap().jitter, 0);
         let jitter = uneven.jitter();
         assert!((ms(4)..=ms(5)).contains(&jitter), "every difference is 5 ms: {jitter:?}");
+    }
+
+    #[test]
+    fn packets_of_one_frame_paced_apart_are_no_jitter() {
+        let t0 = Instant::now();
+        let mut stream = InboundStream::new(7, 90_000);
+        for n in 0..100_u16 {
+            let frame = u32::from(n / 4);
+            let _ = stream.on_packet(n, frame * 3_000, t0 + Duration::from_micros(33_333) * frame + ms(3) * u32::from(n % 4));
+        }
+        assert_eq!(stream.jitter(), Duration::ZERO);
     }
 
     #[test]

@@ -209,10 +209,16 @@ mod tests {
     fn a_cough_is_not_speech_and_the_detector_sleeps_again() {
         let t0 = Instant::now();
         let mut detector = SpeakerDetector::default();
-        assert_eq!(window(&mut detector, 1, 8, t0), [], "40 % is not more than 40 %");
+        assert_eq!(window(&mut detector, 1, 16, t0), [], "80 % of one window and none of the other is not more than 40 %");
         assert_eq!(detector.next_deadline(), Some(t0 + WINDOW * 2));
         assert_eq!(window(&mut detector, 1, 0, t0 + WINDOW), []);
         assert_eq!(detector.next_deadline(), None);
+    }
+
+    #[test]
+    fn more_than_the_share_is_speech() {
+        let mut detector = SpeakerDetector::default();
+        assert_eq!(window(&mut detector, 1, 17, Instant::now()).len(), 1);
     }
 
     #[test]

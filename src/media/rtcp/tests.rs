@@ -234,6 +234,14 @@ fn a_negative_total_of_lost_packets_survives() {
 }
 
 #[test]
+fn a_reference_time_has_a_sign() {
+    let header = FeedbackHeader { reference_time: -2, ..HEADER };
+    let bytes = written(|c| c.transport_feedback(&header, [Some(1)].into_iter()));
+    let Some(Ok(Rtcp::TransportFeedback(feedback))) = packets(&bytes).next() else { panic!("feedback") };
+    assert_eq!(feedback.header, header);
+}
+
+#[test]
 fn every_truncation_and_every_flip_is_survived() {
     let mut kinds: Vec<Vec<u8>> = pairs().into_iter().map(|(_, ours, _)| ours).collect();
     kinds.push(remb(&[5, 6]));
