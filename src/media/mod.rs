@@ -8,6 +8,11 @@ pub mod outbox;
 pub mod packet;
 pub mod rtx;
 pub mod seq;
-
 /// Simulcast layers a track may have: three is what browsers send (rids `q`, `h`, `f`).
 pub const MAX_LAYERS: usize = 3;
+pub mod inbound;
+pub mod nacker;
+pub mod outbound;
+pub mod rtcp;
+pub mod speaker;
+pub mod twcc;
