@@ -4,6 +4,7 @@ pub mod cache;
 pub mod codec;
 pub mod keyframe;
 pub mod layers;
+pub mod route;
 pub mod rtx;
 pub mod seq;
 
