@@ -11,6 +11,8 @@ mod sent;
 mod timeline;
 
 #[cfg(test)]
+mod observer;
+#[cfg(test)]
 mod tests;
 
 use super::MAX_LAYERS;
@@ -278,7 +280,9 @@ impl Route {
             return None;
         }
         let empty = packet.payload_len == 0 || self.temporal.has_left_out(packet.timestamp);
-        let timestamp = self.timeline.outgoing(packet.timestamp);
+        // It may be the newest that went out, where those behind it were left out.
+        self.numbering.filled(outgoing);
+        let timestamp = self.timeline.advance(packet.timestamp, packet.now);
         Some((outgoing, self.rewrite(packet, outgoing, timestamp, pictures, empty)))
     }
 

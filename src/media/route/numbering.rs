@@ -113,6 +113,11 @@ impl Numbering {
         Some((sequence.wrapping_sub(shift.sequence), shift.pictures))
     }
 
+    /// A late packet went out under its number.
+    pub(super) fn filled(&mut self, outgoing: u64) {
+        self.outgoing = self.outgoing.max(outgoing);
+    }
+
     pub(super) fn heap_bytes(&self) -> usize {
         self.runs.capacity() * size_of::<Run>()
     }
