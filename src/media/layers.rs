@@ -198,7 +198,7 @@ impl LayerChoice {
         } else if wish.width != 0 || wish.height != 0 {
             Some(set.of_size(wish.width, wish.height))
         } else {
-            Some(wish.quality.map_or(set.count() - 1, |quality| set.of_quality(quality)))
+            Some(set.of_quality(wish.quality.unwrap_or(Quality::High)))
         }
     }
 
@@ -222,7 +222,8 @@ impl LayerChoice {
             .rev()
             .find(live)
             .or_else(|| (wanted + 1..=highest).find(live))
-            .or(Some(self.held.filter(|held| *held <= highest).unwrap_or(wanted)))
+            .or_else(|| self.held.filter(|held| *held <= highest))
+            .or(Some(wanted))
     }
 }
 

@@ -6,6 +6,7 @@ pub mod keyframe;
 pub mod layers;
 pub mod outbox;
 pub mod packet;
+pub mod route;
 pub mod rtx;
 pub mod seq;
 /// Simulcast layers a track may have: three is what browsers send (rids `q`, `h`, `f`).

@@ -1,0 +1,149 @@
+//! What went out lately, to answer NACKs and to send no number twice.
+
+use super::{Rewrite, Sent};
+use crate::model::MediaKind;
+use std::time::{Duration, Instant};
+
+/// A packet is sent again at most this often: a line that lost it four times is helped by a key frame, not by more load.
+const MAX_RESENDS: u8 = 3;
+/// Entries remembered at most: a second of video at 4 Mbit/s; two and a half seconds of 20 ms audio packets.
+const MAX_VIDEO: usize = 512;
+const MAX_AUDIO: usize = 128;
+/// Entries at first: a small layer or a voice needs no more for a second.
+const FIRST_STEP: usize = 64;
+/// The ring grows when it would overwrite an entry younger than this; packets do not stay longer in the cache.
+const WANTED_AGE_MS: u32 = 1_000;
+
+/// A packet as it went out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SentPacket {
+    pub(super) outgoing: u64,
+    pub(super) layer: u8,
+    pub(super) sequence: u64,
+    pub(super) rewrite: Rewrite,
+}
+
+/// A ring by outgoing number, a power of two long.
+#[derive(Debug)]
+pub(super) struct SentRing {
+    entries: Vec<Entry>,
+    most: usize,
+    newest: Option<u64>,
+    /// Nothing is known below this number.
+    known_from: u64,
+    epoch: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    packet: SentPacket,
+    /// When it was sent last, in ms since the ring's first packet.
+    at_ms: u32,
+    resent: u8,
+}
+
+/// Marks an entry never written: no outgoing number comes near it.
+const VACANT: u64 = u64::MAX;
+
+const EMPTY: Entry = Entry {
+    packet: SentPacket {
+        outgoing: VACANT,
+        layer: 0,
+        sequence: 0,
+        rewrite: Rewrite { sequence: 0, timestamp: 0, marker: false, empty: false, vp8: None },
+    },
+    at_ms: 0,
+    resent: 0,
+};
+
+impl SentRing {
+    pub(super) fn new(kind: MediaKind) -> Self {
+        let most = match kind {
+            MediaKind::Audio => MAX_AUDIO,
+            MediaKind::Video => MAX_VIDEO,
+        };
+        Self { entries: Vec::new(), most, newest: None, known_from: 0, epoch: None }
+    }
+
+    pub(super) fn record(&mut self, packet: SentPacket, now: Instant) {
+        let at_ms = self.elapsed_ms(now);
+        if self.entries.is_empty() {
+            self.entries = vec![EMPTY; FIRST_STEP];
+            self.known_from = packet.outgoing;
+        }
+        while self.entries.len() < self.most && self.would_lose_a_young_one(packet.outgoing, at_ms) {
+            self.grow();
+        }
+        self.newest = self.newest.max(Some(packet.outgoing));
+        if let Some(entry) = self.entry_mut(packet.outgoing) {
+            *entry = Entry { packet, at_ms, resent: 0 };
+        }
+    }
+
+    /// Whether a number certainly has not gone out yet.
+    pub(super) fn is_free(&self, outgoing: u64) -> bool {
+        let Some(newest) = self.newest else { return false };
+        let oldest = self.known_from.max((newest + 1).saturating_sub(self.entries.len() as u64));
+        outgoing >= oldest && self.entry(outgoing).is_some_and(|entry| entry.packet.outgoing != outgoing)
+    }
+
+    pub(super) fn resend(&mut self, outgoing: u16, now: Instant, rtt: Duration) -> Option<Sent> {
+        let newest = self.newest?;
+        let behind = u64::from((newest as u16).wrapping_sub(outgoing));
+        let wanted = newest.checked_sub(behind)?;
+        let now_ms = self.elapsed_ms(now);
+        let known_from = self.known_from;
+        let entry = self.entry_mut(wanted).filter(|entry| entry.packet.outgoing == wanted && wanted >= known_from)?;
+        let too_soon = entry.resent > 0 && u128::from(now_ms.wrapping_sub(entry.at_ms)) < rtt.as_millis();
+        if entry.resent >= MAX_RESENDS || too_soon {
+            return None;
+        }
+        entry.resent += 1;
+        entry.at_ms = now_ms;
+        let SentPacket { layer, sequence, rewrite, .. } = entry.packet;
+        Some(Sent { layer, sequence, rewrite, times_resent: entry.resent })
+    }
+
+    /// Forgets the packets, but not that their numbers are used.
+    pub(super) fn forget(&mut self) {
+        self.entries = Vec::new();
+        self.known_from = self.newest.map_or(0, |newest| newest + 1);
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>()
+    }
+
+    fn entry(&self, outgoing: u64) -> Option<&Entry> {
+        let at = outgoing.checked_rem(self.entries.len() as u64)?;
+        self.entries.get(at as usize)
+    }
+
+    fn entry_mut(&mut self, outgoing: u64) -> Option<&mut Entry> {
+        let at = outgoing.checked_rem(self.entries.len() as u64)?;
+        self.entries.get_mut(at as usize)
+    }
+
+    fn would_lose_a_young_one(&self, outgoing: u64, at_ms: u32) -> bool {
+        self.entry(outgoing).is_some_and(|entry| {
+            ![VACANT, outgoing].contains(&entry.packet.outgoing) && at_ms.wrapping_sub(entry.at_ms) < WANTED_AGE_MS
+        })
+    }
+
+    fn grow(&mut self) {
+        let len = self.entries.len();
+        // What the small ring has overwritten stays unknown to the larger one.
+        self.known_from = self.known_from.max(self.newest.map_or(0, |newest| (newest + 1).saturating_sub(len as u64)));
+        let old = std::mem::replace(&mut self.entries, vec![EMPTY; (len * 2).min(self.most)]);
+        for entry in old.into_iter().filter(|entry| entry.packet.outgoing != VACANT) {
+            if let Some(slot) = self.entry_mut(entry.packet.outgoing) {
+                *slot = entry;
+            }
+        }
+    }
+
+    fn elapsed_ms(&mut self, now: Instant) -> u32 {
+        let epoch = *self.epoch.get_or_insert(now);
+        now.saturating_duration_since(epoch).as_millis() as u32
+    }
+}
