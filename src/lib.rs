@@ -4,3 +4,4 @@
 pub mod media;
 pub mod model;
 pub mod relay;
+pub mod transport;
