@@ -112,6 +112,12 @@ impl InboundStream {
         &mut self.nacker
     }
 
+    /// When the missing packets want to be asked for.
+    #[must_use]
+    pub fn nack_deadline(&self) -> Option<Instant> {
+        self.nacker.next_deadline()
+    }
+
     /// Takes note of a packet of the stream itself.
     pub fn on_packet(&mut self, sequence: u16, timestamp: u32, now: Instant) -> (Arrival, NackAction) {
         let Some(highest) = self.highest() else {

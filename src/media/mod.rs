@@ -2,18 +2,19 @@
 
 pub mod cache;
 pub mod codec;
+pub mod inbound;
 pub mod keyframe;
 pub mod layers;
+pub mod nacker;
+pub mod outbound;
 pub mod outbox;
 pub mod packet;
 pub mod route;
+pub mod rtcp;
 pub mod rtx;
 pub mod seq;
-/// Simulcast layers a track may have: three is what browsers send (rids `q`, `h`, `f`).
-pub const MAX_LAYERS: usize = 3;
-pub mod inbound;
-pub mod nacker;
-pub mod outbound;
-pub mod rtcp;
 pub mod speaker;
 pub mod twcc;
+
+/// Simulcast layers a track may have: three is what browsers send (rids `q`, `h`, `f`).
+pub const MAX_LAYERS: usize = 3;

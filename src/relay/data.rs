@@ -129,15 +129,7 @@ impl Shard {
         self.fan_out_data(room, None, reliable, to, message, now);
     }
 
-    fn fan_out_data(
-        &mut self,
-        room: usize,
-        from: Option<usize>,
-        reliable: bool,
-        to: &[Identity],
-        message: &[u8],
-        now: Instant,
-    ) {
+    fn fan_out_data(&mut self, room: usize, from: Option<usize>, reliable: bool, to: &[Identity], message: &[u8], now: Instant) {
         let Some(state) = self.rooms.get(room) else { return };
         let receivers: Vec<usize> = state
             .links

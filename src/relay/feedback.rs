@@ -1,8 +1,8 @@
 //! Control packets: reports, requests for packets and key frames, transport feedback - taken in and sent out.
 
 use super::media::ASSUMED_RTT;
-use super::outbox_scratch;
 use super::shard::Shard;
+use crate::media::outbox::MAX_DATAGRAM;
 use crate::media::rtcp::{Compound, ReportBlock, Rtcp, SenderInfo, packets};
 use crate::model::counters::DropReason;
 use std::time::{Duration, Instant};
@@ -12,6 +12,10 @@ pub(super) const TICK: Duration = Duration::from_millis(500);
 
 /// Packets asked for again in one message at most; what is left over follows with the next.
 const MAX_NACKS: usize = 64;
+
+/// Kept free behind a control packet for its index and tag (RFC 3711, section 3.4: 4 + 10 bytes; RFC 7714: 4 + 16), and a path of
+/// 1,280 bytes is never exceeded.
+const TAG_ROOM: usize = 300;
 
 /// Report blocks one report holds (RFC 3550, section 6.4: a 5-bit count).
 const MAX_BLOCKS: usize = 31;
@@ -68,7 +72,8 @@ impl Shard {
     }
 
     fn on_sender_report(&mut self, link: usize, report: &SenderInfo, now: Instant) {
-        let Some(inbound) = self.links.get(link).and_then(|state| state.inbound(report.ssrc)).filter(|inbound| !inbound.rtx) else {
+        let Some(inbound) = self.links.get(link).and_then(|state| state.inbound(report.ssrc)).filter(|inbound| !inbound.rtx)
+        else {
             return;
         };
         let Some(track) = self.tracks.get_mut(inbound.track) else { return };
@@ -83,7 +88,10 @@ impl Shard {
     fn on_report_block(&mut self, link: usize, block: &ReportBlock, now: Instant) {
         let Some(track) = self.sent_track(link, block.ssrc) else { return };
         if let Some(out) = self.tracks.get_mut(track).and_then(|track| track.route_to(link)?.out.as_mut()) {
-            out.stats.on_report_block(block, now);
+            let reception = out.stats.on_report_block(block, now);
+            if let Some(state) = self.links.get_mut(link) {
+                state.rtt = reception.rtt.or(state.rtt);
+            }
         }
     }
 
@@ -93,7 +101,7 @@ impl Shard {
         if !state.peer.is_connected() {
             return;
         }
-        let mut buffer = outbox_scratch();
+        let mut buffer = [0u8; MAX_DATAGRAM - TAG_ROOM];
         let media = state.inbound.first().map_or(0, |inbound| inbound.ssrc);
         while let Some(len) = state.twcc.poll_feedback(now, &mut buffer, state.own_ssrc, media) {
             state.peer.send_rtcp(buffer.get(..len).unwrap_or_default(), &mut self.outbox);
@@ -128,9 +136,9 @@ impl Shard {
             let Some(stream) = &mut layer.stream else { continue };
             let ssrc = stream.ssrc();
             let mut missing = [0u16; MAX_NACKS];
-            let count = stream.nacker().poll_nacks(now, publisher.rtt().unwrap_or(ASSUMED_RTT), &mut missing);
+            let count = stream.nacker().poll_nacks(now, publisher.rtt.unwrap_or(ASSUMED_RTT), &mut missing);
             if count > 0 && !state.routes.is_empty() {
-                let mut buffer = outbox_scratch();
+                let mut buffer = [0u8; MAX_DATAGRAM - TAG_ROOM];
                 let mut compound = Compound::new(&mut buffer);
                 if compound.nack(publisher.own_ssrc, ssrc, missing.get(..count).unwrap_or_default()) {
                     let len = compound.len();
@@ -150,9 +158,11 @@ impl Shard {
     /// Asks a publisher for a key frame of a layer.
     pub(super) fn send_pli(&mut self, track: usize, layer: u8) {
         let Some(state) = self.tracks.get(track) else { return };
-        let Some(ssrc) = state.layers.get(usize::from(layer)).and_then(|layer| Some(layer.stream.as_ref()?.ssrc())) else { return };
+        let Some(ssrc) = state.layers.get(usize::from(layer)).and_then(|layer| Some(layer.stream.as_ref()?.ssrc())) else {
+            return;
+        };
         let Some(publisher) = self.links.get_mut(state.publisher) else { return };
-        let mut buffer = outbox_scratch();
+        let mut buffer = [0u8; MAX_DATAGRAM - TAG_ROOM];
         let mut compound = Compound::new(&mut buffer);
         if compound.pli(publisher.own_ssrc, ssrc) {
             let len = compound.len();
@@ -181,9 +191,10 @@ impl Shard {
         let (own_ssrc, outbound) = (state.own_ssrc, state.outbound.clone());
         let inbound: Vec<_> = state.inbound.iter().filter(|inbound| !inbound.rtx).copied().collect();
         for inbound in inbound {
-            let stream = self.tracks.get_mut(inbound.track).and_then(|track| {
-                track.layers.get_mut(usize::from(inbound.layer))?.stream.as_mut()
-            });
+            let stream = self
+                .tracks
+                .get_mut(inbound.track)
+                .and_then(|track| track.layers.get_mut(usize::from(inbound.layer))?.stream.as_mut());
             if let Some(block) = stream.and_then(|stream| stream.report_block(now))
                 && let Some(slot) = blocks.get_mut(count)
             {
@@ -191,7 +202,7 @@ impl Shard {
                 count += 1;
             }
         }
-        let mut buffer = outbox_scratch();
+        let mut buffer = [0u8; MAX_DATAGRAM - TAG_ROOM];
         let mut compound = Compound::new(&mut buffer);
         let mut any = false;
         for outbound in outbound {
@@ -231,14 +242,7 @@ impl Shard {
 
 impl super::tracks::Layer {
     fn next_deadline(&self) -> Option<Instant> {
-        let nacks = self.stream.as_ref().and_then(|stream| stream.missing().next_deadline());
+        let nacks = self.stream.as_ref().and_then(|stream| stream.nack_deadline());
         [nacks, self.key_frames.next_deadline()].into_iter().flatten().min()
-    }
-}
-
-impl super::link::Link {
-    /// Round trip of this link, where one of its receiver reports has told it.
-    fn rtt(&self) -> Option<Duration> {
-        self.rtt
     }
 }

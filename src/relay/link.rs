@@ -41,6 +41,8 @@ pub(super) struct Link {
     pub(super) outbound: Vec<Outbound>,
     pub(super) twcc: TwccRecorder,
     pub(super) own_ssrc: u32,
+    /// Round trip of the line, once a receiver report has told it.
+    pub(super) rtt: Option<Duration>,
     pub(super) data: DataState,
     pub(super) budget: Budget,
     pub(super) timing: Timing,

@@ -111,9 +111,10 @@ impl Shard {
             let section = state.sections.list.iter().find(|section| section.used == Use::Receive(Some(inbound.track)))?;
             Some(section.codec(header.payload_type)?.0.payload_type)
         });
-        let ssrc = self.tracks.get(inbound.track).and_then(|track| {
-            Some(track.layers.get(usize::from(inbound.layer))?.stream.as_ref()?.ssrc())
-        });
+        let ssrc = self
+            .tracks
+            .get(inbound.track)
+            .and_then(|track| Some(track.layers.get(usize::from(inbound.layer))?.stream.as_ref()?.ssrc()));
         let (Some(payload_type), Some(ssrc)) = (original, ssrc) else { return };
         packet.copy_within(header.header_len + 2..end, header.header_len);
         let Some(packet) = packet.get_mut(..end - 2) else { return };
@@ -190,7 +191,9 @@ impl Shard {
 
     /// More is missing than retransmissions could heal: a key frame starts afresh.
     fn lost_too_much(&mut self, inbound: Inbound, now: Instant) {
-        let Some(track) = self.tracks.get_mut(inbound.track).filter(|track| track.codec.kind() == MediaKind::Video) else { return };
+        let Some(track) = self.tracks.get_mut(inbound.track).filter(|track| track.codec.kind() == MediaKind::Video) else {
+            return;
+        };
         for route in &mut track.routes {
             if route.route.current() == Some(inbound.layer) {
                 route.route.request_key_frame();

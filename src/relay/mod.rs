@@ -1,5 +1,19 @@
 //! The shard: the rooms and peers of one worker, and where a decision of the room becomes a compiled route.
+//!
+//! Sans-IO: it is driven by datagrams, commands and time, and reads no clock. Its parts: [`shard`] the whole, `rooms` commands and
+//! effects, `negotiation` offers and answers, `tracks` what is published and routed, `media` the packet path, `feedback` control
+//! packets, `data` data messages. The doors see [`command`], [`event`] and [`envelope`] and nothing else.
 
 pub mod command;
+mod data;
 pub mod envelope;
 pub mod event;
+mod feedback;
+pub mod link;
+mod media;
+mod negotiation;
+mod rooms;
+mod sections;
+pub mod shard;
+mod timers;
+mod tracks;

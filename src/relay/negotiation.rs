@@ -138,7 +138,7 @@ impl Shard {
         let passes = Passes::between(&publisher.extensions, &state.extensions);
         let first = source.routes.iter().all(|route| route.out.is_none());
         let (publisher, sid) = (source.publisher, source.sid.clone());
-        let stream = OutStream::new(ssrc, rtx.map(|rtx| (rtx, rtx_ssrc)), payload_type, passes);
+        let stream = OutStream::new(ssrc, rtx.map(|rtx| (rtx, rtx_ssrc)), payload_type, source.codec.clock_rate(), passes);
         let Some(route) = self.tracks.get_mut(track).and_then(|track| track.route_to(link)) else { return };
         route.out = Some(stream);
         if let Some(state) = self.links.get_mut(link) {
@@ -160,7 +160,8 @@ impl Shard {
     pub(super) fn close_stream(&mut self, link: usize, track: usize) {
         if let Some(route) = self.tracks.get_mut(track).and_then(|track| track.route_to(link)) {
             route.out = None;
-            route.route.reset();
+            route.route.set_target(None);
+            route.route.forget_sent();
         }
         let Some(state) = self.links.get_mut(link) else { return };
         let closed: Vec<Outbound> = state.outbound.extract_if(.., |outbound| outbound.track == track).collect();
@@ -210,9 +211,7 @@ impl Shard {
             .map_or(Use::Rejected, |section| section.used)
         {
             Use::Idle => AnswerSection::Inactive,
-            Use::Application => {
-                AnswerSection::Application { sctp_port: 5_000, max_message_size: MAX_MESSAGE_SIZE as u64 }
-            }
+            Use::Application => AnswerSection::Application { sctp_port: 5_000, max_message_size: MAX_MESSAGE_SIZE as u64 },
             Use::Rejected => AnswerSection::Reject,
             Use::Receive(track) => AnswerSection::Receive(self.receive_section(offered, track)),
             Use::Send(track) => self.send_section(link, track).map_or(AnswerSection::Inactive, AnswerSection::Send),
@@ -290,13 +289,9 @@ impl Shard {
         let audio = kinds.count() - video;
         let Some(state) = self.links.get_mut(link) else { return };
         state.timing.ask_offer_at = None;
-        let missing = |wanted: usize, kind| {
-            u32::try_from(wanted.saturating_sub(state.sections.count_free(kind))).unwrap_or(u32::MAX)
-        };
-        let event = Event::SectionsWanted {
-            audio: missing(audio, MediaKind::Audio),
-            video: missing(video, MediaKind::Video),
-        };
+        let missing =
+            |wanted: usize, kind| u32::try_from(wanted.saturating_sub(state.sections.count_free(kind))).unwrap_or(u32::MAX);
+        let event = Event::SectionsWanted { audio: missing(audio, MediaKind::Audio), video: missing(video, MediaKind::Video) };
         state.timing.asked_at = Some(now);
         state.tell(event);
         self.ask_for_offer_if_needed(link, now);

@@ -128,8 +128,8 @@ impl Shard {
         now: Now,
     ) -> usize {
         self.generation = self.generation.wrapping_add(1);
-        let peer = Peer::new(&self.config.transport, self.config.id, now.mono);
-        let ufrag: Box<str> = peer.local_ufrag().into();
+        let peer = Peer::new(&self.config.transport, self.config.id);
+        let ufrag: Box<str> = peer.local().ufrag().into();
         let own_ssrc = self.new_ssrc();
         let link = self.links.insert(Link {
             generation: self.generation,
@@ -149,6 +149,7 @@ impl Shard {
             outbound: Vec::new(),
             twcc: TwccRecorder::default(),
             own_ssrc,
+            rtt: None,
             data: DataState::default(),
             budget: Budget::new(self.config.publisher_rate, now.mono),
             timing: Timing::new(now.mono, self.config.connect_within),
@@ -278,7 +279,7 @@ impl Shard {
     fn on_update_metadata(&mut self, link: usize, request_id: u32, update: rules::Command, now: Now) {
         let Some(room) = self.links.get(link).map(|state| state.room) else { return };
         let event = match self.apply(room, update, now) {
-            Ok(_) => Event::Acknowledged { request_id },
+            Ok(()) => Event::Acknowledged { request_id },
             Err(refusal) => {
                 let request = Box::new(super::command::RefusedRequest::UpdateMetadata);
                 Event::Refused { request_id, refusal, request }
@@ -296,8 +297,7 @@ impl Shard {
             return self.tell(link, event);
         }
         if !sync.subscription_tracks.is_empty() {
-            let command =
-                rules::Command::Subscribe { member, tracks: sync.subscription_tracks, subscribe: sync.subscribe };
+            let command = rules::Command::Subscribe { member, tracks: sync.subscription_tracks, subscribe: sync.subscribe };
             // Over the bound on wishes: the client keeps what it has.
             let _ = self.apply(room, command, now);
         }
@@ -403,32 +403,32 @@ impl Shard {
                     let request = Box::new(super::command::RefusedRequest::AddTrack(*add));
                     self.tell_member(room, member, Event::Refused { request_id: 0, refusal, request });
                 }
-                Effect::TrackOpened { member, track } => self.open_track(room, member, &track, now.mono),
+                Effect::TrackOpened { member, track } => self.open_track(room, member, &track),
                 Effect::TrackClosed { member, track, withdrawn } => {
                     self.close_track(room, &track);
                     if withdrawn {
                         self.tell_member(room, member, Event::TrackWithdrawn(track));
                     }
                 }
-                Effect::TrackMuted { track, muted } => self.set_muted(room, &track, muted),
+                Effect::TrackMuted { track, muted } => self.set_muted(room, &track, muted, now.mono),
                 Effect::MuteRequested { member, track } => self.tell_member(room, member, Event::MuteRequested(track)),
-                Effect::Route { receiver, publisher, track } => self.open_route(room, receiver, publisher, &track, now.mono),
+                Effect::Route { receiver, track, .. } => self.open_route(room, receiver, &track, now.mono),
                 Effect::Unroute { receiver, track } => self.close_route(room, receiver, &track, now.mono),
                 Effect::SubscriptionAllowed { receiver, publisher, track, allowed } => {
                     let event = Event::SubscriptionAllowed { publisher, track, allowed };
                     self.tell_member(room, receiver, event);
                 }
-                Effect::Gone { member, reason, action } => self.drop_member(room, member, reason, action),
+                Effect::Gone { member, reason, action } => self.drop_member(room, member, reason, action, now.mono),
             }
         }
         self.check_room(room, now.mono);
     }
 
-    fn drop_member(&mut self, room: usize, member: MemberId, reason: LeaveReason, action: LeaveAction) {
+    fn drop_member(&mut self, room: usize, member: MemberId, reason: LeaveReason, action: LeaveAction, now: Instant) {
         let Some(link) = self.rooms.get_mut(room).and_then(|room| room.links.remove(&member)) else { return };
         let Some(mut state) = self.links.try_remove(link) else { return };
         state.end_session(Event::Leave { action, reason });
-        state.peer.close(&mut self.outbox);
+        state.peer.close(now, &mut self.outbox);
         for ufrag in &state.ufrags {
             self.ufrags.remove(ufrag);
         }

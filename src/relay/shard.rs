@@ -6,11 +6,11 @@
 
 use super::envelope::Envelope;
 use super::link::{Link, Rate};
-use super::outbox::Outbox;
 use super::rooms::RoomState;
 use super::timers::{Owner, Timers};
 use super::tracks::Track;
 use crate::consultation::room::Defaults;
+use crate::media::outbox::Outbox;
 use crate::media::packet::{Class, classify};
 use crate::model::counters::{Counters, DropReason, FailureReason};
 use crate::model::roster::{LeaveReason, Source};
@@ -73,8 +73,6 @@ pub struct Shard {
     pub(super) address_changes: Vec<(SocketAddr, bool)>,
     pub(super) closed_rooms: Vec<(RoomKey, u64)>,
     pub(super) generation: u32,
-    /// Where one outgoing control packet or one restored retransmission is put together.
-    pub(super) scratch: Vec<u8>,
 }
 
 impl std::fmt::Debug for Shard {
@@ -102,7 +100,6 @@ impl Shard {
             address_changes: Vec::new(),
             closed_rooms: Vec::new(),
             generation: 0,
-            scratch: vec![0; super::outbox::MAX_DATAGRAM],
         }
     }
 
@@ -206,9 +203,8 @@ impl Shard {
                     }
                 }
                 Owner::Room(room, generation) => {
-                    let current = self.rooms.get(room).is_some_and(|state| {
-                        state.generation == generation && state.scheduled == Some(at)
-                    });
+                    let current =
+                        self.rooms.get(room).is_some_and(|state| state.generation == generation && state.scheduled == Some(at));
                     if current {
                         self.on_room_timer(room, now.mono);
                     }

@@ -12,9 +12,8 @@ use crate::media::keyframe::KeyFrameThrottle;
 use crate::media::layers::{LayerActivity, LayerChoice, LayerSet, Wish};
 use crate::media::outbound::OutboundStream;
 use crate::media::route::{Route, RouteConfig};
-use crate::model::roster::{Track as TrackRecord, VideoLayer};
+use crate::model::roster::Track as TrackRecord;
 use crate::model::{Codec, Extension, ExtensionMap, MediaKind, TrackSid};
-use std::sync::Arc;
 use std::time::Instant;
 
 /// A published track on the packet path.
@@ -29,7 +28,6 @@ pub(super) struct Track {
     /// Format parameters of the publisher's codec, for choosing the receivers' payload type.
     pub(super) fmtp: Option<String>,
     pub(super) muted: bool,
-    pub(super) rids: Vec<Arc<str>>,
     pub(super) set: LayerSet,
     pub(super) activity: LayerActivity,
     /// Layers that were live when targets were last chosen, one bit each.
@@ -135,22 +133,19 @@ impl Shard {
     /// A track met its media section: from now on its packets are taken in.
     pub(super) fn open_track(&mut self, room: usize, member: MemberId, record: &TrackRecord) {
         let Some(link) = self.link_of(room, member) else { return };
-        let (Some(state), Some(mid), Some(codec)) = (self.links.get_mut(link), record.mid.as_deref(), record.codec) else { return };
+        let (Some(state), Some(mid), Some(codec)) = (self.links.get_mut(link), record.mid.as_deref(), record.codec) else {
+            return;
+        };
         let Some(index) = state.sections.by_mid(mid) else { return };
-        let Some(section) = state.sections.list.get_mut(index) else { return };
-        let rids = section.rids.clone();
-        let streams = rids.len().clamp(1, crate::media::MAX_LAYERS);
+        let Some(section) = state.sections.list.get(index) else { return };
+        let streams = section.rids.len().clamp(1, crate::media::MAX_LAYERS);
         let fmtp = state.sections.offer.as_ref().and_then(|offer| {
             let offered = offer.sections.get(index)?;
             Some(offered.codecs.iter().find(|offered| offered.codec == Some(codec))?.fmtp.clone())
         });
         let limits = if codec.kind() == MediaKind::Video { CacheLimits::VIDEO } else { CacheLimits::AUDIO };
-        let layer = || Layer {
-            stream: None,
-            cache: PacketCache::new(limits),
-            key_frames: KeyFrameThrottle::default(),
-            newest: 0,
-        };
+        let layer =
+            || Layer { stream: None, cache: PacketCache::new(limits), key_frames: KeyFrameThrottle::default(), newest: 0 };
         let track = self.tracks.insert(Track {
             room,
             member,
@@ -159,8 +154,8 @@ impl Shard {
             codec,
             fmtp,
             muted: record.muted,
-            rids,
-            set: layer_set(&record.layers, streams),
+
+            set: LayerSet::new(&record.layers, streams),
             activity: LayerActivity::default(),
             live: 0,
             layers: (0..streams).map(|_| layer()).collect(),
@@ -259,7 +254,8 @@ impl Shard {
     /// Asks the publisher for a key frame of every layer a route waits for; the throttle of each layer merges them.
     pub(super) fn request_wanted_key_frames(&mut self, track: usize, now: Instant) {
         let Some(state) = self.tracks.get_mut(track) else { return };
-        let wanted = state.routes.iter().filter_map(|route| route.route.wants_key_frame()).fold(0u8, |mask, layer| mask | 1 << layer);
+        let wanted =
+            state.routes.iter().filter_map(|route| route.route.wants_key_frame()).fold(0u8, |mask, layer| mask | 1 << layer);
         for layer in 0..crate::media::MAX_LAYERS as u8 {
             let asked = wanted & (1 << layer) != 0
                 && self
@@ -334,8 +330,4 @@ impl Link {
             Use::Idle | Use::Send(_) | Use::Application | Use::Rejected => None,
         })
     }
-}
-
-fn layer_set(announced: &[VideoLayer], streams: usize) -> LayerSet {
-    LayerSet::new(announced, streams)
 }

@@ -35,6 +35,8 @@ use rtc_shared::error::Error as RtcError;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use super::srtp::Profile;
+
 use flight::{Reassembly, Record};
 
 /// Largest datagram read; a path carries 1,500 bytes.
@@ -79,9 +81,6 @@ pub enum DtlsError {
     /// Caller: too many datagrams are waiting; poll them.
     #[error("send queue full")]
     Full,
-    /// Peer: a fingerprint attribute that is not SHA-256 of 32 bytes.
-    #[error("unusable fingerprint")]
-    BadFingerprint,
     /// Us: no certificate or configuration could be made.
     #[error("set-up failed")]
     SetUp,
@@ -100,30 +99,16 @@ impl Fingerprint {
         Self(bytes)
     }
 
-    /// Reads the value of an `a=fingerprint`: `sha-256` and 32 bytes in hexadecimal with colons, in any case.
-    ///
-    /// # Errors
-    ///
-    /// [`DtlsError::BadFingerprint`] for anything else.
-    pub fn parse(attribute: &str) -> Result<Self, DtlsError> {
-        let (hash, hex) = attribute.trim().split_once(' ').ok_or(DtlsError::BadFingerprint)?;
-        if !hash.eq_ignore_ascii_case("sha-256") || hex.len() != 95 {
-            return Err(DtlsError::BadFingerprint);
-        }
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(hex.split(':')) {
-            let digits = pair.len() == 2 && pair.bytes().all(|digit| digit.is_ascii_hexdigit());
-            let value = digits.then(|| u8::from_str_radix(pair, 16).ok()).flatten();
-            *byte = value.ok_or(DtlsError::BadFingerprint)?;
-        }
-        Ok(Self(bytes))
-    }
-
-    /// The value of an `a=fingerprint`.
+    /// The digest itself.
     #[must_use]
-    pub fn attribute(&self) -> String {
-        let hex: Vec<String> = self.0.iter().map(|byte| format!("{byte:02X}")).collect();
-        format!("sha-256 {}", hex.join(":"))
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl From<[u8; 32]> for Fingerprint {
+    fn from(digest: [u8; 32]) -> Self {
+        Self(digest)
     }
 }
 
@@ -142,49 +127,11 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// How SRTP is protected (RFC 5764, section 4.1.2; RFC 7714, section 14.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SrtpProfile {
-    /// AEAD_AES_128_GCM.
-    AeadAes128Gcm,
-    /// AEAD_AES_256_GCM.
-    AeadAes256Gcm,
-    /// SRTP_AES128_CM_HMAC_SHA1_80.
-    Aes128CmSha1,
-}
-
-impl SrtpProfile {
-    /// In the order we prefer them.
-    const ALL: [Self; 3] = [Self::AeadAes128Gcm, Self::AeadAes256Gcm, Self::Aes128CmSha1];
-
-    /// Bytes of a master key.
-    #[must_use]
-    pub fn key_len(self) -> usize {
-        match self {
-            Self::AeadAes128Gcm | Self::Aes128CmSha1 => 16,
-            Self::AeadAes256Gcm => 32,
-        }
-    }
-
-    /// Bytes of a master salt.
-    #[must_use]
-    pub fn salt_len(self) -> usize {
-        match self {
-            Self::AeadAes128Gcm | Self::AeadAes256Gcm => 12,
-            Self::Aes128CmSha1 => 14,
-        }
-    }
-
-    fn number(self) -> u16 {
-        self.on_wire() as u16
-    }
-
-    fn on_wire(self) -> SrtpProtectionProfile {
-        match self {
-            Self::AeadAes128Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
-            Self::AeadAes256Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm,
-            Self::Aes128CmSha1 => SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
-        }
+fn on_wire(profile: Profile) -> SrtpProtectionProfile {
+    match profile {
+        Profile::AeadAes128Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
+        Profile::AeadAes256Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm,
+        Profile::Aes128CmSha1_80 => SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
     }
 }
 
@@ -205,7 +152,7 @@ pub enum DtlsEvent {
     /// The peer is the one it said it is, and these are the keys.
     Connected {
         /// The SRTP profile agreed on.
-        profile: SrtpProfile,
+        profile: Profile,
         /// Client key, server key, client salt, server salt (RFC 5764, section 4.2).
         keying_material: Zeroizing<Vec<u8>>,
     },
@@ -293,7 +240,7 @@ impl RTCCryptoProvider for CountingProvider {
 /// What all associations of the process share: the certificate, and one configuration per SRTP profile.
 pub struct DtlsContext {
     fingerprint: Fingerprint,
-    configs: [Arc<HandshakeConfig>; SrtpProfile::ALL.len()],
+    configs: [Arc<HandshakeConfig>; Profile::ALL.len()],
 }
 
 impl fmt::Debug for DtlsContext {
@@ -317,7 +264,7 @@ impl DtlsContext {
         let der = certificate.certificate.first().ok_or(DtlsError::SetUp)?;
         let fingerprint = Fingerprint::of(der);
         let config = |profile| server_config(provider.clone(), certificate.clone(), profile);
-        let [first, second, third] = SrtpProfile::ALL;
+        let [first, second, third] = Profile::ALL;
         Ok(Self { fingerprint, configs: [config(first)?, config(second)?, config(third)?] })
     }
 
@@ -328,9 +275,9 @@ impl DtlsContext {
     }
 
     /// The configuration for the profile we like best of those a client offers.
-    fn choose(&self, offers: impl Fn(u16) -> bool) -> Option<(SrtpProfile, Arc<HandshakeConfig>)> {
-        let mut all = SrtpProfile::ALL.into_iter().zip(&self.configs);
-        all.find(|(profile, _)| offers(profile.number())).map(|(profile, config)| (profile, config.clone()))
+    fn choose(&self, offers: impl Fn(u16) -> bool) -> Option<(Profile, Arc<HandshakeConfig>)> {
+        let mut all = Profile::ALL.into_iter().zip(&self.configs);
+        all.find(|(profile, _)| offers(profile.id())).map(|(profile, config)| (profile, config.clone()))
     }
 }
 
@@ -348,14 +295,14 @@ fn self_signed(crypto: &dyn RTCCrypto) -> Result<Certificate, DtlsError> {
 fn server_config(
     provider: Arc<dyn RTCCryptoProvider>,
     certificate: Certificate,
-    profile: SrtpProfile,
+    profile: Profile,
 ) -> Result<Arc<HandshakeConfig>, DtlsError> {
     ConfigBuilder::default()
         .with_crypto_provider(provider)
         .with_certificates(vec![certificate])
         .with_cipher_suites(vec![CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256])
         .with_signature_schemes(vec![SignatureScheme::EcdsaWithP256AndSha256, SignatureScheme::EcdsaWithP384AndSha384])
-        .with_srtp_protection_profiles(vec![profile.on_wire()])
+        .with_srtp_protection_profiles(vec![on_wire(profile)])
         .with_client_auth(ClientAuthType::RequireAnyClientCert)
         .with_insecure_skip_verify(true)
         .with_extended_master_secret(ExtendedMasterSecretType::Require)
@@ -388,7 +335,7 @@ pub struct RtcDtls {
     expected: Fingerprint,
     phase: Phase,
     endpoint: Option<Endpoint>,
-    profile: Option<SrtpProfile>,
+    profile: Option<Profile>,
     reassembly: Reassembly,
     random: [u8; 32],
     cookie: Vec<u8>,
@@ -583,10 +530,10 @@ impl RtcDtls {
             return Err(DtlsFailure::FingerprintMismatch);
         }
         let profile = self.profile.ok_or(DtlsFailure::NoProfile)?;
-        if state.srtp_protection_profile() != profile.on_wire() {
+        if state.srtp_protection_profile() != on_wire(profile) {
             return Err(DtlsFailure::NoProfile);
         }
-        let length = 2 * (profile.key_len() + profile.salt_len());
+        let length = profile.keying_material_len();
         let material = state.export_keying_material(EXPORTER, &[], length).map_err(|_| DtlsFailure::Handshake)?;
         Ok(DtlsEvent::Connected { profile, keying_material: Zeroizing::new(material.as_ref().to_vec()) })
     }
@@ -735,14 +682,14 @@ mod tests {
 
     struct RtcClient {
         endpoint: Endpoint,
-        profile: SrtpProfile,
+        profile: Profile,
         fingerprint: Fingerprint,
         complete: bool,
         received: Vec<Vec<u8>>,
     }
 
     impl RtcClient {
-        fn new(now: Instant, offered: &[SrtpProtectionProfile], expected: SrtpProfile) -> Self {
+        fn new(now: Instant, offered: &[SrtpProtectionProfile], expected: Profile) -> Self {
             let provider = Arc::new(AwsLcRsProvider::new());
             let certificate = self_signed(provider.crypto()).unwrap();
             let fingerprint = Fingerprint::of(&certificate.certificate[0]);
@@ -760,7 +707,7 @@ mod tests {
         }
 
         fn gcm(now: Instant) -> Self {
-            Self::new(now, &[SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm], SrtpProfile::AeadAes128Gcm)
+            Self::new(now, &[SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm], Profile::AeadAes128Gcm)
         }
     }
 
@@ -785,7 +732,7 @@ mod tests {
 
         fn material(&self) -> Option<Vec<u8>> {
             let state = self.endpoint.get_connection_state(PEER).filter(|_| self.complete)?;
-            let length = 2 * (self.profile.key_len() + self.profile.salt_len());
+            let length = self.profile.keying_material_len();
             Some(state.export_keying_material(EXPORTER, &[], length).unwrap().as_ref().to_vec())
         }
 
@@ -910,11 +857,11 @@ mod tests {
         }
 
         /// The keys the server exported; both sides must have the same.
-        fn agreed(&self) -> SrtpProfile {
+        fn agreed(&self) -> Profile {
             let [DtlsEvent::Connected { profile, keying_material }] = self.events.as_slice() else {
                 panic!("not connected: {:?}", self.events)
             };
-            assert_eq!(keying_material.len(), 2 * (profile.key_len() + profile.salt_len()));
+            assert_eq!(keying_material.len(), profile.keying_material_len());
             assert_eq!(self.client.material().as_deref(), Some(keying_material.as_slice()));
             *profile
         }
@@ -934,7 +881,7 @@ mod tests {
         let now = Instant::now();
         let mut line = Line::new(now, RtcClient::gcm(now));
         line.handshake();
-        assert_eq!(line.agreed(), SrtpProfile::AeadAes128Gcm);
+        assert_eq!(line.agreed(), Profile::AeadAes128Gcm);
         assert_eq!(line.server.poll_timeout(), None);
         talks_both_ways(&mut line);
     }
@@ -944,7 +891,7 @@ mod tests {
         let now = Instant::now();
         let mut line = Line::new(now, DimplClient::new(now));
         line.handshake();
-        assert_eq!(line.agreed(), SrtpProfile::AeadAes128Gcm);
+        assert_eq!(line.agreed(), Profile::AeadAes128Gcm);
         talks_both_ways(&mut line);
         line.events.clear();
         line.client.dtls.close().unwrap();
@@ -959,9 +906,9 @@ mod tests {
         let (cm, cm32) = (Wire::Srtp_Aes128_Cm_Hmac_Sha1_80, Wire::Srtp_Aes128_Cm_Hmac_Sha1_32);
         let (gcm128, gcm256) = (Wire::Srtp_Aead_Aes_128_Gcm, Wire::Srtp_Aead_Aes_256_Gcm);
         for (offered, expected) in [
-            (&[cm, gcm256, gcm128][..], SrtpProfile::AeadAes128Gcm),
-            (&[cm, gcm256][..], SrtpProfile::AeadAes256Gcm),
-            (&[cm32, cm][..], SrtpProfile::Aes128CmSha1),
+            (&[cm, gcm256, gcm128][..], Profile::AeadAes128Gcm),
+            (&[cm, gcm256][..], Profile::AeadAes256Gcm),
+            (&[cm32, cm][..], Profile::Aes128CmSha1_80),
         ] {
             let now = Instant::now();
             let mut line = Line::new(now, RtcClient::new(now, offered, expected));
@@ -974,7 +921,7 @@ mod tests {
     fn a_client_without_a_profile_of_ours_is_not_answered() {
         let now = Instant::now();
         let offered = [SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_32];
-        let mut line = Line::new(now, RtcClient::new(now, &offered, SrtpProfile::Aes128CmSha1));
+        let mut line = Line::new(now, RtcClient::new(now, &offered, Profile::Aes128CmSha1_80));
         line.handshake();
         assert_eq!((line.events.len(), line.server.obstacle()), (0, Some(DtlsFailure::NoProfile)));
         assert!(!line.log.iter().any(|(server, _)| *server));
@@ -1006,7 +953,7 @@ mod tests {
             alerts(server);
             true
         });
-        assert_eq!(line.agreed(), SrtpProfile::AeadAes128Gcm);
+        assert_eq!(line.agreed(), Profile::AeadAes128Gcm);
         alerts(&mut line.server);
         assert_eq!(line.server.poll_event(), None);
         talks_both_ways(&mut line);
@@ -1165,22 +1112,6 @@ mod tests {
             line.server.handle_datagram(now, &datagram);
         }
         assert_eq!(std::iter::from_fn(|| line.server.poll_event()).count(), MAX_EVENTS);
-    }
-
-    #[test]
-    fn fingerprints_are_read_and_written_as_sdp_has_them() {
-        let fingerprint = Fingerprint::of(b"certificate");
-        let text = fingerprint.attribute();
-        assert_eq!(text.len(), "sha-256 ".len() + 95);
-        assert_eq!(Fingerprint::parse(&text), Ok(fingerprint));
-        assert_eq!(Fingerprint::parse(&text.to_lowercase().replace("sha", "SHA")), Ok(fingerprint));
-        let mut other = text.clone();
-        other.replace_range(8..10, if &text[8..10] == "00" { "01" } else { "00" });
-        assert_ne!(Fingerprint::parse(&other), Ok(fingerprint));
-        for bad in ["", "sha-256", "sha-1 AB", &text[..60], &text.replace(':', "+"), &text.replace("sha-256", "sha-512")] {
-            assert_eq!(Fingerprint::parse(bad), Err(DtlsError::BadFingerprint), "{bad}");
-        }
-        assert!(!format!("{fingerprint:?}").contains(&text[8..20]));
     }
 
     #[test]

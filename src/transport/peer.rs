@@ -5,7 +5,7 @@
 
 use super::dtls::{DtlsContext, DtlsEvent, DtlsFailure, DtlsTransport, Fingerprint, RtcDtls};
 use super::ice::{Credentials, IceError, IceEvent, IceLite, IceState, candidate_line, host_candidates};
-use super::sctp::{DataChannels, DataEvent};
+use super::sctp::{ChannelId, DataChannels, DataEvent};
 use super::sdp::Offer;
 use super::srtp::{OpenedRtp, Profile, SessionKeys, SrtpError, SrtpReceiver, SrtpSender};
 use crate::media::outbox::{MAX_DATAGRAM, Outbox};
@@ -314,7 +314,7 @@ impl Peer {
 
     /// Sends a data message; `false` when the channel is not open or has no room.
     pub fn send_data(&mut self, channel: u16, message: &[u8], now: Instant) -> bool {
-        self.channels.as_mut().is_some_and(|channels| channels.send(channel.into(), message, now).is_ok())
+        self.channels.as_mut().is_some_and(|channels| channels.send(ChannelId(channel), message, now).is_ok())
     }
 
     /// Passes time on.
@@ -381,7 +381,7 @@ impl Peer {
                 let Some((receiver, sender)) = contexts else { return self.fail(FailureReason::Internal) };
                 self.receiver = Some(receiver);
                 self.sender = Some(sender);
-                self.channels = Some(DataChannels::new(now, MAX_MESSAGE_SIZE));
+                self.channels = Some(DataChannels::new(MAX_MESSAGE_SIZE as u32));
                 self.events.push_back(PeerEvent::Connected { gcm: profile != Profile::Aes128CmSha1_80 });
             }
             DtlsEvent::Failed(DtlsFailure::FingerprintMismatch) => self.fail(FailureReason::Fingerprint),

@@ -145,10 +145,7 @@ impl Workers {
 ///
 /// # Errors
 /// What the kernel says when sockets cannot be registered or threads not started.
-pub fn start(
-    shards: Vec<(ShardConfig, Vec<std::net::UdpSocket>)>,
-    observer: &Arc<dyn Observer>,
-) -> io::Result<Workers> {
+pub fn start(shards: Vec<(ShardConfig, Vec<std::net::UdpSocket>)>, observer: &Arc<dyn Observer>) -> io::Result<Workers> {
     let mut ends = Vec::with_capacity(shards.len());
     for _ in &shards {
         let poll = Poll::new()?;
@@ -341,7 +338,9 @@ impl Worker {
                     // As above.
                     let _ = lane.waker.wake();
                 }
-                Err(TrySendError::Full(Parcel::Addresses(_, unsent)) | TrySendError::Disconnected(Parcel::Addresses(_, unsent))) => {
+                Err(
+                    TrySendError::Full(Parcel::Addresses(_, unsent)) | TrySendError::Disconnected(Parcel::Addresses(_, unsent)),
+                ) => {
                     lane.unsent = unsent;
                 }
                 Err(_) => {}
