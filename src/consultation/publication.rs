@@ -106,7 +106,7 @@ impl Room {
         let mut track = member.pending.remove(index).track;
         let bound = Arc::make_mut(&mut track);
         bound.sdp_cid = section.track_id.filter(|id| *id != bound.cid);
-        bound.codec = bound.codec.filter(|asked| section.codecs.contains(asked)).or(section.codecs.first().copied());
+        bound.codec = bound.codec.filter(|asked| section.codecs.contains(asked)).or_else(|| section.codecs.first().copied());
         bound.simulcast = section.rids.len() > 1;
         bound.mid = Some(section.mid);
         for (layer, rid) in bound.layers.iter_mut().zip(&section.rids) {

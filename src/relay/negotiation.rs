@@ -28,10 +28,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(4);
 impl Shard {
     /// Answers a client's offer, whatever changed in it.
     pub(super) fn on_offer(&mut self, link: usize, message: &OfferMessage, now: Now) {
-        let offer = match Offer::parse(&message.sdp) {
-            Ok(offer) => offer,
-            Err(_) => return self.refuse_offer(link),
-        };
+        let Ok(offer) = Offer::parse(&message.sdp) else { return self.refuse_offer(link) };
         let Some(state) = self.links.get_mut(link) else { return };
         let Ok(fresh_ufrag) = state.peer.on_remote_description(&offer) else {
             return self.refuse_offer(link);

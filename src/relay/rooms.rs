@@ -84,10 +84,8 @@ impl Shard {
                 return;
             }
         };
-        let Some(member) = effects.iter().find_map(|effect| match effect {
-            Effect::Joined(member) => Some(*member),
-            _ => None,
-        }) else {
+        let joined = |effect: &Effect| if let Effect::Joined(member) = effect { Some(*member) } else { None };
+        let Some(member) = effects.iter().find_map(joined) else {
             return;
         };
         self.counters.joins += 1;
