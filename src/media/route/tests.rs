@@ -349,3 +349,25 @@ fn a_packet_later_than_all_remembered_gaps_is_dropped_and_one_within_finds_its_n
     assert_eq!(stage.frame(0, 14, 0, false).unwrap().sequence, 0, "right behind the last forgotten run");
     assert_eq!(stage.frame(0, 16, 0, false).unwrap().sequence, 1);
 }
+
+#[test]
+fn a_room_of_three_fits_a_mebibyte() {
+    use crate::media::cache::{CacheLimits, PacketCache};
+    let mut heap = 0;
+    // Each publishes a camera at 1.7 Mbit/s, its forwarded layer cached, and a voice; the two others receive both.
+    for (codec, limits, size, per_second) in
+        [(Codec::Vp8, CacheLimits::VIDEO, 1_150, 185u64), (Codec::Opus, CacheLimits::AUDIO, 120, 50)]
+    {
+        let mut cache = PacketCache::new(limits);
+        let mut stage = Stage::new(codec);
+        stage.route.set_target(Some(0));
+        for n in 1..per_second * 10 {
+            stage.now += Duration::from_secs(1) / per_second as u32;
+            cache.insert(n, &vec![0; size], stage.now);
+            let payload = vp8(true, n == 1, n as u16, 0, 0, false, 0);
+            forwarded(stage.send(codec, 0, n, n as u32 * 500, &payload)).unwrap();
+        }
+        heap += 3 * cache.bytes() + 6 * (stage.route.heap_bytes() + size_of::<Route>());
+    }
+    assert!((600 * 1024..1024 * 1024).contains(&heap), "{heap}");
+}
