@@ -151,6 +151,7 @@ fn codecs_are_picked_as_the_client_numbers_them() {
     assert_eq!(number(Codec::H264, Some("packetization-mode=1;profile-level-id=42001f")), Some(102));
     assert_eq!(number(Codec::H264, Some("packetization-mode=0;profile-level-id=42e01f")), Some(114));
     assert_eq!(number(Codec::H264, Some("packetization-mode=1;profile-level-id=4d0028")), Some(116));
+    assert_eq!(number(Codec::H264, Some("packetization-mode=1;profile-level-id=42801f")), Some(102), "of two equals the first");
     assert_eq!(number(Codec::H264, Some("packetization-mode=1;profile-level-id=640028")), None, "High is not offered");
     assert_eq!(number(Codec::Red, None), None, "red for video is another format");
     assert_eq!(chromium.sections[0].pick(Codec::Red, None).map(|codec| codec.payload_type), Some(63));
