@@ -303,6 +303,11 @@ fn an_inactive_section_keeps_what_later_offers_need() {
     assert!(video.contains(&"a=inactive") && video[0].starts_with("video 9 UDP/TLS/RTP/SAVPF 96 97 108 109 98 99 45 46"));
     assert!(text.contains("a=extmap-allow-mixed\r\n"));
     assert_eq!(text.matches("a=end-of-candidates").count(), 1);
+    let used = answer(&offer, &all_used(&offer));
+    for extension in [Extension::Rid, Extension::PlayoutDelay] {
+        let named = |text: &str| part(text, "3").iter().any(|line| line.ends_with(extension.uri()));
+        assert!(named(&text) && named(&used), "{extension:?} is named in a place for viewers, used or not");
+    }
 }
 
 #[test]
