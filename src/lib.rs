@@ -1,6 +1,10 @@
 //! Colloque: a media relay (SFU) for medical video consultations.
 #![warn(missing_docs)]
 
+pub mod cli;
+pub mod config;
 pub mod media;
 pub mod model;
+pub mod node;
 pub mod relay;
+pub mod telemetry;
