@@ -193,7 +193,8 @@ fn delay_histogram(shards: &[Counters]) -> MetricFamily {
         sum_us = sum_us.saturating_add(shard_sum);
     }
     let mut so_far = 0;
-    let bounds = DELAY_BOUNDS_US.iter().map(|us| float(*us) / 1e6).chain([f64::INFINITY]);
+    // The encoder writes the open bucket from the sample count.
+    let bounds = DELAY_BOUNDS_US.iter().map(|us| float(*us) / 1e6);
     let buckets = bounds.zip(&packets).map(|(bound, own)| {
         so_far += own;
         let mut bucket = Bucket::default();
