@@ -49,7 +49,12 @@ fn sources() -> Vec<Source> {
     files(&root().join("src"), &mut found);
     found.sort();
     let rust = found.iter().filter(|path| path.extension().is_some_and(|end| end == "rs"));
-    let sources: Vec<_> = rust.map(|path| Source::new(&relative(path), &fs::read_to_string(path).expect("UTF-8"))).collect();
+    let texts: Vec<_> = rust.map(|path| (relative(path), fs::read_to_string(path).expect("UTF-8"))).collect();
+    let tests: Vec<_> = texts.iter().flat_map(|(path, text)| scan::test_modules(path, text)).collect();
+    let for_tests = |path: &str| {
+        tests.iter().any(|test| path.strip_prefix(test.as_str()).is_some_and(|rest| rest == ".rs" || rest.starts_with('/')))
+    };
+    let sources: Vec<_> = texts.iter().map(|(path, text)| Source::told(path, text, for_tests(path))).collect();
     assert!(sources.len() >= 10, "positive control: the sources are found");
     sources
 }

@@ -22,6 +22,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("signal", &["model", "auth", "relay", "wire", "telemetry"]),
     ("api", &["model", "auth", "relay", "wire", "telemetry"]),
     ("cluster", &["model", "relay", "telemetry"]),
+    ("web", &["api", "signal", "telemetry"]),
     ("telemetry", &["model"]),
     ("config", &["model", "relay", "telemetry"]),
     ("sandbox", &[]),

@@ -24,7 +24,11 @@ pub(crate) enum Token<'a> {
 
 impl Source {
     pub(crate) fn new(path: &str, text: &str) -> Self {
-        let is_test = path.ends_with("/tests.rs") || path.contains("/tests/");
+        Self::told(path, text, false)
+    }
+
+    /// A source of which its parent module says whether it is for tests only.
+    pub(crate) fn told(path: &str, text: &str, is_test: bool) -> Self {
         let (code, test_lines) = without_tests(&blanked(text));
         Self { path: path.to_owned(), code: if is_test { String::new() } else { code }, test_lines, is_test }
     }
@@ -64,6 +68,22 @@ impl Source {
         }
         tokens
     }
+}
+
+/// The modules in files of their own that a file declares for tests only, as paths without `.rs`.
+pub(crate) fn test_modules(path: &str, text: &str) -> Vec<String> {
+    let code = blanked(text);
+    let stem = path.trim_end_matches(".rs");
+    let folder = match stem.rsplit_once('/') {
+        Some((folder, "mod" | "lib" | "main")) => folder,
+        _ => stem,
+    };
+    let marked = code.split("#[cfg(test)]").skip(1).filter_map(|rest| rest.split_once(';'));
+    let names = marked.filter_map(|(item, _)| {
+        let words: Vec<_> = item.split_ascii_whitespace().collect();
+        words.iter().position(|word| *word == "mod").filter(|at| at + 2 == words.len()).map(|at| words[at + 1])
+    });
+    names.map(|name| format!("{folder}/{name}")).collect()
 }
 
 /// Replaces comments and literals by blanks.
@@ -207,7 +227,7 @@ fn test_modules_do_not_count() {
     assert!(source.code.contains("fn a") && source.code.contains("fn d"));
     assert!(!source.code.contains("fn b") && !source.code.contains("mod e"));
     assert_eq!(source.lines(), 2);
-    assert_eq!(Source::new("src/x/tests.rs", "fn a() {}\n").lines(), 0);
+    assert_eq!(Source::told("src/x/tests.rs", "fn a() {}\n", true).lines(), 0);
 }
 
 #[test]
@@ -220,4 +240,12 @@ fn files_know_their_module() {
     ] {
         assert_eq!(Source::new(path, "").module(), module, "{path}");
     }
+}
+
+#[test]
+fn files_of_test_modules_are_named_by_their_parent() {
+    let text = "#[cfg(test)]\npub(crate) mod observer;\nmod real;\n#[cfg(test)]\n#[allow(x)]\nmod tests;\n#[cfg(test)]\nmod inline { a(); }";
+    assert_eq!(test_modules("src/media/route.rs", text), ["src/media/route/observer", "src/media/route/tests"]);
+    assert_eq!(test_modules("src/media/mod.rs", "#[cfg(test)] mod tests;"), ["src/media/tests"]);
+    assert!(test_modules("src/a.rs", "// #[cfg(test)]\nmod tests;").is_empty());
 }
