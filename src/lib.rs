@@ -2,8 +2,12 @@
 #![warn(missing_docs)]
 
 pub mod consultation;
+pub mod cli;
+pub mod config;
 pub mod media;
 pub mod model;
+pub mod node;
 pub mod relay;
 pub mod transport;
 pub mod worker;
+pub mod telemetry;
