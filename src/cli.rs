@@ -128,7 +128,7 @@ fn serve_config(args: &ServeArgs, mode: Mode) -> Result<Config, Failure> {
         if args.config.is_none() {
             config.log.format = LogFormat::Text;
             config.http.bind = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
-            config.media.bind = vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
+            config.media.bind = Media::default().bind;
         }
     }
     if !args.bind.is_empty() {

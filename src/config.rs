@@ -17,7 +17,7 @@ pub use tenants::{Algorithm, IceServer, Key, KeyMaterial, Secret, Tenant};
 
 use crate::telemetry::logs::{LogFormat, LogLevel};
 use serde::Deserialize;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -110,7 +110,7 @@ pub struct Media {
 impl Default for Media {
     fn default() -> Self {
         Self {
-            bind: vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
+            bind: vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
             udp_port: 7882,
             udp_ports: Vec::new(),
             advertise: Vec::new(),

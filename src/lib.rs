@@ -1,13 +1,13 @@
 //! Colloque: a media relay (SFU) for medical video consultations.
 #![warn(missing_docs)]
 
-pub mod consultation;
 pub mod cli;
 pub mod config;
+pub mod consultation;
 pub mod media;
 pub mod model;
 pub mod node;
 pub mod relay;
+pub mod telemetry;
 pub mod transport;
 pub mod worker;
-pub mod telemetry;

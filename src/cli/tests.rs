@@ -99,7 +99,7 @@ fn no_error_repeats_the_secret_of_a_key() {
 fn dev_mode_serves_http_on_the_loopback_and_media_everywhere_and_says_so() {
     let run = colloque(&["serve", "--dev"]);
     assert!(run.err.contains("DEV MODE"), "{}", run.err);
-    assert!(run.err.contains("Dev http [127.0.0.1]:7880 udp [0.0.0.0]:[7882] advertise []"), "{}", run.err);
+    assert!(run.err.contains("Dev http [127.0.0.1]:7880 udp [0.0.0.0, ::]:[7882] advertise []"), "{}", run.err);
     assert!(run.err.contains(r#"["devkey", "clinic"]"#), "{}", run.err);
 }
 

@@ -25,7 +25,7 @@ pub const KEYS: &[KeyDoc] = &[
     key("http.max_connections", "a number, 0 for unlimited", "max_connections = 10000"),
     key("http.header_timeout_s", "a number of seconds between 1 and 60", "header_timeout_s = 10"),
     key("media", "a table", "[media]"),
-    key("media.bind", "a list of IP addresses", r#"bind = ["0.0.0.0"]"#),
+    key("media.bind", "a list of IP addresses", r#"bind = ["0.0.0.0", "::"]"#),
     key("media.udp_port", "a number between 1 and 65535", "udp_port = 7882"),
     key("media.udp_ports", "a list of different ports, one per worker, or an empty list", "udp_ports = [7882, 7883]"),
     key("media.advertise", "a list of IP addresses clients can reach", r#"advertise = ["203.0.113.7"]"#),
