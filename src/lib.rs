@@ -4,6 +4,8 @@
 pub mod cli;
 pub mod config;
 pub mod consultation;
+pub mod api;
+pub mod auth;
 pub mod media;
 pub mod model;
 pub mod node;
@@ -11,3 +13,5 @@ pub mod relay;
 pub mod telemetry;
 pub mod transport;
 pub mod worker;
+pub mod signal;
+pub mod wire;
