@@ -57,6 +57,23 @@ pub(super) enum Verifier {
     Es256(Vec<u8>),
 }
 
+/// The bytes of a key, by the algorithm they are bound to.
+#[derive(Clone, Copy)]
+pub enum Bytes<'a> {
+    /// A shared secret.
+    Hs256(&'a [u8]),
+    /// An Ed25519 public key.
+    EdDsa(&'a [u8]),
+    /// A P-256 public key.
+    Es256(&'a [u8]),
+}
+
+impl fmt::Debug for Bytes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bytes(…)")
+    }
+}
+
 /// One configured key with its algorithm and tenant.
 pub struct Key {
     id: Arc<str>,
@@ -98,6 +115,21 @@ impl Key {
     pub fn dev(tenant: TenantId, policy: RoomPolicy) -> Self {
         let verifier = Verifier::Hs256(hmac::Key::new(hmac::HMAC_SHA256, b"secret"));
         Self::build("devkey", tenant, policy, verifier).expect("the dev key has an id").with_join_lifetime(None)
+    }
+
+    /// A key whose bytes were checked when they were configured: an HMAC secret of any length, the 32 bytes of an Ed25519 public
+    /// key, or the 65 bytes of an uncompressed P-256 point.
+    ///
+    /// # Errors
+    /// [`BadKey::NoId`], or [`BadKey::NotAPublicKey`] where a length is wrong.
+    pub fn checked(id: &str, tenant: TenantId, policy: RoomPolicy, bytes: Bytes<'_>) -> Result<Self, BadKey> {
+        let verifier = match bytes {
+            Bytes::Hs256(secret) => Verifier::Hs256(hmac::Key::new(hmac::HMAC_SHA256, secret)),
+            Bytes::EdDsa(key) if key.len() == 32 => Verifier::EdDsa(key.to_vec()),
+            Bytes::Es256(point) if point.len() == 65 => Verifier::Es256(point.to_vec()),
+            Bytes::EdDsa(_) | Bytes::Es256(_) => return Err(BadKey::NotAPublicKey),
+        };
+        Self::build(id, tenant, policy, verifier)
     }
 
     fn build(id: &str, tenant: TenantId, policy: RoomPolicy, verifier: Verifier) -> Result<Self, BadKey> {
