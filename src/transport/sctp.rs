@@ -226,7 +226,7 @@ impl DataChannels {
                 Event::Connected => self.guard.establish(),
                 Event::AssociationLost { id, .. } => lost.push(id),
                 Event::HandshakeFailed { .. } => failed = true,
-                _ => {}
+                Event::Stream(_) | Event::DatagramReceived | _ => {}
             }
         }
         // Streams are found below; the crate only wants its list of new ones emptied.
@@ -272,7 +272,7 @@ impl DataChannels {
             PayloadProtocolIdentifier::BinaryEmpty => (true, true),
             PayloadProtocolIdentifier::String => (false, false),
             PayloadProtocolIdentifier::StringEmpty => (false, true),
-            _ => return,
+            PayloadProtocolIdentifier::Unknown | _ => return,
         };
         if self.channels.contains_key(&id) {
             let bytes = if empty { Bytes::new() } else { bytes.freeze() };
@@ -404,7 +404,7 @@ fn reliability(open: &DataChannelOpen) -> (bool, ReliabilityType) {
         ChannelType::PartialReliableRexmitUnordered => (true, ReliabilityType::Rexmit),
         ChannelType::PartialReliableTimed => (false, ReliabilityType::Timed),
         ChannelType::PartialReliableTimedUnordered => (true, ReliabilityType::Timed),
-        _ => (false, ReliabilityType::Reliable),
+        ChannelType::Reliable | _ => (false, ReliabilityType::Reliable),
     }
 }
 
@@ -703,6 +703,46 @@ mod tests {
     }
 
     #[test]
+    fn sequence_numbers_wrap_around() {
+        for first in [0, 1, u32::MAX] {
+            let mut line = Line::new();
+            let mut init = line.client.poll(line.now).remove(0).to_vec();
+            init[28..32].copy_from_slice(&first.to_be_bytes());
+            seal(&mut init);
+            line.server.handle_packet(line.now, &init);
+            let init_ack = line.server.poll_packet(line.now).unwrap();
+            let mut data = init[..12].to_vec();
+            data[4..8].copy_from_slice(&init_ack[16..20]);
+            assert_eq!(init_ack[32..34], [0, 7], "the state cookie comes first");
+            let cookie = &init_ack[36..32 + usize::from(init_ack[35])];
+            let mut packet = data.clone();
+            packet.extend([10, 0, 0, 4 + cookie.len() as u8]);
+            packet.extend(cookie);
+            seal(&mut packet);
+            line.server.handle_packet(line.now, &packet);
+            let open = DataChannelOpen {
+                channel_type: ChannelType::Reliable,
+                priority: 0,
+                reliability_parameter: 0,
+                label: b"wrap".to_vec(),
+                protocol: Vec::new(),
+            };
+            let open = Message::DataChannelOpen(open).marshal().unwrap();
+            // The opening in three fragments, of which the last comes first.
+            for (number, flags, part) in [(2, 5, &open[8..]), (0, 6, &open[..4]), (1, 4, &open[4..8])] {
+                let mut packet = data.clone();
+                packet.extend([0, flags, 0, 16 + part.len() as u8]);
+                packet.extend(first.wrapping_add(number).to_be_bytes());
+                packet.extend([0, 2, 0, 0, 0, 0, 0, 50]);
+                packet.extend(part);
+                seal(&mut packet);
+                line.server.handle_packet(line.now, &packet);
+            }
+            assert_eq!(line.events(), [opened(2, "wrap", true)], "from {first}");
+        }
+    }
+
+    #[test]
     fn truncated_and_flipped_packets_never_panic() {
         let mut line = Line::connected();
         line.client.write(line.now, 2, &[5; 1500]);
@@ -777,20 +817,33 @@ mod tests {
                     value[..4].copy_from_slice(&tsn.to_be_bytes());
                     length = value.len();
                 }
+                if kind == 3 {
+                    // Near what the client last acknowledged, with as many blocks as it says.
+                    let sack = line.log.iter().rfind(|packet| packet[12] == 3).map_or([0; 4], |p| p[16..20].try_into().unwrap());
+                    let blocks = random() % 4;
+                    value = u32::from_be_bytes(sack).wrapping_add(random() % 4).to_be_bytes().to_vec();
+                    value.extend((random() % 70_000).to_be_bytes());
+                    value.extend([0, blocks as u8, 0, 0]);
+                    value.extend((0..blocks * 2).flat_map(|_| [0, (random() % 6) as u8]));
+                    length = value.len();
+                }
                 packet.extend([kind, (random() % 8) as u8]);
                 packet.extend((4 + length as u16).to_be_bytes());
                 packet.extend(value);
             }
             seal(&mut packet);
-            if Guard::default().check(&packet) != Verdict::Drop {
+            let mut judge = Guard::default();
+            judge.establish();
+            if judge.check(&packet) != Verdict::Drop {
                 *fed.entry(packet[12]).or_default() += 1;
             }
             line.server.handle_packet(line.now, &packet);
             while line.server.poll_packet(line.now).is_some() {}
             line.events();
             if random() % 16 == 0 {
+                let _ = line.server.send(ChannelId(2), &[1; 5000], line.now);
                 line.run(3, |_| true);
-                line.log.truncate(4);
+                line.log.truncate(12);
             }
         }
         for kind in [0, 3, 4, 6, 8, 10, 14, 130] {

@@ -198,6 +198,11 @@ impl Guard {
         if let [Chunk { kind: INIT, value }] = chunks.as_slice() {
             return if self.established || value.len() < 16 { Verdict::Drop } else { Verdict::Init };
         }
+        // Data that overtakes the cookie would be read before it can be answered; the peer sends it again.
+        let early = !self.established && chunks.first().is_none_or(|chunk| chunk.kind != COOKIE_ECHO);
+        if early && chunks.iter().any(|chunk| chunk.kind == DATA) {
+            return Verdict::Drop;
+        }
         // The crate acts chunk by chunk, so the whole packet is judged before any of it.
         for chunk in &chunks {
             let verdict = self.check_chunk(*chunk);
@@ -367,10 +372,10 @@ mod tests {
     #[test]
     fn what_is_held_is_bounded_in_bytes_and_in_chunks() {
         let data = |tsn: u32, length: usize| packet(DATA, &[words(&[tsn, 0, 53]), vec![1; length]].concat());
-        let mut guard = Guard::default();
+        let mut guard = Guard { established: true, ..Guard::default() };
         let tiny = (1..100_000).take_while(|tsn| guard.check(&data(*tsn, 1)) == Verdict::Feed).count();
         assert_eq!(tiny, MAX_HELD_CHUNKS);
-        let mut guard = Guard::default();
+        let mut guard = Guard { established: true, ..Guard::default() };
         let large = (1..100_000).take_while(|tsn| guard.check(&data(*tsn, 1024)) == Verdict::Feed).count();
         assert_eq!(large, 256);
         guard.note_sent(&packet(SACK, &words(&[300, WINDOW, 0])));
