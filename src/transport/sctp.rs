@@ -592,7 +592,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_end_ends_the_association() {
+    fn an_oversized_message_is_not_delivered() {
         let mut line = Line::connected();
         line.events();
         line.client.write(line.now, 2, &vec![1; 262_144]);
