@@ -199,8 +199,11 @@ fn now() -> Now {
 impl Worker {
     fn run(mut self) {
         let mut events = Events::with_capacity(64);
-        while !self.stopping {
+        loop {
             self.tick(now());
+            if self.stopping {
+                return;
+            }
             let wait = self.wait();
             if let Err(error) = self.poll.poll(&mut events, wait)
                 && error.kind() != io::ErrorKind::Interrupted
