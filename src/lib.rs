@@ -7,4 +7,5 @@ pub mod media;
 pub mod model;
 pub mod relay;
 pub mod signal;
+pub mod web;
 pub mod wire;

@@ -196,7 +196,3 @@ async fn read_body(body: Body) -> Result<bytes::Bytes, StatusCode> {
 fn closing(status: StatusCode) -> Response {
     (status, [(header::CONNECTION, "close")]).into_response()
 }
-
-#[cfg(test)]
-#[path = "twirp/tests.rs"]
-mod tests;

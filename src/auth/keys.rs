@@ -171,9 +171,15 @@ impl fmt::Debug for Key {
 }
 
 /// Every configured key, found by the `iss` of a token.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct KeyRing {
     keys: BTreeMap<Arc<str>, Key>,
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.keys.values()).finish()
+    }
 }
 
 impl KeyRing {
