@@ -112,7 +112,7 @@ impl RoomService {
     ) -> Result<proto::RemoveParticipantResponse, TwirpError> {
         let (room, identity) = seat(grants, asked.room, asked.identity)?;
         // First the tokens, then the seat: nobody comes back in between. Even where the seat is empty now.
-        let at = u64::try_from(asked.revoke_token_ts).ok().filter(|at| *at > 0).unwrap_or((self.wall_ms)() / 1_000);
+        let at = u64::try_from(asked.revoke_token_ts).ok().filter(|at| *at > 0).unwrap_or_else(|| (self.wall_ms)() / 1_000);
         self.revocations.lock().unwrap_or_else(PoisonError::into_inner).revoke(room.clone(), identity.clone(), at);
         self.admin(room, AdminAction::RemoveParticipant(identity)).await?;
         Ok(proto::RemoveParticipantResponse::default())

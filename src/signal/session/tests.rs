@@ -1,3 +1,5 @@
+#![expect(clippy::unwrap_in_result, reason = "a test that cannot lock has failed")]
+
 use super::*;
 use crate::auth::{Claims, Key, RoomPolicy, VideoClaims};
 use crate::model::roster::{ClientFacts, ParticipantKind, ParticipantState, Permissions, RoomFacts};
@@ -31,7 +33,8 @@ fn ring() -> KeyRing {
 fn session(t0: Instant) -> (Session, Box<dyn EventSink>, Arc<Recorder>) {
     let ring = Arc::new(ring());
     let video = VideoClaims { room_join: Some(true), room: Some("r".into()), ..VideoClaims::default() };
-    let claims = Claims { sub: Some("seat".into()), exp: Some(NOW_S + 60), video: Some(video), ..Claims::default() };
+    let attributes = Some([("consultation.role".to_owned(), "patient".to_owned())].into());
+    let claims = Claims { sub: Some("seat".into()), exp: Some(NOW_S + 60), video: Some(video), attributes, ..Claims::default() };
     let token = ring.find("k").unwrap().mint(&claims).unwrap();
     let grants = ring.verify(&token, NOW_S).unwrap();
     let (sink, receiver) = queue();
@@ -45,7 +48,7 @@ fn own(metadata: &str) -> Arc<Participant> {
         identity: Identity::new("seat"),
         name: "".into(),
         metadata: metadata.into(),
-        attributes: [].into(),
+        attributes: [("consultation.state", "admitted"), ("x", "y")].map(|(key, value)| (key.into(), value.into())).into(),
         state: ParticipantState::Joined,
         permissions: Permissions {
             subscribe: true,
@@ -88,6 +91,8 @@ fn a_fresh_token_comes_at_once_every_five_minutes_and_after_own_changes() {
     let grants = ring().verify(&token, NOW_S).unwrap();
     assert!(!grants.video.permissions.publish, "the present permissions, not the token's");
     assert_eq!(grants.expires_at, NOW_S + 600, "ten minutes at least");
+    let attributes: Vec<_> = grants.attributes.keys().map(String::as_str).collect();
+    assert_eq!(attributes, ["consultation.role", "x"], "what the relay added is not signed");
     assert!(session.poll_refresh(t0 + REFRESH - Duration::from_secs(1), NOW_S).is_none());
     assert!(session.poll_refresh(t0 + REFRESH, NOW_S).is_some());
     session.on_event(&Event::Roster(vec![own("")]), t0 + REFRESH);
