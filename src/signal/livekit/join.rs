@@ -13,6 +13,7 @@ use livekit_protocol as proto;
 use prost::Message;
 use proto::wrapped_join_request::Compression;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::Read;
 
 /// Largest `join_request` after decompression, in bytes, as the reference server has it.
@@ -45,7 +46,7 @@ pub enum BadJoin {
 }
 
 /// What a client asks when it connects.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Wish {
     /// What it says of itself.
     pub client: ClientFacts,
@@ -125,6 +126,12 @@ fn client(info: proto::ClientInfo) -> Result<ClientFacts, BadJoin> {
         capabilities: info.capabilities,
         firefox: info.browser.eq_ignore_ascii_case("firefox"),
     })
+}
+
+impl fmt::Debug for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wish").field("reconnect", &self.reconnect).finish_non_exhaustive()
+    }
 }
 
 impl Wish {
