@@ -124,7 +124,7 @@ impl Key {
     /// [`BadKey::NoId`], or [`BadKey::NotAPublicKey`] where a length is wrong.
     pub fn checked(id: &str, tenant: TenantId, policy: RoomPolicy, bytes: Bytes<'_>) -> Result<Self, BadKey> {
         let verifier = match bytes {
-            Bytes::Hs256(secret) => Verifier::Hs256(hmac::Key::new(hmac::HMAC_SHA256, secret)),
+            Bytes::Hs256(secret) => Verifier::Hs256(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret))),
             Bytes::EdDsa(key) if key.len() == 32 => Verifier::EdDsa(key.to_vec()),
             Bytes::Es256(point) if point.len() == 65 => Verifier::Es256(point.to_vec()),
             Bytes::EdDsa(_) | Bytes::Es256(_) => return Err(BadKey::NotAPublicKey),
