@@ -75,6 +75,10 @@ impl Relay for Recorder {
     fn ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }
+
+    fn shards(&self) -> usize {
+        1
+    }
 }
 
 #[derive(Debug)]

@@ -280,6 +280,10 @@ mod tests {
         fn ready(&self) -> bool {
             true
         }
+
+        fn shards(&self) -> usize {
+            1
+        }
     }
 
     /// A socket in virtual time, its client's end and its shard's end.
