@@ -6,10 +6,10 @@
 
 pub mod udp;
 
-use crate::media::outbox::MAX_DATAGRAM;
 use crate::model::counters::{Counters, DropReason};
 use crate::model::{Now, Path, RoomKey, ShardId};
 use crate::relay::command::{Busy, Command};
+use crate::relay::outbox::MAX_DATAGRAM;
 use crate::relay::shard::{Disposition, Shard, ShardConfig};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use mio::{Events, Poll, Token, Waker};
