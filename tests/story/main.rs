@@ -6,4 +6,17 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod coming_and_going;
+mod data;
+mod datagrams;
+mod forgery;
+mod floods;
+mod loss;
+mod model;
+mod moving;
+mod muting;
+mod permissions;
+mod simulcast;
+mod speakers;
+mod subscriptions;
 mod three_people;

@@ -77,6 +77,7 @@ pub(crate) struct World {
     pub(crate) recording: bool,
     /// Runs around every call into the shard, for measuring.
     pub(crate) around: Option<fn(bool)>,
+    pub(crate) closed_rooms: usize,
     sessions: u64,
 }
 
@@ -151,6 +152,7 @@ impl World {
             recorded: Vec::new(),
             recording: false,
             around: None,
+            closed_rooms: 0,
             sessions: 0,
         }
     }
@@ -308,7 +310,7 @@ impl World {
     }
 
     /// Lets time pass until something is so, or the time is over; answers whether it is so.
-    pub(crate) fn run_until(&mut self, time: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
+    pub(crate) fn run_until(&mut self, time: Duration, mut done: impl FnMut(&mut Self) -> bool) -> bool {
         let until = self.now + time;
         loop {
             if done(self) {
@@ -412,6 +414,7 @@ impl World {
         }
         outbox.clear();
         self.shard.drain_address_changes().for_each(drop);
+        self.closed_rooms += self.shard.drain_closed_rooms().count();
     }
 
     fn deliver_events(&mut self) -> bool {
@@ -449,6 +452,12 @@ impl World {
 
     pub(crate) fn counters(&mut self) -> Counters {
         self.shard.counters().clone()
+    }
+
+    /// Everything dropped so far, for whatever reason.
+    pub(crate) fn all_drops(&mut self) -> u64 {
+        let counters = self.shard.counters();
+        DropReason::ALL.iter().map(|reason| counters.drops(*reason)).sum()
     }
 
     pub(crate) fn drops(&mut self, reason: DropReason) -> u64 {
