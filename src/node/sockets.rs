@@ -126,7 +126,10 @@ mod tests {
         let holder = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let port = holder.local_addr().expect("bound").port();
         let error = open_http(&[IpAddr::from([127, 0, 0, 1])], port).expect_err("taken").to_string();
-        assert!(error.contains("http.port") && error.contains(&port.to_string()) && error.contains("choose another port"), "{error}");
+        assert!(
+            error.contains("http.port") && error.contains(&port.to_string()) && error.contains("choose another port"),
+            "{error}"
+        );
     }
 
     #[test]
