@@ -79,7 +79,10 @@ fn survive(seed: u64, wanted: &str) {
     assert_eq!(after.path_changes, before.path_changes);
     assert_eq!((after.peers, after.tracks, after.rooms), (before.peers, before.tracks, before.rooms));
     assert_eq!(after.packets_in - before.packets_in, cut + changed);
-    assert_eq!(world.all_drops() - dropped, cut + changed, "each is counted");
+    // A handshake message that is whole may ask for the last flight again, a few times.
+    let answered = if wanted == "DTLS" { 8 } else { 0 };
+    let counted = world.all_drops() - dropped;
+    assert!((cut + changed - answered..=cut + changed).contains(&counted), "each is counted: {counted} of {}", cut + changed);
     world.run(SECOND);
     world.assert_flows(&[doctor, patient]);
     assert!(world.act(doctor, |person| person.send_data("_reliable", &super::data::packet("still here"))));

@@ -13,7 +13,8 @@ const SECOND: Duration = Duration::from_secs(1);
 fn share(world: &World, who: Who, from: Who, frames: std::ops::Range<u32>) -> f64 {
     let received = world.person(who).received.iter();
     let of = received.filter(|one| one.mark.from == from.0 as u8 && one.mark.kind == Kind::Video);
-    let different: BTreeSet<_> = of.map(|one| (one.mark.frame, one.mark.part)).filter(|(frame, _)| frames.contains(frame)).collect();
+    let different: BTreeSet<_> =
+        of.map(|one| (one.mark.frame, one.mark.part)).filter(|(frame, _)| frames.contains(frame)).collect();
     different.len() as f64 / f64::from(2 * (frames.end - frames.start))
 }
 

@@ -69,7 +69,7 @@ impl Day {
 
     /// From now on the model's present state counts.
     fn note(&mut self, what: String) {
-        self.log.push(what);
+        self.log.push(format!("{}: {what}", self.world.sent.len()));
         self.history.push((self.world.sent.len() as u64, self.model.allows()));
     }
 
@@ -210,7 +210,7 @@ impl Day {
                 let then = self.history.partition_point(|(from, _)| *from < one.left);
                 let allowed = &self.history[then - 1].1;
                 let route = (to, Who(usize::from(one.mark.from)), one.mark.kind);
-                assert!(allowed.contains(&route), "{route:?} at {}: {}", one.left, self.log.join("\n"));
+                assert!(allowed.contains(&route), "{route:?} {:?} at {}: {}", one.mark, one.left, self.log.join("\n"));
                 checked += 1;
             }
         }

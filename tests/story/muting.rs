@@ -2,6 +2,7 @@
 
 use crate::world::World;
 use crate::world::media::Kind;
+use crate::world::net::Weather;
 use crate::world::person::Coming;
 use std::time::Duration;
 
@@ -45,5 +46,28 @@ fn a_muted_voice_is_silent_from_the_next_packet_on() {
     let late = |one: &&crate::world::person::Received| one.left > muted && one.mark.kind == Kind::Audio;
     assert_eq!(world.person(doctor).received.iter().filter(late).count(), 0);
     world.mute(patient, Kind::Audio, false);
+    world.assert_flows(&[doctor, patient]);
+}
+
+#[test]
+fn what_was_lost_before_the_mute_does_not_come_again_after_it() {
+    let mut world = World::new(9);
+    let (doctor, patient) = (world.seat("doctor", Coming::default()), world.seat("patient", Coming::default()));
+    world.run(2 * SECOND);
+    world.line(patient).down = Weather::losing(0.5);
+    world.run(SECOND);
+    let repeated = world.counters().retransmitted;
+    assert!(repeated > 10, "positive control: {repeated}");
+    world.mute(doctor, Kind::Video, true);
+    let mark = world.sent.len() as u64;
+    let repeated = world.counters().retransmitted;
+    world.line(patient).down = Weather::FAIR;
+    world.run(2 * SECOND);
+    let late = |one: &&crate::world::person::Received| one.left > mark && one.mark.kind == Kind::Video;
+    assert_eq!(world.person(patient).received.iter().filter(late).count(), 0);
+    assert_eq!(world.counters().retransmitted, repeated);
+
+    world.mute(doctor, Kind::Video, false);
+    world.run(SECOND);
     world.assert_flows(&[doctor, patient]);
 }

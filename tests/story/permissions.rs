@@ -48,9 +48,12 @@ fn a_revoked_permission_is_in_force_for_the_next_datagram_even_for_packets_asked
     let (doctor, patient) = (world.seat("doctor", Coming::default()), world.seat("patient", Coming::default()));
     world.run(2 * SECOND);
     world.line(patient).down = Weather::losing(0.2);
-    world.run(SECOND);
+    world.run(3 * SECOND);
     let counters = world.counters();
-    assert!(counters.nack_in > 10 && counters.retransmitted > 10, "positive control: lost packets come again");
+    let (asked, again) = (counters.nack_in, counters.retransmitted);
+    assert!(asked > 10 && again > 10, "positive control: lost packets come again: {asked}, {again}");
+    world.line(patient).down = Weather::losing(0.6);
+    world.run(SECOND / 5);
 
     world.permit(patient, |permissions| permissions.subscribe = false);
     let mark = world.sent.len();

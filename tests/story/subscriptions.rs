@@ -49,7 +49,8 @@ fn a_publisher_may_keep_its_picture_from_one_person() {
     let patient = world.seat("patient", Coming::default());
     let trainee = world.seat("trainee", Coming::viewer());
     world.run(2 * SECOND);
-    let only = |tracks| TrackPermission { participant: None, identity: Some(Identity::new("trainee")), all_tracks: false, tracks };
+    let only =
+        |tracks| TrackPermission { participant: None, identity: Some(Identity::new("trainee")), all_tracks: false, tracks };
     let everything =
         TrackPermission { participant: None, identity: Some(Identity::new("doctor")), all_tracks: true, tracks: Vec::new() };
     let voice = world.track(patient, Kind::Audio);
@@ -64,9 +65,8 @@ fn a_publisher_may_keep_its_picture_from_one_person() {
     assert_eq!(world.person(trainee).received.iter().filter(late).count(), 0);
     assert!(world.person(doctor).received.iter().filter(late).count() > 100);
     assert!(world.count(trainee, patient, Kind::Audio, world.now - SECOND) > 40);
-    let told = |allowed| {
-        move |event: &Event| matches!(event, Event::SubscriptionAllowed { allowed: told, .. } if *told == allowed)
-    };
+    let told =
+        |allowed| move |event: &Event| matches!(event, Event::SubscriptionAllowed { allowed: told, .. } if *told == allowed);
     assert!(world.person(trainee).heard.iter().any(told(false)));
 
     let permission = SubscriptionPermission { all_participants: true, participants: Vec::new() };

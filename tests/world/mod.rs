@@ -91,16 +91,11 @@ pub(crate) struct Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self {
-            connect_within: Duration::from_secs(20),
-            rate: Rate { packets: 3_000, bytes: 1_500_000 },
-            departure_timeout_s: 20,
-        }
+        Self { connect_within: Duration::from_secs(20), rate: Rate { packets: 3_000, bytes: 1_500_000 }, departure_timeout_s: 20 }
     }
 }
 
-pub(crate) const RELAY: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 7_882);
+pub(crate) const RELAY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 7_882);
 
 fn transport() -> Arc<Transport> {
     static TRANSPORT: OnceLock<Arc<Transport>> = OnceLock::new();
@@ -130,11 +125,7 @@ impl World {
     pub(crate) fn with(seed: u64, rules: Rules) -> Self {
         let config = ShardConfig {
             id: ShardId(0),
-            room_defaults: Defaults {
-                empty_timeout_s: 300,
-                departure_timeout_s: rules.departure_timeout_s,
-                max_participants: 0,
-            },
+            room_defaults: Defaults { empty_timeout_s: 300, departure_timeout_s: rules.departure_timeout_s, max_participants: 0 },
             connect_within: rules.connect_within,
             publisher_rate: rules.rate,
             transport: transport(),

@@ -45,15 +45,7 @@ impl Default for Coming {
     fn default() -> Self {
         let permissions =
             Permissions { subscribe: true, publish: true, publish_data: true, sources: Vec::new(), update_own_metadata: true };
-        Self {
-            audio: true,
-            video: 1,
-            permissions,
-            auto_subscribe: true,
-            data: true,
-            wrong_fingerprint: false,
-            mute_line: false,
-        }
+        Self { audio: true, video: 1, permissions, auto_subscribe: true, data: true, wrong_fingerprint: false, mute_line: false }
     }
 }
 
@@ -417,9 +409,11 @@ impl Person {
     /// Makes media that is due and passes time on.
     pub(crate) fn on_time(&mut self, now: Instant, out: &mut Vec<Sending>) {
         for index in 0..self.tracks.len() {
-            while self.tracks.get(index).is_some_and(|track| {
-                self.connected && track.sending && track.next_at.is_some_and(|at| at <= now)
-            }) {
+            while self
+                .tracks
+                .get(index)
+                .is_some_and(|track| self.connected && track.sending && track.next_at.is_some_and(|at| at <= now))
+            {
                 self.make_media(index, now, out);
             }
         }
