@@ -121,8 +121,8 @@ impl fmt::Debug for DtlsEvent {
 
 /// One peer's DTLS association, whichever crate does it.
 pub trait DtlsTransport {
-    /// Takes a datagram from a validated path; one that does not belong is ignored.
-    fn handle_datagram(&mut self, now: Instant, datagram: &[u8]);
+    /// Takes a datagram from a validated path; `false` for one that does not belong, which is ignored.
+    fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) -> bool;
     /// Sends a flight again where its time has come.
     fn handle_timeout(&mut self, now: Instant);
     /// The next datagram to send.
@@ -213,7 +213,8 @@ impl RtcDtls {
         }
     }
 
-    fn on_record(&mut self, now: Instant, record: Record<'_>) {
+    /// Whether the record belonged.
+    fn on_record(&mut self, now: Instant, record: Record<'_>) -> bool {
         match (self.phase, record.epoch, record.kind) {
             (Phase::Hello | Phase::Handshake, 0, flight::HANDSHAKE) => {
                 let pushed = self.reassembly.push(record.body);
@@ -228,10 +229,11 @@ impl RtcDtls {
             }
             (Phase::Handshake, 1, flight::HANDSHAKE) if record.whole.len() <= MAX_FINISHED => self.on_early(now, record),
             // The peer repeats its last flight, so ours was lost (RFC 6347, section 4.2.4).
-            (Phase::Connected, 0 | 1, flight::HANDSHAKE) => self.resend(now),
-            (Phase::Connected, 1, flight::ALERT | flight::APPLICATION_DATA) => self.feed(now, record.whole.into()),
-            _ => {}
+            (Phase::Connected, 0 | 1, flight::HANDSHAKE) => return self.resend(now),
+            (Phase::Connected, 1, flight::ALERT | flight::APPLICATION_DATA) => return self.feed(now, record.whole.into()),
+            _ => return false,
         }
+        true
     }
 
     /// Holds an encrypted record until the handshake has come so far that it can be read.
@@ -291,18 +293,22 @@ impl RtcDtls {
         self.feed(now, record.as_slice().into());
     }
 
-    fn feed(&mut self, now: Instant, record: BytesMut) {
+    /// Hands a record to the crate; `false` when nothing came of it.
+    fn feed(&mut self, now: Instant, record: BytesMut) -> bool {
         let before = self.phase;
-        let Some(endpoint) = self.endpoint.as_mut() else { return };
+        let Some(endpoint) = self.endpoint.as_mut() else { return false };
+        let mut fruitful = false;
         match endpoint.read(now, PEER, None, record) {
             Ok(events) => {
                 for event in events {
+                    fruitful = true;
                     self.on_endpoint_event(event);
                 }
             }
             Err(error) => self.on_endpoint_error(&error),
         }
         self.collect(now, before);
+        fruitful || self.phase != before
     }
 
     fn on_endpoint_event(&mut self, event: EndpointEvent) {
@@ -401,11 +407,12 @@ impl RtcDtls {
         self.out.extend(datagrams.into_iter().take(room));
     }
 
-    fn resend(&mut self, now: Instant) {
+    /// Sends the last flight again, unless that was done too lately or too often.
+    fn resend(&mut self, now: Instant) -> bool {
         let flight = &mut self.flight;
         let soon = flight.sent_at.is_some_and(|at| now.saturating_duration_since(at) < RESEND_GAP);
         if soon || flight.resends >= MAX_RESENDS {
-            return;
+            return false;
         }
         flight.resends += 1;
         flight.sent_at = Some(now);
@@ -415,6 +422,7 @@ impl RtcDtls {
         }
         let room = MAX_OUT.saturating_sub(self.out.len());
         self.out.extend(flight.datagrams.iter().take(room).cloned());
+        true
     }
 
     /// Makes the crate's endpoint when the first ClientHello is whole, with the profile it asks for.
@@ -439,13 +447,11 @@ impl RtcDtls {
 }
 
 impl DtlsTransport for RtcDtls {
-    fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) {
+    fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) -> bool {
         if datagram.len() > MAX_DATAGRAM {
-            return;
+            return false;
         }
-        for record in flight::records(datagram) {
-            self.on_record(now, record);
-        }
+        flight::records(datagram).fold(false, |any, record| self.on_record(now, record) | any)
     }
 
     fn handle_timeout(&mut self, now: Instant) {
