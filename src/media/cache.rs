@@ -22,8 +22,8 @@ pub struct CacheLimits {
 
 impl CacheLimits {
     /// Video: 512 KiB with its index is a second at about 3.5 Mbit/s; a request later than a second comes after the
-    /// receiver's jitter buffer has given up. A chunk of 16 KiB wastes less than a tenth at its end.
-    pub const VIDEO: Self = Self { packets: 1_000, age: Duration::from_secs(1), bytes: 448 * 1024, chunk: 16 * 1024 };
+    /// receiver's jitter buffer has given up. A chunk of 8 KiB wastes less than a tenth at its end.
+    pub const VIDEO: Self = Self { packets: 1_000, age: Duration::from_secs(1), bytes: 448 * 1024, chunk: 8 * 1024 };
     /// Audio: a second of 20 ms packets at 128 kbit/s is 16 KiB; redundant and stereo sound may take a few times that.
     pub const AUDIO: Self = Self { packets: 200, age: Duration::from_secs(1), bytes: 64 * 1024, chunk: 4 * 1024 };
 }
@@ -266,8 +266,8 @@ mod tests {
             cache.bytes()
         };
         let warm = at(0..400);
-        assert_eq!(at(400..4_000), warm, "100 packets a second: 8 chunks and one spare, for ever");
-        assert!(warm < 10 * (16 * 1024 + 512), "{warm}");
+        assert_eq!(at(400..4_000), warm, "100 packets a second: the same chunks for ever");
+        assert!(warm < 140 * 1024, "{warm}");
     }
 
     proptest! {

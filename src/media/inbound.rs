@@ -167,6 +167,12 @@ impl InboundStream {
         self.clock = Some(SenderClock { ntp: report.ntp, rtp: report.rtp, at: now });
     }
 
+    /// NTP and RTP time of the last sender report.
+    #[must_use]
+    pub fn sender_clock(&self) -> Option<(u64, u32)> {
+        self.clock.map(|clock| (clock.ntp, clock.rtp))
+    }
+
     /// The sender's NTP time of an RTP timestamp, from the last sender report and the clock rate.
     ///
     /// Nothing before the first sender report.

@@ -21,6 +21,9 @@ pub trait Relay: Send + Sync {
 
     /// Whether new calls are taken.
     fn ready(&self) -> bool;
+
+    /// How many shards there are: how often a [`Command::ListRooms`] is answered.
+    fn shards(&self) -> usize;
 }
 
 /// The shard cannot take the command now.

@@ -136,12 +136,15 @@ impl Shard {
         let Some(track) = self.tracks.get_mut(inbound.track) else { return };
         let descriptor = extensions.id(Extension::DependencyDescriptor).and_then(|id| header.extension(packet, id));
         let facts = inspect(track.codec, payload, descriptor);
+        // Only what some receiver gets, or is about to get, can be asked for again.
+        let wanted =
+            track.routes.iter().any(|route| [route.route.current(), route.route.target()].contains(&Some(inbound.layer)));
         let Some(layer) = track.layers.get_mut(usize::from(inbound.layer)) else { return };
         let Some((sequence, lost_too_much)) = layer.note(header, repaired, now) else { return };
         if facts.key_frame_start {
             layer.key_frames.on_key_frame(now);
         }
-        if !track.routes.is_empty() && !payload.is_empty() {
+        if wanted && !payload.is_empty() {
             layer.cache.insert(sequence, packet, now);
         }
         track.activity.on_layer_packet(inbound.layer, now);

@@ -11,7 +11,7 @@ use crate::model::roster::{LeaveAction, LeaveReason};
 use crate::model::{Codec, MediaKind, Now, TrackCid, TrackSid};
 use crate::transport::peer::MAX_MESSAGE_SIZE;
 use crate::transport::sdp::{
-    AnswerParams, AnswerSection, Offer, ReceiveCodecs, ReceiveSection, SectionKind, SendSection, write_answer,
+    AnswerParams, AnswerSection, Offer, ReceiveCodecs, ReceiveSection, Role, SectionKind, SendSection, write_answer,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -132,7 +132,8 @@ impl Shard {
         let (ssrc, rtx_ssrc) = (self.new_ssrc(), self.new_ssrc());
         let (Some(state), Some(source)) = (self.links.get(link), self.tracks.get(track)) else { return };
         let Some(publisher) = self.links.get(source.publisher) else { return };
-        let passes = Passes::between(&publisher.extensions, &state.extensions);
+        let Some(offered) = state.sections.offer.as_ref().and_then(|offer| offer.sections.get(index)) else { return };
+        let passes = Passes::between(&publisher.extensions, &offered.accepted_extensions(Role::Send));
         let first = source.routes.iter().all(|route| route.out.is_none());
         let (publisher, sid) = (source.publisher, source.sid.clone());
         let stream = OutStream::new(ssrc, rtx.map(|rtx| (rtx, rtx_ssrc)), payload_type, source.codec.clock_rate(), passes);

@@ -33,8 +33,10 @@ pub(super) struct RoomState {
     /// When it closes, while nobody is in it.
     pub(super) close_at: Option<Instant>,
     pub(super) scheduled: Option<Instant>,
-    /// Joins ever taken by this room, for the directory.
-    pub(super) joins: u64,
+    /// Joins and other openings ever taken by this room, for the directory.
+    pub(super) openings: u64,
+    /// Whether anybody ever came.
+    pub(super) visited: bool,
 }
 
 impl Shard {
@@ -73,7 +75,8 @@ impl Shard {
             auto_subscribe: join.auto_subscribe,
         };
         let Some(state) = self.rooms.get_mut(room) else { return };
-        state.joins += 1;
+        state.openings += 1;
+        state.visited = true;
         let effects = match state.rules.apply(rules::Command::Join(Box::new(seat)), now) {
             Ok(effects) => effects,
             Err(refusal) => {
@@ -175,7 +178,8 @@ impl Shard {
             recent: super::data::Recent::default(),
             close_at: None,
             scheduled: None,
-            joins: 0,
+            openings: 0,
+            visited: false,
         });
         self.room_index.insert(key.clone(), room);
         room
@@ -313,6 +317,9 @@ impl Shard {
     fn administer(&mut self, key: &RoomKey, action: AdminAction, now: Now) -> Result<AdminReply, Refusal> {
         if let AdminAction::CreateRoom(settings) = &action {
             let room = self.open_room(key, rules::Policy::Open, settings, now);
+            if let Some(state) = self.rooms.get_mut(room) {
+                state.openings += 1;
+            }
             self.apply(room, rules::Command::Settings(settings.clone()), now)?;
             self.check_room(room, now.mono);
             return self.rooms.get(room).map(|room| AdminReply::Room(room.rules.facts().clone())).ok_or(Refusal::NoSuchRoom);
@@ -443,7 +450,7 @@ impl Shard {
             state.close_at = None;
         } else if state.close_at.is_none() {
             let facts = state.rules.facts();
-            let seconds = if state.joins == 0 { facts.empty_timeout_s } else { facts.departure_timeout_s };
+            let seconds = if state.visited { facts.departure_timeout_s } else { facts.empty_timeout_s };
             state.close_at = Some(now + Duration::from_secs(seconds.into()));
         }
         let due = [state.close_at, state.speakers.next_deadline()].into_iter().flatten().min();
@@ -468,7 +475,7 @@ impl Shard {
     fn close_room(&mut self, room: usize) {
         if let Some(state) = self.rooms.try_remove(room) {
             self.room_index.remove(&state.key);
-            self.closed_rooms.push((state.key, state.joins));
+            self.closed_rooms.push((state.key, state.openings));
         }
         if self.rooms.is_empty() {
             self.release_memory();

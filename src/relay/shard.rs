@@ -350,7 +350,7 @@ impl Shard {
         self.address_changes.drain(..)
     }
 
-    /// Rooms closed since the last call, with the number of joins each had taken.
+    /// Rooms closed since the last call, with the number of openings (joins, creations) each had taken.
     pub fn drain_closed_rooms(&mut self) -> impl Iterator<Item = (RoomKey, u64)> + '_ {
         self.closed_rooms.drain(..)
     }

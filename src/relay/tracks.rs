@@ -192,19 +192,19 @@ impl Shard {
         self.config.transport.fill_random(&mut random);
         let [s0, s1, timestamp @ ..] = random;
         let Some(state) = self.tracks.get_mut(track) else { return };
-        state.routes.push(RouteState {
-            receiver: link,
-            route: Route::new(RouteConfig {
-                codec: state.codec,
-                clock_rate: state.codec.clock_rate(),
-                // Below 2^15, so that a receiver which misses the first packets still guesses the rollover counter right.
-                initial_sequence: u16::from_be_bytes([s0, s1]) & 0x3fff,
-                initial_timestamp: u32::from_be_bytes(timestamp),
-            }),
-            choice: LayerChoice::default(),
-            out: None,
-            refused: false,
+        let mut route = Route::new(RouteConfig {
+            codec: state.codec,
+            clock_rate: state.codec.clock_rate(),
+            // Below 2^15, so that a receiver which misses the first packets still guesses the rollover counter right.
+            initial_sequence: u16::from_be_bytes([s0, s1]) & 0x3fff,
+            initial_timestamp: u32::from_be_bytes(timestamp),
         });
+        for (layer, stream) in (0u8..).zip(&state.layers) {
+            if let Some((ntp, rtp)) = stream.stream.as_ref().and_then(InboundStream::sender_clock) {
+                route.set_layer_clock(layer, ntp, rtp);
+            }
+        }
+        state.routes.push(RouteState { receiver: link, route, choice: LayerChoice::default(), out: None, refused: false });
         self.ask_for_offer_if_needed(link, now);
     }
 

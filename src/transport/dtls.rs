@@ -394,21 +394,25 @@ impl RtcDtls {
                 self.change_cipher_spec = true;
                 self.advance(now);
             }
-            (Phase::Handshake, 1, flight::HANDSHAKE) => {
-                if record.whole.len() <= MAX_FINISHED && self.early < MAX_EARLY {
-                    self.early += 1;
-                    if self.held.len() >= MAX_HELD {
-                        self.held.pop_front();
-                    }
-                    self.held.push_back(record.whole.into());
-                    self.advance(now);
-                }
-            }
+            (Phase::Handshake, 1, flight::HANDSHAKE) if record.whole.len() <= MAX_FINISHED => self.on_early(now, record),
             // The peer repeats its last flight, so ours was lost (RFC 6347, section 4.2.4).
             (Phase::Connected, 0 | 1, flight::HANDSHAKE) => self.resend(now),
             (Phase::Connected, 1, flight::ALERT | flight::APPLICATION_DATA) => self.feed(now, record.whole.into()),
             _ => {}
         }
+    }
+
+    /// Holds an encrypted record until the handshake has come so far that it can be read.
+    fn on_early(&mut self, now: Instant, record: Record<'_>) {
+        if self.early >= MAX_EARLY {
+            return;
+        }
+        self.early += 1;
+        if self.held.len() >= MAX_HELD {
+            self.held.pop_front();
+        }
+        self.held.push_back(record.whole.into());
+        self.advance(now);
     }
 
     /// Hands on what is complete and in order.
@@ -485,7 +489,7 @@ impl RtcDtls {
                 self.push_event(DtlsEvent::Closed);
                 self.phase = Phase::Ended;
             }
-            _ => {}
+            EndpointEvent::ApplicationData(_) | EndpointEvent::PeerClosed | _ => {}
         }
     }
 
@@ -717,7 +721,7 @@ mod tests {
                 match event {
                     EndpointEvent::HandshakeComplete => self.complete = true,
                     EndpointEvent::ApplicationData(data) => self.received.push(data.to_vec()),
-                    _ => {}
+                    EndpointEvent::PeerClosed | _ => {}
                 }
             }
         }
@@ -786,7 +790,8 @@ mod tests {
                     dimpl::Output::KeyingMaterial(material, _) => self.material = Some(material.to_vec()),
                     dimpl::Output::ApplicationData(data) => self.received.push(data.to_vec()),
                     dimpl::Output::Timeout(_) => return out,
-                    _ => {}
+                    dimpl::Output::BufferTooSmall { needed } => buffer.resize(needed, 0),
+                    dimpl::Output::Connected | dimpl::Output::PeerCert(_) | dimpl::Output::CloseNotify | _ => {}
                 }
             }
         }

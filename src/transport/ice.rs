@@ -483,7 +483,7 @@ impl IceLite {
         }
         let alternates = nominated_before.is_some_and(|at| now.saturating_duration_since(at) < FRESH);
         let settling = now.saturating_duration_since(selected.since) < SETTLE;
-        !alternates && !(settling && present.priority >= priority)
+        !(alternates || (settling && present.priority >= priority))
     }
 
     /// Notes a check on a path and returns when that path was nominated before.
@@ -833,7 +833,7 @@ mod tests {
 
         let stranger = Credentials::new(&mut |bytes| bytes.fill(1), ShardId(0));
         assert_eq!(result(&check(&stranger, true, 1, 1)), IceError::UnknownUsername);
-        let guessed = Credentials { ufrag: local.ufrag.clone(), pwd: stranger.pwd.clone() };
+        let guessed = Credentials { ufrag: local.ufrag.clone(), pwd: stranger.pwd };
         assert_eq!(result(&check(&guessed, true, 1, 1)), IceError::WrongIntegrity);
         let mut crc = check(&local, true, 1, 1);
         *crc.last_mut().unwrap() ^= 1;

@@ -71,8 +71,8 @@ impl Mailbox {
 pub trait Observer: Send + Sync {
     /// The counters of a shard, once a second while something happens and once more before it sleeps.
     fn counters(&self, shard: ShardId, counters: &Counters);
-    /// A room closed after it had taken this many joins.
-    fn room_closed(&self, room: &RoomKey, joins: u64);
+    /// A room closed after it had taken this many openings (joins, creations).
+    fn room_closed(&self, room: &RoomKey, openings: u64);
 }
 
 /// What passes between workers.
@@ -324,8 +324,8 @@ impl Worker {
     }
 
     fn tell_others(&mut self) {
-        for (room, joins) in self.shard.drain_closed_rooms() {
-            self.observer.room_closed(&room, joins);
+        for (room, openings) in self.shard.drain_closed_rooms() {
+            self.observer.room_closed(&room, openings);
         }
         let changes: Vec<_> = self.shard.drain_address_changes().collect();
         for lane in &mut self.lanes {

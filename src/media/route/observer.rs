@@ -286,7 +286,7 @@ impl Story {
                     let same = outcome.packet.frame.is_none() || frame == outcome.packet.frame;
                     assert!(if same { step >= 0 } else { step > 0 }, "time goes on: {step}");
                 }
-                let frame_or_before = outcome.packet.frame.or(before.and_then(|(frame, _)| frame));
+                let frame_or_before = outcome.packet.frame.or_else(|| before.and_then(|(frame, _)| frame));
                 before = Some((frame_or_before, rewrite.timestamp));
                 let Some(frame) = outcome.packet.frame.filter(|_| !rewrite.empty) else { continue };
                 assert!(!left_out.contains(&frame), "a frame goes out whole");

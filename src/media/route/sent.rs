@@ -147,3 +147,43 @@ impl SentRing {
         now.saturating_duration_since(epoch).as_millis() as u32
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(outgoing: u64) -> SentPacket {
+        let rewrite = Rewrite { sequence: outgoing as u16, timestamp: 0, marker: false, empty: false, vp8: None };
+        SentPacket { outgoing, layer: 0, sequence: outgoing, rewrite }
+    }
+
+    #[test]
+    fn a_larger_ring_does_not_take_overwritten_numbers_for_free_ones() {
+        let t0 = Instant::now();
+        let mut ring = SentRing::new(MediaKind::Video);
+        // Slow at first: the small ring overwrites entries older than a second. Then a burst makes it grow.
+        for n in 0..200 {
+            ring.record(packet(1_000 + n), t0 + Duration::from_millis(50 * n));
+        }
+        for n in 200..260 {
+            ring.record(packet(1_000 + n), t0 + Duration::from_millis(50 * 200));
+        }
+        assert!(ring.entries.len() > FIRST_STEP);
+        assert!((900..1_260).all(|number| !ring.is_free(number)), "all of them went out, or were before the first");
+        assert!(ring.is_free(1_261) && !ring.is_free(1_000));
+    }
+
+    #[test]
+    fn after_forgetting_old_numbers_stay_used() {
+        let now = Instant::now();
+        let mut ring = SentRing::new(MediaKind::Audio);
+        assert!(!ring.is_free(5), "nothing is known before the first packet");
+        (100..110).for_each(|n| ring.record(packet(n), now));
+        assert!(!ring.is_free(99), "before the first");
+        ring.forget();
+        assert!(!ring.is_free(105));
+        ring.record(packet(110), now);
+        assert!(!ring.is_free(105) && !ring.is_free(110) && ring.is_free(111));
+        assert!(ring.resend(105, now, Duration::ZERO).is_none() && ring.resend(110, now, Duration::ZERO).is_some());
+    }
+}

@@ -1,8 +1,9 @@
 //! Offers of real browsers: what is read from them, and that each answer fits its offer.
 //!
 //! Taken from Chromium 156 and Firefox ESR 153 with the sections `livekit-client` makes: a pool of three and three
-//! places for viewers, data channels, then publications. Chromium's `gathered` has plain places without the
-//! dependency descriptor. Addresses are replaced by documentation ones.
+//! places for viewers, data channels, then publications. `livekit-first` is what `livekit-client` 2.23.0 itself sent
+//! in its join request. Chromium's `gathered` has plain places without the dependency descriptor. Later offers follow
+//! an answer of ours. Addresses are replaced by documentation ones.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Cursor;
@@ -24,6 +25,7 @@ macro_rules! fixtures {
 
 fixtures! {
     CHROMIUM_FIRST = "chromium-first";
+    CHROMIUM_LIVEKIT = "chromium-livekit-first";
     CHROMIUM_GATHERED = "chromium-gathered";
     CHROMIUM_SECOND = "chromium-second";
     CHROMIUM_CAMERA = "chromium-camera-simulcast";
@@ -113,7 +115,7 @@ fn part<'a>(text: &'a str, mid: &str) -> Vec<&'a str> {
 
 #[test]
 fn a_first_offer_is_read() {
-    for (text, opus, vp8) in [(CHROMIUM_FIRST, 111, 96), (FIREFOX_FIRST, 109, 120)] {
+    for (text, opus, vp8) in [(CHROMIUM_FIRST, 111, 96), (CHROMIUM_LIVEKIT, 111, 96), (FIREFOX_FIRST, 109, 120)] {
         let offer = read(text);
         assert_eq!(offer.setup, Setup::ActPass);
         let mids: Vec<&str> = offer.sections.iter().map(|section| &*section.mid).collect();
@@ -149,6 +151,7 @@ fn codecs_are_picked_as_the_client_numbers_them() {
     assert_eq!(number(Codec::H264, Some("packetization-mode=1;profile-level-id=42001f")), Some(102));
     assert_eq!(number(Codec::H264, Some("packetization-mode=0;profile-level-id=42e01f")), Some(114));
     assert_eq!(number(Codec::H264, Some("packetization-mode=1;profile-level-id=4d0028")), Some(116));
+    assert_eq!(number(Codec::H264, Some("packetization-mode=1;profile-level-id=42801f")), Some(102), "of two equals the first");
     assert_eq!(number(Codec::H264, Some("packetization-mode=1;profile-level-id=640028")), None, "High is not offered");
     assert_eq!(number(Codec::Red, None), None, "red for video is another format");
     assert_eq!(chromium.sections[0].pick(Codec::Red, None).map(|codec| codec.payload_type), Some(63));
@@ -300,6 +303,11 @@ fn an_inactive_section_keeps_what_later_offers_need() {
     assert!(video.contains(&"a=inactive") && video[0].starts_with("video 9 UDP/TLS/RTP/SAVPF 96 97 108 109 98 99 45 46"));
     assert!(text.contains("a=extmap-allow-mixed\r\n"));
     assert_eq!(text.matches("a=end-of-candidates").count(), 1);
+    let used = answer(&offer, &all_used(&offer));
+    for extension in [Extension::Rid, Extension::PlayoutDelay] {
+        let named = |text: &str| part(text, "3").iter().any(|line| line.ends_with(extension.uri()));
+        assert!(named(&text) && named(&used), "{extension:?} is named in a place for viewers, used or not");
+    }
 }
 
 #[test]
@@ -379,6 +387,30 @@ fn a_section_of_an_unknown_kind_is_rejected_and_the_rest_lives() {
     let text = answer(&offer, &[]);
     check("text", &offer, &text);
     assert!(text.contains("a=group:BUNDLE 0\r\n") && text.contains("m=text 0 RTP/AVP 98\r\n"));
+}
+
+#[test]
+fn data_channels_alone_are_answered() {
+    let text = small("");
+    let (head, _) = text.split_at(text.find("m=").expect("a section"));
+    let data = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:0\r\na=ice-ufrag:abcd\r\n\
+                a=ice-pwd:abcdefghijklmnopqrstuv\r\na=sctp-port:5000\r\n";
+    let offer = read(&format!("{head}{data}"));
+    let ours = AnswerSection::Application { sctp_port: 5000, max_message_size: 64_000 };
+    let text = answer(&offer, &[ours]);
+    check("data", &offer, &text);
+    assert!(text.contains("m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n"));
+    assert!(part(&text, "0").contains(&"a=max-message-size:64000"));
+    assert!(answer(&offer, &[]).contains("a=max-message-size:65536\r\n"), "data channels are never inactive");
+    assert!(answer(&offer, &[AnswerSection::Reject]).contains("m=application 0 "));
+}
+
+#[test]
+fn a_direction_of_the_session_is_that_of_its_sections() {
+    let offer = |line: &str| read(&small("").replace("a=setup", &format!("{line}a=setup"))).sections[0].direction;
+    assert_eq!(offer(""), Direction::SendRecv);
+    assert_eq!(offer("a=recvonly\r\n"), Direction::RecvOnly);
+    assert_eq!(read(FIREFOX_GATHERED).sections[0].direction, Direction::RecvOnly, "the section's own comes first");
 }
 
 #[test]

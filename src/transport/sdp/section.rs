@@ -317,8 +317,9 @@ fn codecs(kind: MediaKind, formats: &[String], attributes: &[Attribute]) -> Resu
             "rtpmap" => codecs.iter_mut().filter(|codec| is_for(codec)).try_for_each(|codec| codec.name(kind, rest))?,
             "fmtp" => codecs.iter_mut().filter(|codec| is_for(codec)).for_each(|codec| rest.trim().clone_into(&mut codec.fmtp)),
             "rtcp-fb" => {
-                let all = target == "*";
-                codecs.iter_mut().filter(|codec| all || is_for(codec)).for_each(|codec| codec.feed_back(rest));
+                let Some(kind) = FEEDBACK.into_iter().find(|known| *known == rest.trim()) else { continue };
+                let meant = codecs.iter_mut().filter(|codec| target == "*" || is_for(codec));
+                meant.filter(|codec| !codec.feedback.contains(&kind)).for_each(|codec| codec.feedback.push(kind));
             }
             _ => {}
         }
@@ -348,12 +349,6 @@ impl OfferedCodec {
         self.codec = Codec::from_name(name).filter(|codec| codec.kind() == kind && codec.clock_rate() == self.clock_rate);
         name.clone_into(&mut self.name);
         Ok(())
-    }
-
-    /// Applies an `a=rtcp-fb` of a kind the relay knows.
-    fn feed_back(&mut self, kind: &str) {
-        let known = FEEDBACK.into_iter().find(|known| *known == kind.trim());
-        self.feedback.extend(known.filter(|known| !self.feedback.contains(known)));
     }
 }
 

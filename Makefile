@@ -1,0 +1,29 @@
+# Two commands matter: `make run` opens a consultation on this machine, `make test` checks everything.
+
+.PHONY: help run test bench loadtest quality soak fuzz
+
+help:
+	@echo "make run    build the page and the relay, start it for development (ARGS=\"--port 8080\" passes words on)"
+	@echo "make test   format, lints, docs, licences, tests, page, real clients"
+	@echo "make bench | loadtest | quality | soak | fuzz"
+
+run:
+	@scripts/run $(ARGS)
+
+test:
+	@scripts/test
+
+bench:
+	@scripts/not-yet bench "benchmarks of the packet path: fan-out, SRTP, idle shard, commands, audit log"
+
+loadtest:
+	@scripts/not-yet loadtest "synthetic clients in seeded scenarios against a running node"
+
+quality:
+	@scripts/not-yet quality "picture and sound under loss, delay and narrow links"
+
+soak:
+	@scripts/not-yet soak "hours of joins and leaves, watching memory and handles"
+
+fuzz:
+	@scripts/not-yet fuzz "fuzz targets over everything that reads bytes from outside"

@@ -1,0 +1,7 @@
+//! What platforms and operators call over HTTP: the room service and the node's health.
+//!
+//! Calls become commands of `relay` with a reply; nothing is decided here but who may call. Never logs bodies or tokens.
+//! Entry points: [`twirp`] and [`health`].
+
+pub mod health;
+pub mod twirp;

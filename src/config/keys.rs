@@ -1,0 +1,83 @@
+//! What every key of the file means to the person who got it wrong: what is expected, and a line that works.
+
+/// One key of the file.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyDoc {
+    /// Its path without list positions, for example `tenants.keys.id`.
+    pub path: &'static str,
+    /// What a value must be; completes the sentence "expected …".
+    pub expected: &'static str,
+    /// A line that works.
+    pub example: &'static str,
+}
+
+const fn key(path: &'static str, expected: &'static str, example: &'static str) -> KeyDoc {
+    KeyDoc { path, expected, example }
+}
+
+/// Every key; a test compares the list with the typed structs, with the sample file and with what `check-config` prints.
+pub const KEYS: &[KeyDoc] = &[
+    key("http", "a table", "[http]"),
+    key("http.bind", "a list of IP addresses", r#"bind = ["127.0.0.1"]"#),
+    key("http.port", "a number between 1 and 65535", "port = 7880"),
+    key("http.page_dir", "the path of a folder, or an empty text for none", r#"page_dir = "web/dist""#),
+    key("http.max_connections_per_address", "a number, 0 for unlimited", "max_connections_per_address = 256"),
+    key("http.max_connections", "a number, 0 for unlimited", "max_connections = 10000"),
+    key("http.header_timeout_s", "a number of seconds between 1 and 60", "header_timeout_s = 10"),
+    key("media", "a table", "[media]"),
+    key("media.bind", "a list of IP addresses", r#"bind = ["0.0.0.0", "::"]"#),
+    key("media.udp_port", "a number between 1 and 65535", "udp_port = 7882"),
+    key("media.udp_ports", "a list of different ports, one per worker, or an empty list", "udp_ports = [7882, 7883]"),
+    key("media.advertise", "a list of IP addresses clients can reach", r#"advertise = ["203.0.113.7"]"#),
+    key("media.workers", "a number between 0 and 64, 0 for one per core", "workers = 0"),
+    key("limits", "a table", "[limits]"),
+    key("limits.participants_per_room", "a number, 0 for unlimited", "participants_per_room = 0"),
+    key("limits.publisher_packets_per_s", "a number, 0 for unlimited", "publisher_packets_per_s = 4000"),
+    key("limits.publisher_bytes_per_s", "a number, 0 for unlimited", "publisher_bytes_per_s = 3000000"),
+    key("rooms", "a table", "[rooms]"),
+    key("rooms.empty_timeout_s", "a number of seconds between 1 and 86400", "empty_timeout_s = 300"),
+    key("rooms.departure_timeout_s", "a number of seconds between 0 and 86400", "departure_timeout_s = 20"),
+    key("rooms.resume_window_s", "a number of seconds between 1 and 600", "resume_window_s = 30"),
+    key("log", "a table", "[log]"),
+    key("log.level", "one of error, warn, info, debug, trace", r#"level = "info""#),
+    key("log.format", "json or text", r#"format = "json""#),
+    key("ice_servers", "a list of tables", "[[ice_servers]]"),
+    key(
+        "ice_servers.urls",
+        "a list of stun:, turn: or turns: addresses",
+        r#"urls = ["turns:turn.example.org:443?transport=tcp"]"#,
+    ),
+    key("ice_servers.username", "a text", r#"username = "colloque""#),
+    key("ice_servers.credential", "a text", r#"credential = "…""#),
+    key("tenants", "a list of tables", "[[tenants]]"),
+    key("tenants.name", "a short name no other tenant has", r#"name = "clinic-a""#),
+    key("tenants.policy", "open or consultation", r#"policy = "consultation""#),
+    key("tenants.join_lifetime_s", "a number of seconds, 0 for unlimited", "join_lifetime_s = 900"),
+    key("tenants.keys", "a list of tables", r#"keys = [{ id = "APIclinic", secret_file = "clinic.secret" }]"#),
+    key("tenants.keys.id", "a short text no other key has", r#"id = "APIclinic""#),
+    key("tenants.keys.algorithm", "one of HS256, EdDSA, ES256", r#"algorithm = "HS256""#),
+    key("tenants.keys.secret", "a secret of at least 32 bytes", r#"secret_file = "clinic.secret""#),
+    key("tenants.keys.secret_file", "a file with a secret of at least 32 bytes", r#"secret_file = "clinic.secret""#),
+    key("tenants.keys.public_key_file", "a PEM file with a public key", r#"public_key_file = "clinic.pem""#),
+];
+
+/// Whether a value of the key must not be repeated in an error; everything about keys and credentials is kept quiet.
+pub(super) fn is_secret(path: &str) -> bool {
+    (path.starts_with("tenants.keys") && !path.ends_with("_file") && !path.ends_with(".id") && !path.ends_with(".algorithm"))
+        || path.starts_with("ice_servers.credential")
+        || path == "tenants"
+        || path == "ice_servers"
+}
+
+/// The entry of a path.
+pub(super) fn find(path: &str) -> Option<&'static KeyDoc> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// Names of the keys directly under a path; an empty path is the top of the file.
+pub(super) fn under(path: &str) -> impl Iterator<Item = &'static str> {
+    KEYS.iter().filter_map(move |key| {
+        let rest = if path.is_empty() { key.path } else { key.path.strip_prefix(path)?.strip_prefix('.')? };
+        (!rest.contains('.')).then_some(rest)
+    })
+}

@@ -1,0 +1,398 @@
+//! `/rtc/v1` and its validation: token, limits, join, and only then the upgrade.
+//!
+//! A browser cannot read the status of a failed upgrade; the client asks `…/validate` with the same query for it. Refusals
+//! a person should read are 401 and 403 with a short text, on both. Query and headers are never logged: they hold the token.
+
+use super::codec::Greeting;
+use super::join::{BadJoin, Wish, decode};
+use super::limits::{Addresses, ClientAddress, Place};
+use super::socket;
+use crate::auth::{AuthError, Grants, KeyRing, Revocations, RoomPolicy, bearer};
+use crate::model::{Identity, RoomKey, SessionId};
+use crate::relay::command::{Command, Join, Policy, Relay, Resume, RoomSettings};
+use crate::relay::event::{Event, Refusal};
+use crate::signal::session::{Session, queue};
+use crate::wire::{self, MAX_NAME};
+use axum::body::Body;
+use axum::extract::{Query, Request, State};
+use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use serde::Deserialize;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use zeroize::Zeroizing;
+
+/// How long a shard may take to accept a join; clients wait 15 s for the upgrade.
+const JOIN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a refusal is kept for the client's validation that follows it.
+const REFUSAL_KEPT: Duration = Duration::from_secs(15);
+
+/// Refusals kept at most; more than this in 15 s means a flood, and only the explanation is lost.
+const MAX_REFUSALS: usize = 1_024;
+
+/// Said to clients of the older signalling with two peer connections.
+const OLD_CLIENT: &str = "this relay needs a client that uses a single peer connection (/rtc/v1)";
+
+/// A STUN or TURN server that clients may use.
+#[derive(Clone, Default)]
+pub struct IceServer {
+    /// `stun:` and `turn:` addresses.
+    pub urls: Vec<String>,
+    /// For TURN.
+    pub username: String,
+    /// For TURN.
+    pub credential: Zeroizing<String>,
+}
+
+impl fmt::Debug for IceServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IceServer").field("urls", &self.urls.len()).finish_non_exhaustive()
+    }
+}
+
+/// Settings of the door.
+#[derive(Clone, Debug)]
+pub struct DoorConfig {
+    /// What each client is told of this node.
+    pub greeting: Greeting,
+    /// Dev mode: clients may ask for simulated faults.
+    pub dev: bool,
+    /// Sockets one address may hold; a hospital's whole staff may share one.
+    pub sockets_per_address: usize,
+    /// Sockets in all.
+    pub sockets: usize,
+}
+
+impl Default for DoorConfig {
+    fn default() -> Self {
+        Self { greeting: Greeting::default(), dev: false, sockets_per_address: 256, sockets: 16_384 }
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// The LiveKit door.
+pub struct Door {
+    pub(super) relay: Arc<dyn Relay>,
+    pub(super) keys: Arc<KeyRing>,
+    revocations: Arc<Mutex<Revocations>>,
+    pub(super) config: DoorConfig,
+    wall_ms: WallClock,
+    sessions: AtomicU64,
+    addresses: Addresses,
+    refusals: Mutex<VecDeque<KeptRefusal>>,
+}
+
+struct KeptRefusal {
+    until: Instant,
+    room: RoomKey,
+    identity: Identity,
+    refusal: Refusal,
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// An answer that is not an upgrade.
+struct Fault(StatusCode, String);
+
+impl From<AuthError> for Fault {
+    fn from(error: AuthError) -> Self {
+        Self(StatusCode::UNAUTHORIZED, error.to_string())
+    }
+}
+
+impl From<BadJoin> for Fault {
+    fn from(error: BadJoin) -> Self {
+        let status = match error {
+            BadJoin::Malformed | BadJoin::TooLarge => StatusCode::BAD_REQUEST,
+            BadJoin::Denied => StatusCode::UNAUTHORIZED,
+        };
+        Self(status, error.to_string())
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        Self(status_of(refusal).unwrap_or(StatusCode::FORBIDDEN), refusal.to_string())
+    }
+}
+
+fn bad_request(text: &str) -> Fault {
+    Fault(StatusCode::BAD_REQUEST, text.to_owned())
+}
+
+#[derive(Deserialize)]
+struct Parameters {
+    access_token: Option<String>,
+    join_request: Option<String>,
+}
+
+/// Answers every request below `/rtc`; a doubled leading slash is tolerated, some clients produce it.
+pub async fn handle(State(door): State<Arc<Door>>, request: Request) -> Response {
+    let path = format!("/{}", request.uri().path().trim_start_matches('/'));
+    let single = request.uri().query().is_some_and(|query| query.contains("join_request="));
+    let answer = match (request.method(), path.as_str()) {
+        (&Method::GET, "/rtc/v1") => door.connect(request).await,
+        (&Method::GET, "/rtc") if single => door.connect(request).await,
+        (&Method::GET, "/rtc/v1/validate") => door.validate(&request),
+        (&Method::GET, "/rtc/validate") if single => door.validate(&request),
+        (&Method::GET, "/rtc" | "/rtc/validate") => Err(Fault(StatusCode::NOT_FOUND, OLD_CLIENT.to_owned())),
+        (&Method::GET, _) => Err(Fault(StatusCode::NOT_FOUND, String::new())),
+        _ => Err(Fault(StatusCode::METHOD_NOT_ALLOWED, String::new())),
+    };
+    answer.unwrap_or_else(|Fault(status, text)| closing(status, text))
+}
+
+/// A plain answer after which the connection is closed, so that nothing can be pipelined behind a failed upgrade.
+fn closing(status: StatusCode, text: String) -> Response {
+    let mut response = plain(status, text);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn plain(status: StatusCode, text: String) -> Response {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+impl Door {
+    /// Opens the door to a relay.
+    #[must_use]
+    pub fn new(
+        relay: Arc<dyn Relay>,
+        keys: Arc<KeyRing>,
+        revocations: Arc<Mutex<Revocations>>,
+        config: DoorConfig,
+        wall_ms: WallClock,
+    ) -> Self {
+        Self {
+            relay,
+            keys,
+            revocations,
+            config,
+            wall_ms,
+            sessions: AtomicU64::new(1),
+            addresses: Addresses::default(),
+            refusals: Mutex::new(VecDeque::new()),
+        }
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        (self.wall_ms)()
+    }
+
+    fn validate(&self, request: &Request) -> Result<Response, Fault> {
+        let (grants, _) = self.check(request)?;
+        if let Some(refusal) = self.kept_refusal(&grants) {
+            return Err(refusal.into());
+        }
+        Ok(plain(StatusCode::OK, "success".to_owned()))
+    }
+
+    async fn connect(self: Arc<Self>, mut request: Request) -> Result<Response, Fault> {
+        if !request.headers().contains_key(header::UPGRADE) {
+            return Err(Fault(StatusCode::NOT_FOUND, String::new()));
+        }
+        let (grants, mut wish) = self.check(&request)?;
+        let accept = upgrade_key(request.headers())?;
+        let place = self.place(&request)?;
+        let (session, first) = self.open(grants, &mut wish).await?;
+        let upgrade = hyper::upgrade::on(&mut request);
+        let door = Arc::clone(&self);
+        tokio::spawn(socket::serve(upgrade, socket::Start { door, session, first, sync_state: wish.sync_state, place }));
+        Ok(switching(&accept))
+    }
+
+    fn place(&self, request: &Request) -> Result<Option<Place>, Fault> {
+        // Without an address (a test, a Unix socket) only the listener's own limits hold.
+        let Some(address) = request.extensions().get::<ClientAddress>() else { return Ok(None) };
+        let place = self.addresses.enter(*address, self.config.sockets_per_address, self.config.sockets);
+        place.map(Some).ok_or_else(|| Fault(StatusCode::TOO_MANY_REQUESTS, "too many connections".to_owned()))
+    }
+
+    /// Everything that can be decided without the shard.
+    fn check(&self, request: &Request) -> Result<(Grants, Wish), Fault> {
+        let Query(parameters): Query<Parameters> =
+            Query::try_from_uri(request.uri()).map_err(|_| bad_request("invalid query"))?;
+        let grants = self.authenticate(request.headers(), parameters.access_token.as_deref())?;
+        let wish = decode(parameters.join_request.as_deref().ok_or(BadJoin::Malformed)?)?;
+        // While the node drains, sessions it already has may still move to a new socket.
+        if !wish.reconnect && !self.relay.ready() {
+            return Err(Refusal::Busy.into());
+        }
+        Ok((grants, wish))
+    }
+
+    fn authenticate(&self, headers: &HeaderMap, parameter: Option<&str>) -> Result<Grants, Fault> {
+        let token = match headers.get(header::AUTHORIZATION) {
+            Some(value) => bearer(value.to_str().map_err(|_| AuthError::Header)?)?,
+            None => parameter.filter(|token| !token.is_empty()).ok_or(AuthError::Missing)?,
+        };
+        let grants = self.keys.verify(token, self.now_ms() / 1_000)?;
+        if !grants.video.room_join {
+            return Err(AuthError::Denied.into());
+        }
+        if grants.identity.as_str().is_empty() {
+            return Err(bad_request("identity cannot be empty"));
+        }
+        if grants.video.room.as_str().is_empty() {
+            return Err(bad_request("no room name"));
+        }
+        let texts = [grants.identity.as_str(), grants.video.room.as_str(), &grants.name.0];
+        if texts.iter().any(|text| text.len() > MAX_NAME) {
+            return Err(bad_request("identity, name or room name too long"));
+        }
+        self.revocations.lock().unwrap_or_else(PoisonError::into_inner).check(&grants)?;
+        if grants.policy == RoomPolicy::Consultation && grants.role().is_none() {
+            return Err(Refusal::RoleRequired.into());
+        }
+        Ok(grants)
+    }
+
+    /// Hands the session to its shard and waits for the first event.
+    async fn open(&self, grants: Grants, wish: &mut Wish) -> Result<(Session, Event), Fault> {
+        let id = SessionId(self.sessions.fetch_add(1, Ordering::Relaxed));
+        let (events, receiver) = queue();
+        let command = if wish.reconnect {
+            Command::Resume(Box::new(Resume {
+                room: grants.room(),
+                identity: grants.identity.clone(),
+                participant: wish.participant.take(),
+                session: id,
+                events,
+            }))
+        } else {
+            Command::Join(Box::new(join(&grants, wish, id, events)?))
+        };
+        let (relay, keys) = (Arc::clone(&self.relay), Arc::clone(&self.keys));
+        let now = Instant::now().into_std();
+        let mut session = Session::new(id, grants.clone(), relay, keys, receiver, now).with_dev(self.config.dev);
+        self.relay.send(command).map_err(|_| Refusal::Busy)?;
+        let first = timeout(JOIN_DEADLINE, session.next_event()).await.ok().flatten().ok_or(Refusal::Busy)?;
+        if let Event::Rejected(refusal) = first
+            && status_of(refusal).is_some()
+        {
+            self.keep_refusal(&grants, refusal);
+            return Err(refusal.into());
+        }
+        Ok((session, first))
+    }
+
+    fn keep_refusal(&self, grants: &Grants, refusal: Refusal) {
+        let mut kept = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MAX_REFUSALS {
+            kept.pop_front();
+        }
+        let until = Instant::now() + REFUSAL_KEPT;
+        kept.push_back(KeptRefusal { until, room: grants.room(), identity: grants.identity.clone(), refusal });
+    }
+
+    fn kept_refusal(&self, grants: &Grants) -> Option<Refusal> {
+        let mut kept = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        while kept.front().is_some_and(|oldest| oldest.until <= now) {
+            kept.pop_front();
+        }
+        let room = grants.room();
+        kept.iter().rev().find(|kept| kept.room == room && kept.identity == grants.identity).map(|kept| kept.refusal)
+    }
+}
+
+fn join(
+    grants: &Grants,
+    wish: &mut Wish,
+    session: SessionId,
+    events: Box<dyn crate::relay::event::EventSink>,
+) -> Result<Join, BadJoin> {
+    let (metadata, attributes) = wish.merge(grants)?;
+    Ok(Join {
+        room: grants.room(),
+        policy: match grants.policy {
+            RoomPolicy::Open => Policy::Open,
+            RoomPolicy::Consultation => Policy::Consultation,
+        },
+        room_settings: grants.room_config.as_ref().map_or_else(RoomSettings::default, wire::room_settings),
+        identity: grants.identity.clone(),
+        name: grants.name.clone(),
+        metadata,
+        attributes,
+        permissions: grants.video.permissions.clone(),
+        kind: grants.kind,
+        client: wish.client.clone(),
+        auto_subscribe: wish.auto_subscribe,
+        adaptive_stream: wish.adaptive_stream,
+        offer: wish.offer.take(),
+        tracks: std::mem::take(&mut wish.tracks),
+        session,
+        events,
+    })
+}
+
+/// The status of a refusal that is better said before the upgrade; `None` for those a `leave` explains better.
+fn status_of(refusal: Refusal) -> Option<StatusCode> {
+    match refusal {
+        Refusal::RoomFull | Refusal::RoleRequired | Refusal::NotAllowed => Some(StatusCode::FORBIDDEN),
+        Refusal::NoSuchRoom => Some(StatusCode::NOT_FOUND),
+        Refusal::Busy => Some(StatusCode::SERVICE_UNAVAILABLE),
+        Refusal::NoSuchParticipant
+        | Refusal::NoSuchTrack
+        | Refusal::LimitExceeded
+        | Refusal::Queued
+        | Refusal::Unsupported
+        | Refusal::UnknownSession
+        | Refusal::RemoteUnmute
+        | Refusal::BadOffer => None,
+    }
+}
+
+/// RFC 6455 section 4.2.1: what an opening handshake must hold; answers the accept key.
+fn upgrade_key(headers: &HeaderMap) -> Result<String, Fault> {
+    let upgrades = lists(headers, &header::CONNECTION, "upgrade") && lists(headers, &header::UPGRADE, "websocket");
+    if !upgrades {
+        return Err(bad_request("not a WebSocket upgrade"));
+    }
+    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version.as_bytes() != b"13") {
+        return Err(Fault(StatusCode::UPGRADE_REQUIRED, "WebSocket version 13 is needed".to_owned()));
+    }
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
+    if STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16) {
+        Ok(derive_accept_key(key))
+    } else {
+        Err(bad_request("invalid WebSocket key"))
+    }
+}
+
+fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
+}
+
+fn switching(accept: &str) -> Response {
+    let mut response = plain(StatusCode::SWITCHING_PROTOCOLS, String::new());
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_TYPE);
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    let accept = HeaderValue::from_str(accept).expect("an accept key is base64");
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    response
+}

@@ -1,0 +1,391 @@
+//! Counters of workers and doors, put together when somebody asks, in the Prometheus text format.
+//!
+//! Workers publish one [`Counters`] value a second on a [`Board`]; doors count in the atomics of [`Doors`]. No registry is
+//! kept: [`render`] builds the families from these values, so that there is one place where a number gets its name.
+
+use super::health::Health;
+use super::process;
+use crate::model::ShardId;
+use crate::model::counters::{Counters, DELAY_BOUNDS_US, DropReason, FailureReason};
+use prometheus::TextEncoder;
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// The content type of what [`render`] returns.
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// Where each worker leaves its counters once a second.
+#[derive(Debug)]
+pub struct Board(Mutex<Vec<Counters>>);
+
+impl Board {
+    /// A board for a fixed number of shards.
+    #[must_use]
+    pub fn new(shards: usize) -> Self {
+        Self(Mutex::new(vec![Counters::default(); shards]))
+    }
+
+    /// Replaces the counters of one shard; a shard the board was not made for is ignored.
+    pub fn publish(&self, shard: ShardId, counters: Counters) {
+        let mut shards = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = shards.get_mut(usize::from(shard.0)) {
+            *slot = counters;
+        }
+    }
+
+    /// The counters of every shard as last published.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<Counters> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+macro_rules! door_counters {
+    ($($(#[$doc:meta])* $field:ident: $kind:ident $name:literal $help:literal,)*) => {
+        /// What the doors count; each number stands alone and is never read together with another as one value.
+        #[derive(Debug, Default)]
+        pub struct Doors { $($(#[$doc])* pub $field: Tally,)* }
+
+        impl Doors {
+            fn families(&self) -> Vec<MetricFamily> {
+                vec![$(simple($name, $help, MetricType::$kind, float(self.$field.value())),)*]
+            }
+        }
+    };
+}
+
+door_counters! {
+    /// HTTP requests answered with success or a redirect.
+    http_answered: COUNTER "colloque_http_answered_total" "HTTP requests answered with a status below 400",
+    /// HTTP requests refused as the client's fault.
+    http_refused: COUNTER "colloque_http_refused_total" "HTTP requests answered with a status from 400 to 499",
+    /// HTTP requests that failed as ours.
+    http_failed: COUNTER "colloque_http_failed_total" "HTTP requests answered with a status from 500",
+    /// Open HTTP and WebSocket connections.
+    http_connections: GAUGE "colloque_http_connections" "Open HTTP and WebSocket connections",
+    /// Connections closed because a bound was reached.
+    http_over_limit: COUNTER "colloque_http_over_limit_total" "Connections closed because a connection limit was reached",
+    /// Open signalling sessions.
+    signal_sessions: GAUGE "colloque_signal_sessions" "Open signalling sessions",
+    /// Signalling messages received.
+    signal_in: COUNTER "colloque_signal_messages_in_total" "Signalling messages received",
+    /// Signalling messages sent.
+    signal_out: COUNTER "colloque_signal_messages_out_total" "Signalling messages sent",
+    /// Signalling messages refused as malformed, too large or too many.
+    signal_refused: COUNTER "colloque_signal_messages_refused_total" "Signalling messages refused as malformed, too large or too many",
+    /// Joins and calls refused for their token.
+    tokens_refused: COUNTER "colloque_tokens_refused_total" "Requests refused for their token",
+    /// Commands refused because a shard was busy.
+    busy: COUNTER "colloque_busy_total" "Commands refused because a worker was busy",
+}
+
+/// One number of the doors.
+#[derive(Debug, Default)]
+pub struct Tally(AtomicU64);
+
+impl Tally {
+    /// Counts one.
+    pub fn up(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes one off a gauge; never goes below 0.
+    pub fn down(&self) {
+        // An update that fails found 0: there is nothing to take off.
+        let _at_zero = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |value| value.checked_sub(1));
+    }
+
+    /// The number now.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Name, help and reader of a plain counter or gauge of the shards.
+type Plain = (&'static str, &'static str, MetricType, fn(&Counters) -> u64);
+
+#[rustfmt::skip]
+const PLAIN: &[Plain] = {
+    use MetricType::{COUNTER, GAUGE};
+    &[
+        ("colloque_rooms", "Open rooms", GAUGE, |c| c.rooms),
+        ("colloque_participants", "Participants in rooms", GAUGE, |c| c.participants),
+        ("colloque_tracks", "Published tracks", GAUGE, |c| c.tracks),
+        ("colloque_peers", "Media transports", GAUGE, |c| c.peers),
+        ("colloque_packets_in_total", "Datagrams received", COUNTER, |c| c.packets_in),
+        ("colloque_bytes_in_total", "Bytes of datagrams received", COUNTER, |c| c.bytes_in),
+        ("colloque_packets_out_total", "Datagrams sent", COUNTER, |c| c.packets_out),
+        ("colloque_bytes_out_total", "Bytes of datagrams sent", COUNTER, |c| c.bytes_out),
+        ("colloque_forwarded_packets_total", "Media packets forwarded to a receiver", COUNTER, |c| c.forwarded),
+        ("colloque_retransmitted_packets_total", "Retransmissions sent to receivers", COUNTER, |c| c.retransmitted),
+        ("colloque_nacked_packets_out_total", "Lost packets asked of publishers", COUNTER, |c| c.nack_out),
+        ("colloque_nacked_packets_in_total", "Lost packets asked by receivers", COUNTER, |c| c.nack_in),
+        ("colloque_key_frame_requests_out_total", "Key-frame requests sent to publishers", COUNTER, |c| c.pli_out),
+        ("colloque_key_frame_requests_in_total", "Key-frame requests received", COUNTER, |c| c.pli_in),
+        ("colloque_stun_answered_total", "Connectivity checks answered", COUNTER, |c| c.stun_answered),
+        ("colloque_dtls_handshakes_total", "DTLS handshakes completed", COUNTER, |c| c.dtls_completed),
+        ("colloque_srtp_gcm_total", "Transports that negotiated AES-GCM", COUNTER, |c| c.srtp_gcm),
+        ("colloque_srtp_cm_sha1_total", "Transports that fell back to AES-CM with HMAC-SHA1", COUNTER, |c| c.srtp_cm_sha1),
+        ("colloque_path_changes_total", "Running calls moved to a new address", COUNTER, |c| c.path_changes),
+        ("colloque_data_messages_in_total", "Data messages received", COUNTER, |c| c.data_in),
+        ("colloque_data_messages_out_total", "Data messages sent", COUNTER, |c| c.data_out),
+        ("colloque_joins_total", "Joins accepted", COUNTER, |c| c.joins),
+        ("colloque_resumes_total", "Signalling sockets resumed", COUNTER, |c| c.resumes),
+        ("colloque_panics_total", "Panics contained to one peer or room", COUNTER, |c| c.panics),
+    ]
+};
+
+/// The page a scraper reads.
+#[must_use]
+pub fn render(shards: &[Counters], doors: &Doors, health: &Health) -> String {
+    let mut families: Vec<MetricFamily> =
+        PLAIN.iter().map(|(name, help, kind, read)| simple(name, help, *kind, float(sum(shards, read)))).collect();
+    families.push(by_reason(
+        "colloque_drops_total",
+        "Datagrams and packets that went no further, by reason",
+        DropReason::ALL,
+        |reason| (reason.as_str(), sum(shards, |counters| counters.drops(reason))),
+    ));
+    families.push(by_reason(
+        "colloque_failures_total",
+        "Media transports that failed, by reason",
+        FailureReason::ALL,
+        |reason| (reason.as_str(), sum(shards, |counters| counters.failures(reason))),
+    ));
+    families.push(delay_histogram(shards));
+    families.push(simple("colloque_shards", "Worker threads, one shard each", MetricType::GAUGE, float(shards.len() as u64)));
+    families.push(simple(
+        "colloque_ready",
+        "1 while new calls are taken",
+        MetricType::GAUGE,
+        f64::from(u8::from(health.ready())),
+    ));
+    families.extend(doors.families());
+    families.extend(process_families());
+    families.push(labelled(
+        "colloque_build_info",
+        "Always 1; the version is the label",
+        MetricType::GAUGE,
+        "version",
+        [(env!("CARGO_PKG_VERSION"), 1)].into_iter(),
+    ));
+    // Every name above is a valid constant and no family is empty, which is all the encoder checks.
+    TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+}
+
+fn process_families() -> Vec<MetricFamily> {
+    let Some(process) = process::read() else { return Vec::new() };
+    vec![
+        simple("colloque_process_resident_memory_bytes", "Resident memory", MetricType::GAUGE, process.resident_bytes),
+        simple("colloque_process_cpu_seconds_total", "User and system time", MetricType::COUNTER, process.cpu_seconds),
+        simple("colloque_process_threads", "Threads", MetricType::GAUGE, process.threads),
+        simple("colloque_process_open_fds", "Open file descriptors", MetricType::GAUGE, process.open_fds),
+    ]
+}
+
+fn delay_histogram(shards: &[Counters]) -> MetricFamily {
+    let (mut packets, mut sum_us) = (vec![0_u64; DELAY_BOUNDS_US.len() + 1], 0_u64);
+    for counters in shards {
+        let (buckets, shard_sum) = counters.delays();
+        packets.iter_mut().zip(buckets).for_each(|(total, own)| *total += own);
+        sum_us = sum_us.saturating_add(shard_sum);
+    }
+    let mut so_far = 0;
+    // The encoder writes the open bucket from the sample count.
+    let bounds = DELAY_BOUNDS_US.iter().map(|us| float(*us) / 1e6);
+    let buckets = bounds.zip(&packets).map(|(bound, own)| {
+        so_far += own;
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(bound);
+        bucket.set_cumulative_count(so_far);
+        bucket
+    });
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(packets.iter().sum());
+    histogram.set_sample_sum(float(sum_us) / 1e6);
+    let mut metric = Metric::default();
+    metric.set_histogram(histogram);
+    family(
+        "colloque_forwarding_delay_seconds",
+        "Time a forwarded packet stays in the relay, from the wake-up that received it to the send call",
+        MetricType::HISTOGRAM,
+        vec![metric],
+    )
+}
+
+fn by_reason<R: Copy>(name: &str, help: &str, reasons: &'static [R], read: impl Fn(R) -> (&'static str, u64)) -> MetricFamily {
+    labelled(name, help, MetricType::COUNTER, "reason", reasons.iter().map(|reason| read(*reason)))
+}
+
+fn labelled(
+    name: &str,
+    help: &str,
+    kind: MetricType,
+    label: &str,
+    values: impl Iterator<Item = (&'static str, u64)>,
+) -> MetricFamily {
+    let metrics = values.map(|(text, value)| {
+        let mut pair = LabelPair::default();
+        pair.set_name(label.to_owned());
+        pair.set_value(text.to_owned());
+        let mut metric = number(kind, float(value));
+        metric.set_label(vec![pair]);
+        metric
+    });
+    family(name, help, kind, metrics.collect())
+}
+
+fn simple(name: &str, help: &str, kind: MetricType, value: f64) -> MetricFamily {
+    family(name, help, kind, vec![number(kind, value)])
+}
+
+fn number(kind: MetricType, value: f64) -> Metric {
+    let mut metric = Metric::default();
+    if kind == MetricType::COUNTER {
+        let mut counter = Counter::default();
+        counter.set_value(value);
+        metric.set_counter(counter);
+    } else {
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        metric.set_gauge(gauge);
+    }
+    metric
+}
+
+fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(metrics);
+    family
+}
+
+fn sum(shards: &[Counters], read: impl Fn(&Counters) -> u64) -> u64 {
+    shards.iter().map(read).fold(0, u64::saturating_add)
+}
+
+/// Prometheus knows floats only; counts beyond 2^53 lose their last digits.
+fn float(value: u64) -> f64 {
+    value as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+    use std::time::Duration;
+
+    fn counted(set: impl FnOnce(&mut Counters)) -> Counters {
+        let mut counters = Counters::default();
+        set(&mut counters);
+        counters
+    }
+
+    fn page(shards: &[Counters]) -> String {
+        render(shards, &Doors::default(), &Health::default())
+    }
+
+    fn sample(page: &str, name: &str) -> f64 {
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name} is missing from\n{page}")).parse().expect("a number")
+    }
+
+    #[test]
+    fn shards_are_summed() {
+        let board = Board::new(2);
+        board.publish(ShardId(0), counted(|c| (c.packets_in, c.rooms) = (3, 1)));
+        board.publish(ShardId(1), counted(|c| c.packets_in = 4));
+        board.publish(ShardId(1), counted(|c| c.packets_in = 5));
+        board.publish(ShardId(9), counted(|c| c.packets_in = 100));
+        let page = page(&board.snapshot());
+        assert_eq!(sample(&page, "colloque_packets_in_total").to_bits(), 8.0_f64.to_bits());
+        assert_eq!(sample(&page, "colloque_rooms").to_bits(), 1.0_f64.to_bits());
+        assert_eq!(sample(&page, "colloque_shards").to_bits(), 2.0_f64.to_bits());
+    }
+
+    #[test]
+    fn every_plain_counter_of_a_shard_has_one_metric_of_its_own() {
+        let source = include_str!("../model/counters.rs");
+        let fields = source.lines().filter(|line| line.trim().starts_with("pub ") && line.trim().ends_with(": u64,")).count();
+        assert_eq!(fields, PLAIN.len(), "a counter was added or removed");
+        let mut numbered = Counters::default();
+        let c = &mut numbered;
+        #[rustfmt::skip]
+        let fields = [
+            &mut c.rooms, &mut c.participants, &mut c.tracks, &mut c.peers, &mut c.packets_in, &mut c.bytes_in,
+            &mut c.packets_out, &mut c.bytes_out, &mut c.forwarded, &mut c.retransmitted, &mut c.nack_out, &mut c.nack_in,
+            &mut c.pli_out, &mut c.pli_in, &mut c.stun_answered, &mut c.dtls_completed, &mut c.srtp_gcm, &mut c.srtp_cm_sha1,
+            &mut c.path_changes, &mut c.data_in, &mut c.data_out, &mut c.joins, &mut c.resumes, &mut c.panics,
+        ];
+        for (field, number) in fields.into_iter().zip(1..) {
+            *field = number;
+        }
+        let values: HashSet<u64> = PLAIN.iter().map(|(_, _, _, read)| read(&numbered)).collect();
+        let names: HashSet<&str> = PLAIN.iter().map(|(name, ..)| *name).collect();
+        assert_eq!(values, (1..=PLAIN.len() as u64).collect::<HashSet<u64>>(), "two metrics read one field");
+        assert_eq!(names.len(), PLAIN.len());
+    }
+
+    #[test]
+    fn reasons_are_labels() {
+        let mut counters = Counters::default();
+        counters.drop(DropReason::Replay);
+        counters.drop(DropReason::Replay);
+        counters.fail(FailureReason::Fingerprint);
+        let page = page(&[counters]);
+        assert_eq!(sample(&page, "colloque_drops_total{reason=\"replay\"}").to_bits(), 2.0_f64.to_bits());
+        assert_eq!(sample(&page, "colloque_drops_total{reason=\"malformed\"}").to_bits(), 0.0_f64.to_bits());
+        assert_eq!(sample(&page, "colloque_failures_total{reason=\"fingerprint\"}").to_bits(), 1.0_f64.to_bits());
+    }
+
+    #[test]
+    fn the_delay_histogram_is_cumulative_and_in_seconds() {
+        let mut counters = Counters::default();
+        counters.delay(Duration::from_micros(40), 2);
+        counters.delay(Duration::from_micros(150), 3);
+        counters.delay(Duration::from_secs(2), 1);
+        let page = page(&[counters.clone(), counters]);
+        let bucket = |bound: &str| sample(&page, &format!("colloque_forwarding_delay_seconds_bucket{{le=\"{bound}\"}}"));
+        assert_eq!(
+            [bucket("0.00005"), bucket("0.0002"), bucket("0.5"), bucket("+Inf")].map(f64::to_bits),
+            [4.0_f64, 10.0, 10.0, 12.0].map(f64::to_bits)
+        );
+        assert_eq!(sample(&page, "colloque_forwarding_delay_seconds_count").to_bits(), 12.0_f64.to_bits());
+        let sum = sample(&page, "colloque_forwarding_delay_seconds_sum");
+        assert!((sum - 4.00106).abs() < 1e-9, "{sum}");
+    }
+
+    #[test]
+    fn doors_and_health_move_their_metrics() {
+        let (doors, health) = (Doors::default(), Health::default());
+        doors.http_connections.up();
+        doors.http_connections.up();
+        doors.http_connections.down();
+        doors.signal_sessions.down();
+        health.set_ready(true);
+        let page = render(&[], &doors, &health);
+        assert_eq!(sample(&page, "colloque_http_connections").to_bits(), 1.0_f64.to_bits());
+        assert_eq!(sample(&page, "colloque_signal_sessions").to_bits(), 0.0_f64.to_bits());
+        assert_eq!(sample(&page, "colloque_ready").to_bits(), 1.0_f64.to_bits());
+    }
+
+    #[test]
+    fn every_name_is_ours_has_help_and_counters_end_in_total() {
+        let page = page(&[Counters::default()]);
+        let types: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        assert!(types.len() > PLAIN.len() + 15, "positive control: {}", types.len());
+        for line in types {
+            let (name, kind) = line.split_once(' ').expect("name and kind");
+            assert!(name.starts_with("colloque_"), "{name}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
+            assert!(page.contains(&format!("# HELP {name} ")), "{name} has no help");
+        }
+        let names: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len(), "a name is used twice");
+    }
+}
