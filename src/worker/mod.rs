@@ -199,8 +199,12 @@ fn now() -> Now {
 impl Worker {
     fn run(mut self) {
         let mut events = Events::with_capacity(64);
-        while !self.stopping {
+        loop {
             self.tick(now());
+            if self.stopping {
+                // Before waiting: an idle shard has no timer that would end the wait.
+                return;
+            }
             let wait = self.wait();
             if let Err(error) = self.poll.poll(&mut events, wait)
                 && error.kind() != io::ErrorKind::Interrupted

@@ -111,7 +111,7 @@ export class Relay {
   }
 
   tail(count = 40) {
-    return this.lines.slice(-count).join('\n');
+    return this.lines.map((line) => line.replace(/#token=\S+/, "#token=…")).slice(-count).join('\n');
   }
 
   /** Asks the process to end, then insists. Returns its exit code, or the name of the signal that ended it. */

@@ -29,6 +29,8 @@ export class UdpLink {
     this.relayPort = relayPort;
     this.random = chance(seed);
     this.flows = new Map();
+    /** Called with every datagram before its fate is decided: ('up' | 'down', datagram). */
+    this.tap = () => {};
     this.lost = 0;
     this.passed = 0;
     this.drop = 0;
@@ -83,7 +85,8 @@ export class UdpLink {
 
   async close() {
     for (const flow of this.flows.values()) {
-      (await flow.ready).close();
+      await flow.ready;
+      flow.back?.close();
     }
     this.front.close();
   }
@@ -98,6 +101,7 @@ export class UdpLink {
   }
 
   async #up(datagram, from) {
+    this.tap('up', datagram);
     const key = `${from.address}:${from.port}`;
     let flow = this.flows.get(key);
     if (!flow) {
@@ -112,6 +116,7 @@ export class UdpLink {
   }
 
   #down(datagram, browser) {
+    this.tap('down', datagram);
     if (this.move?.check !== undefined && this.move.media === undefined && isMedia(datagram)) this.move.media = performance.now();
     this.#pass(() => this.front.send(datagram, browser.port, browser.address));
   }

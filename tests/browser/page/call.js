@@ -391,6 +391,8 @@ window.call = {
     return list;
   },
 
+  rawInbound: () => Promise.all([...watches.values()].map((watched) => inbound(watched.track))),
+
   sent: async () => Promise.all([...room.localParticipant.trackPublications.values()].map(sent)),
 
   async sentSince() {
