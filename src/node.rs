@@ -272,11 +272,7 @@ fn demo_links(config: &Config, http: SocketAddr, keys: &KeyRing) -> String {
             nbf: Some(now),
             exp: Some(now + DEV_LINK_S),
             attributes: Some(BTreeMap::from([("consultation.role".to_owned(), role.as_str().to_owned())])),
-            video: Some(VideoClaims {
-                room_join: Some(true),
-                room: Some(DEV_ROOM.to_owned()),
-                ..VideoClaims::default()
-            }),
+            video: Some(VideoClaims { room_join: Some(true), room: Some(DEV_ROOM.to_owned()), ..VideoClaims::default() }),
             ..Claims::default()
         };
         Some((role.as_str(), key.mint(&claims)?))

@@ -202,7 +202,6 @@ impl Worker {
         loop {
             self.tick(now());
             if self.stopping {
-                // Before waiting: an idle shard has no timer that would end the wait.
                 return;
             }
             let wait = self.wait();

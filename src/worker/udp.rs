@@ -117,7 +117,7 @@ impl UdpPort {
 
     /// Sends a batch; neighbours of equal length to one path leave as one train. Answers datagrams and bytes sent, and how many
     /// the socket would not take.
-    pub(super) fn send(&mut self, outbox: &Outbox) -> Sent {
+    pub(super) fn send(&self, outbox: &Outbox) -> Sent {
         let mut sent = Sent::default();
         let datagrams = outbox.datagrams();
         let mut next = 0;
