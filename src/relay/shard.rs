@@ -151,6 +151,8 @@ impl Shard {
                 self.counters.stun_answered += 1;
                 if outcome == Outcome::Moved {
                     self.counters.path_changes += 1;
+                    // What went to the old address may be lost for longer than anything is kept: pictures start afresh.
+                    self.request_key_frames_for(link, now.mono);
                 }
                 self.learn_address(link, path.remote);
                 self.mark_dirty(link);
