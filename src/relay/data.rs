@@ -117,10 +117,10 @@ impl Shard {
                 return;
             }
         }
-        self.fan_out_data(room, Some(link), reliable, &to, &stamped.message, now);
+        self.fan_out_data(room, Some(link), reliable, &to, &stamped.message.0, now);
         if reliable && let Some(room) = self.rooms.get_mut(room) {
             room.recent.expire(now);
-            room.recent.push(RecentMessage { at: now, from: record.sid.clone(), to, message: stamped.message });
+            room.recent.push(RecentMessage { at: now, from: record.sid.clone(), to, message: stamped.message.0 });
         }
     }
 

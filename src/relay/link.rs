@@ -53,6 +53,8 @@ pub(super) struct Link {
 pub(super) struct Timing {
     /// Must be connected by then.
     pub(super) connect_by: Option<Instant>,
+    /// When a silent member's stay ends.
+    pub(super) gone_at: Option<Instant>,
     /// When media came up.
     pub(super) connected_at: Option<Instant>,
     /// Next sender and receiver reports.
@@ -140,6 +142,7 @@ impl Timing {
     pub(super) fn new(now: Instant, connect_within: Duration) -> Self {
         Self {
             connect_by: Some(now + connect_within),
+            gone_at: None,
             connected_at: None,
             report_at: None,
             ask_offer_at: None,

@@ -368,7 +368,7 @@ impl Shard {
                 Ok(AdminReply::Done)
             }
             AdminAction::SendData { message, reliable, destinations } => {
-                self.send_from_platform(room, &message, reliable, &destinations, now.mono);
+                self.send_from_platform(room, &message.0, reliable, &destinations, now.mono);
                 Ok(AdminReply::Done)
             }
         }

@@ -36,6 +36,8 @@ pub struct ShardConfig {
     pub room_defaults: Defaults,
     /// How long a join may take until media is up.
     pub connect_within: Duration,
+    /// How long a silent member is kept, counted from its last valid check; at least the 30 s of consent.
+    pub resume_window: Duration,
     /// What one publisher may send.
     pub publisher_rate: Rate,
     /// Certificates, candidates and random numbers for transports.
@@ -254,8 +256,15 @@ impl Shard {
         if state.timing.connect_by.is_some_and(|by| by <= now.mono) {
             return self.fail(link, FailureReason::IceTimeout, now);
         }
-        if state.peer.consent_expired(now.mono) {
-            return self.fail(link, FailureReason::ConsentExpired, now);
+        if let Some(silent) = state.peer.silent_for(now.mono) {
+            // Nothing is sent without consent (RFC 7675); the stay itself lasts a little longer, for a client that comes back.
+            let left = self.config.resume_window.saturating_sub(silent);
+            if left.is_zero() {
+                return self.fail(link, FailureReason::ConsentExpired, now);
+            }
+            state.timing.gone_at = Some(now.mono + left);
+        } else {
+            state.timing.gone_at = None;
         }
         if state.timing.ask_offer_at.is_some_and(|at| at <= now.mono) {
             self.ask_for_offer(link, now.mono);
@@ -273,6 +282,7 @@ impl Shard {
         let timing = &state.timing;
         let due = [
             timing.connect_by,
+            timing.gone_at,
             timing.report_at,
             timing.ask_offer_at,
             state.peer.poll_timeout(),

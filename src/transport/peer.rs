@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Longest data message, in bytes, announced in every answer: one SCTP user message that browsers and the stack both carry.
 pub const MAX_MESSAGE_SIZE: usize = 65_535;
@@ -145,6 +145,8 @@ pub struct Peer {
     channels: Option<DataChannels>,
     events: VecDeque<PeerEvent>,
     failed: bool,
+    /// Consent has run out: nothing is sent.
+    silent: bool,
 }
 
 /// What the client's description said of itself.
@@ -175,6 +177,7 @@ impl Peer {
             channels: None,
             events: VecDeque::new(),
             failed: false,
+            silent: false,
         }
     }
 
@@ -283,7 +286,7 @@ impl Peer {
     /// Whether media may be sent: keys are there, and a path.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.sender.is_some() && self.ice.selected().is_some()
+        self.sender.is_some() && !self.silent && self.ice.selected().is_some()
     }
 
     /// Whether an address passed a check and is still remembered.
@@ -292,10 +295,11 @@ impl Peer {
         self.ice.validated().any(|path| path.remote == address)
     }
 
-    /// Whether consent to send has run out (RFC 7675).
-    #[must_use]
-    pub fn consent_expired(&self, now: Instant) -> bool {
-        self.ice.state(now) == IceState::Expired
+    /// How long no valid check has come, once consent to send has run out (RFC 7675); sending stops with the first look.
+    pub fn silent_for(&mut self, now: Instant) -> Option<Duration> {
+        self.silent = self.ice.state(now) == IceState::Expired;
+        let last = self.ice.last_check().filter(|_| self.silent)?;
+        Some(now.saturating_duration_since(last))
     }
 
     /// Frees what is kept for a stream that is sent no longer.

@@ -124,6 +124,7 @@ impl World {
 
     pub(crate) fn with(seed: u64, rules: Rules) -> Self {
         let config = ShardConfig {
+            resume_window: Duration::from_secs(30),
             id: ShardId(0),
             room_defaults: Defaults { empty_timeout_s: 300, departure_timeout_s: rules.departure_timeout_s, max_participants: 0 },
             connect_within: rules.connect_within,
@@ -169,7 +170,7 @@ impl World {
             identity: Identity::new(name),
             name: Text::default(),
             metadata: Text::default(),
-            attributes: BTreeMap::new(),
+            attributes: colloque::model::roster::Attributes::default(),
             permissions: coming.permissions,
             kind: ParticipantKind::Standard,
             client: ClientFacts::default(),
@@ -289,7 +290,7 @@ impl World {
             metadata: Text::default(),
             name: Text::default(),
             permissions: Some(permissions),
-            attributes: BTreeMap::new(),
+            attributes: colloque::model::roster::Attributes::default(),
         };
         self.admin("consultation", action).expect("a member");
     }
