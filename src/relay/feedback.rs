@@ -4,7 +4,7 @@ use super::media::ASSUMED_RTT;
 use super::shard::Shard;
 use crate::media::outbox::MAX_DATAGRAM;
 use crate::media::rtcp::{Compound, ReportBlock, Rtcp, SenderInfo, packets};
-use crate::model::MediaKind;
+use crate::model::{MediaKind, Path};
 use crate::model::counters::DropReason;
 use std::time::{Duration, Instant};
 
@@ -25,12 +25,15 @@ const MAX_BLOCKS: usize = 31;
 const MAX_RETRANSMISSIONS: usize = 128;
 
 impl Shard {
-    pub(super) fn handle_rtcp(&mut self, link: usize, now: Instant, datagram: &mut [u8]) {
+    pub(super) fn handle_rtcp(&mut self, link: usize, now: Instant, path: Path, datagram: &mut [u8]) {
         let Some(state) = self.links.get_mut(link) else { return };
         let len = match state.peer.open_rtcp(datagram) {
             Ok(len) => len,
             Err(reason) => return self.counters.drop(reason),
         };
+        if state.peer.on_authentic(now, path) {
+            self.on_moved(link, now);
+        }
         self.mark_dirty(link);
         for packet in packets(datagram.get(..len).unwrap_or_default()) {
             match packet {

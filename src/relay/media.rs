@@ -12,7 +12,7 @@ use crate::media::packet::{AudioLevel, OutgoingHeader, RtpHeader, write_header};
 use crate::media::route::{Incoming, Rewrite, Verdict};
 use crate::media::rtx::write_rtx_payload;
 use crate::model::counters::DropReason;
-use crate::model::{Extension, MediaKind};
+use crate::model::{Extension, MediaKind, Path};
 use std::time::{Duration, Instant};
 
 /// SSRCs one publisher may use at once: 8 tracks with three layers and their retransmissions fit; the receiver's SRTP table has
@@ -23,7 +23,7 @@ const MAX_INBOUND: usize = 64;
 pub(super) const ASSUMED_RTT: Duration = Duration::from_millis(100);
 
 impl Shard {
-    pub(super) fn handle_rtp(&mut self, link: usize, now: Instant, datagram: &mut [u8]) {
+    pub(super) fn handle_rtp(&mut self, link: usize, now: Instant, path: Path, datagram: &mut [u8]) {
         let Some(state) = self.links.get_mut(link) else { return };
         let opened = match state.peer.open_rtp(datagram) {
             Ok(opened) => opened,
@@ -33,12 +33,16 @@ impl Shard {
         if !state.budget.take(datagram.len(), now) {
             return self.counters.drop(DropReason::RateLimit);
         }
+        let moved = state.peer.on_authentic(now, path);
         let Some(packet) = datagram.get_mut(..opened.len) else { return };
         let header = opened.header;
         if let Some(id) = state.extensions.id(Extension::TransportCc)
             && let Some([high, low]) = header.extension(packet, id)
         {
             state.twcc.on_packet(u16::from_be_bytes([*high, *low]), now);
+        }
+        if moved {
+            self.on_moved(link, now);
         }
         self.mark_dirty(link);
         let Some(inbound) = self.explain(link, &header, packet) else {

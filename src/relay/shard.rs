@@ -118,8 +118,8 @@ impl Shard {
         // the maps' owners clean up.
         let guarded = catch_unwind(AssertUnwindSafe(|| match class {
             Class::Dtls => self.handle_dtls(link, now, datagram),
-            Class::Rtp => self.handle_rtp(link, now.mono, datagram),
-            Class::Rtcp => self.handle_rtcp(link, now.mono, datagram),
+            Class::Rtp => self.handle_rtp(link, now.mono, path, datagram),
+            Class::Rtcp => self.handle_rtcp(link, now.mono, path, datagram),
             Class::Stun | Class::Unknown => self.counters.drop(DropReason::Malformed),
         }));
         if guarded.is_err() {
@@ -152,15 +152,26 @@ impl Shard {
             Ok(outcome) => {
                 self.counters.stun_answered += 1;
                 if outcome == Outcome::Moved {
-                    self.counters.path_changes += 1;
-                    // What went to the old address may be lost for longer than anything is kept: pictures start afresh.
-                    self.request_key_frames_for(link, now.mono);
+                    self.on_moved(link, now.mono);
                 }
                 self.learn_address(link, path.remote);
                 self.mark_dirty(link);
             }
         }
         Disposition::Taken
+    }
+
+    /// A call goes on at another address. What was on its way may be lost for longer than anything is kept: pictures start afresh,
+    /// those it receives and those it sends.
+    pub(super) fn on_moved(&mut self, link: usize, now: Instant) {
+        self.counters.path_changes += 1;
+        self.request_key_frames_for(link, now);
+        let published: Vec<usize> = self.links.get(link).map(|state| state.published().collect()).unwrap_or_default();
+        for track in published {
+            for layer in 0..crate::media::MAX_LAYERS as u8 {
+                self.lost_too_much(track, layer, now);
+            }
+        }
     }
 
     /// An authenticated address leads to this link from now on, whoever had it before (a NAT may reuse a port).

@@ -62,6 +62,10 @@ pub const FRESH: Duration = Duration::from_secs(2);
 /// How long after a choice only a better priority moves the call: pairs nominated together in the set-up.
 pub const SETTLE: Duration = Duration::from_secs(2);
 
+/// Silence of authenticated media on the selected path after which media on another validated one means that the peer has moved:
+/// longer than reordering and than the pauses of a peer that sends reports only while it receives.
+pub const UNHEARD: Duration = Duration::from_millis(250);
+
 /// Largest request looked at; a browser's has about 120 bytes, and larger ones only cost hashing.
 const MAX_REQUEST: usize = 512;
 /// Most attributes of a request; browsers send 7 to 9.
@@ -306,6 +310,8 @@ struct Known {
 struct Selected {
     path: Path,
     since: Instant,
+    /// When authenticated media came over it last, or since when it is selected.
+    heard: Instant,
 }
 
 /// A token bucket in integers: one token is one check.
@@ -465,7 +471,7 @@ impl IceLite {
             return IceEvent::Validated { path };
         }
         let Some(selected) = self.selected else {
-            self.selected = Some(Selected { path, since: now });
+            self.selected = Some(Selected { path, since: now, heard: now });
             return IceEvent::Nominated { path, moved: true };
         };
         if selected.path == path {
@@ -474,7 +480,7 @@ impl IceLite {
         if !self.follows(now, selected, request.priority, nominated_before) {
             return IceEvent::Validated { path };
         }
-        self.selected = Some(Selected { path, since: now });
+        self.selected = Some(Selected { path, since: now, heard: now });
         IceEvent::Nominated { path, moved: true }
     }
 
@@ -532,6 +538,24 @@ impl IceLite {
             Some(deadline) if now < deadline => IceState::Connected,
             Some(_) => IceState::Expired,
         }
+    }
+
+    /// Takes note of authenticated media; `true` when it moved the call.
+    ///
+    /// A controlling agent sends media on the pair it has selected (RFC 8445, section 12.1.1), and Firefox's later checks carry no
+    /// nomination: after a change of address the media itself is the only word of the move.
+    pub fn on_media(&mut self, now: Instant, path: Path) -> bool {
+        let Some(selected) = &mut self.selected else { return false };
+        if selected.path == path {
+            selected.heard = now;
+            return false;
+        }
+        let unheard = now.saturating_duration_since(selected.heard) >= UNHEARD;
+        if !unheard || !self.is_validated(&path) {
+            return false;
+        }
+        self.selected = Some(Selected { path, since: now, heard: now });
+        true
     }
 
     /// The path media goes to; only media *from* validated paths may come in.

@@ -263,6 +263,11 @@ impl Peer {
         self.receiver.as_mut().ok_or(DropReason::NoKeys)?.open_rtcp(packet).map_err(drop_reason)
     }
 
+    /// Takes note of a packet that was authentic; `true` when it moved the call to its path.
+    pub fn on_authentic(&mut self, now: Instant, path: Path) -> bool {
+        self.ice.on_media(now, path)
+    }
+
     /// Seals a plain media packet of `len` bytes in place; answers its final length.
     pub fn seal_rtp(&mut self, buffer: &mut [u8], header_len: usize, len: usize) -> Option<usize> {
         self.sender.as_mut()?.seal_rtp(buffer, header_len, len).ok()

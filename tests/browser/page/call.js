@@ -1,7 +1,7 @@
 // The page of the tests: one participant, driven through `window.call`. It measures, it does not judge.
 
 import './link.js';
-import { DataPacket_Kind, DisconnectReason, Room, RoomEvent, RpcError, setLogLevel, Track, VideoQuality } from 'livekit-client';
+import { ConnectionErrorReason, DataPacket_Kind, DisconnectReason, Room, RoomEvent, RpcError, setLogLevel, Track, VideoQuality } from 'livekit-client';
 
 setLogLevel('warn');
 
@@ -212,7 +212,7 @@ window.call = {
     try {
       await room.connect(url, token, { maxRetries: 0, ...connectOptions });
     } catch (error) {
-      return { error: { name: error.name, message: error.message, reason: error.reasonName ?? error.reason, status: error.status, ms: now() - joinedAt } };
+      return { error: { name: error.name, message: error.message, reason: ConnectionErrorReason[error.reason] ?? error.reason, status: error.status, ms: now() - joinedAt } };
     }
     return { ms: now() - joinedAt, sid: room.localParticipant.sid, room: room.name };
   },
@@ -236,6 +236,18 @@ window.call = {
     const start = now();
     await room.localParticipant.setMicrophoneEnabled(true, { echoCancellation: false, noiseSuppression: false, autoGainControl: false });
     return now() - start;
+  },
+
+  /** Publishes a steady tone as microphone: a voice that does not pause, unlike the beeps of Chromium's fake device. */
+  async publishTone() {
+    const context = new AudioContext();
+    const oscillator = new OscillatorNode(context, { frequency: 300 });
+    const volume = new GainNode(context, { gain: 0.4 });
+    const destination = new MediaStreamAudioDestinationNode(context);
+    oscillator.connect(volume).connect(destination);
+    oscillator.start();
+    await context.resume();
+    await room.localParticipant.publishTrack(destination.stream.getAudioTracks()[0], { source: Track.Source.Microphone, name: 'tone' });
   },
 
   /** Publishes a drawn picture as camera or screen share. */

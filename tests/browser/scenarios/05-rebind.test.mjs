@@ -22,6 +22,8 @@ for (const kind of ['chromium', 'firefox']) {
     await sleep(3_000);
     assert.ok(link.passed > 200, 'the media did not take the link');
 
+    // Browsers may settle on another of their own addresses while they connect; only what comes now counts.
+    const settledMoves = (await stage.relay.metrics()).colloque_path_changes_total;
     for (let round = 1; round <= 2; round += 1) {
       const before = await mover.receivedFrom('other');
       await Promise.all([mover, other].map((each) => each.call('mark')));
@@ -47,7 +49,7 @@ for (const kind of ['chromium', 'firefox']) {
     }
     await nothingBroke([mover, other]);
     const { colloque_path_changes_total: moves } = await stage.relay.metrics();
-    assert.equal(moves, 2, 'the relay counts path changes');
+    assert.equal(moves - settledMoves, 2, 'the relay counts path changes');
     for (const each of [mover, other]) assert.deepEqual(await each.events('trackUnsubscribed', 'participantDisconnected', 'disconnected'), []);
   });
 }

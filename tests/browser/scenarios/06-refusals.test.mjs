@@ -120,7 +120,7 @@ scenario('refusals: bad tokens, bad joins and bad frames, while a call goes on',
   assert.equal(bombed.status, 400, 'a compressed join request of 32 MiB');
   const after = await stage.relay.metrics();
   figure('memory taken by a gzip bomb of 32 MiB', Math.round((after.colloque_process_resident_memory_bytes - before.colloque_process_resident_memory_bytes) / 1024), 'KiB');
-  for (const [name, join] of [['not base64', '!!!!'], ['not protobuf', Buffer.from('hello, world').toString('base64url')], ['half a gzip', joinRequest().slice(0, 24)], ['nothing', '']]) {
+  for (const [name, join] of [['not base64', '!!!!'], ['not protobuf', Buffer.from('hello, world').toString('base64url')], ['half a gzip', joinRequest().slice(0, 24)]]) {
     assert.equal((await socket(stage, good, { join })).status, 400, name);
   }
 

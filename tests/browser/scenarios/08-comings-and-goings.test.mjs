@@ -30,14 +30,15 @@ scenario('comings and goings: mute, leave, twice, reload, vanish', async (stage)
   const both = [anna, ben];
   for (const one of both) {
     await stage.join(one, ROOM);
-    await one.call('publishMicrophone');
+    // Chromium's fake microphone only beeps: too little to count as speech.
+    await one.call(one.kind === 'chromium' ? 'publishTone' : 'publishMicrophone');
     await one.call('publishCamera');
   }
   await Promise.all(both.map((one) => settled(one, 2)));
   const full = ['camera', 'microphone'];
   await rosterIs(stage, both, { anna: full, ben: full });
 
-  // Anna's fake microphone beeps, Ben's hums; both are speakers to the other and to themselves.
+  // Both hum: they are speakers to the other and to themselves.
   for (const [one, speaker] of [[anna, 'ben'], [ben, 'anna'], [anna, 'anna']]) {
     await until(`${one.name} learns that ${speaker} speaks`, async () => (await one.events('activeSpeakersChanged')).some((event) => event.identities.includes(speaker)), { within: 10_000 });
   }
@@ -136,6 +137,6 @@ scenario('comings and goings: mute, leave, twice, reload, vanish', async (stage)
   const gone = await until('anna is alone', async () => (await anna.call('roster')).others.length === 0, { within: 60_000, every: 250 });
   figure('a vanished participant leaves the roster after', Math.round(gone.ms), 'ms');
   await rosterIs(stage, [anna], { anna: full });
-  const metrics = await stage.relay.metrics();
-  assert.equal(metrics.colloque_participants, 1);
+  // The relay hands its counters out once a second.
+  await until('one participant is counted', async () => (await stage.relay.metrics()).colloque_participants === 1, { within: 3_000, every: 200 });
 });

@@ -53,14 +53,25 @@ async function open(stage, role, kind, address, viewport) {
   return person;
 }
 
+/** Waits until `person` sees the picture of `role` move; says what it saw instead when it does not. */
+async function untilSees(person, role) {
+  const seen = await until(`${person.role} sees the ${role}`, sees(person, role), { within: 10_000 }).catch(async (error) => {
+    await person.shot(`failed-${person.role}`);
+    console.log(`${person.role}: ${JSON.stringify(await person.tiles())} ${person.complaints.join(' | ')}`);
+    throw error;
+  });
+  return seen.ms;
+}
+
 const sees = (person, role) => async () => (await person.tiles()).some((tile) => tile.role === role && tile.self !== 'true' && tile.playing);
 
 scenario('the consultation page: doctor and patient meet', async (stage) => {
-  const front = await fetch(stage.relay.http);
+  const front = await fetch(stage.relay.http, { headers: { accept: 'text/html' } });
   assert.equal(front.status, 200);
   assert.match(front.headers.get('content-type'), /text\/html/);
   const policy = front.headers.get('content-security-policy');
-  assert.ok(policy && !policy.includes("'unsafe-inline'") && !policy.includes("'unsafe-eval'"), `content security policy: ${policy}`);
+  const scripts = policy?.split(';').find((part) => part.trim().startsWith('script-src'));
+  assert.ok(scripts && !scripts.includes("'unsafe-inline'") && !scripts.includes("'unsafe-eval'"), `content security policy: ${policy}`);
 
   const links = await stage.relay.links();
   assert.deepEqual(Object.keys(links).sort(), ['companion', 'doctor', 'patient']);
@@ -82,8 +93,7 @@ scenario('the consultation page: doctor and patient meet', async (stage) => {
   await patient.click('join');
   await patient.inState('call');
   for (const [person, other] of [[doctor, 'patient'], [patient, 'doctor']]) {
-    const seen = await until(`${person.role} sees the ${other}`, sees(person, other), { within: 10_000 });
-    figure(`${person.role} sees the ${other} after`, Math.round(seen.ms), 'ms of looking');
+    figure(`${person.role} sees the ${other} after`, Math.round(await untilSees(person, other)), 'ms of looking');
     const own = (await person.tiles()).find((tile) => tile.self === 'true');
     assert.equal(own.role, person.role);
     assert.ok(own.playing, `${person.role} does not see itself`);
@@ -99,7 +109,7 @@ scenario('the consultation page: doctor and patient meet', async (stage) => {
   await companion.inState('call');
   const people = [doctor, patient, companion];
   for (const person of people) {
-    for (const other of people) if (other !== person) await until(`${person.role} sees the ${other.role}`, sees(person, other.role), { within: 10_000 });
+    for (const other of people) if (other !== person) await untilSees(person, other.role);
   }
   step('all three see each other');
   await companion.shot('call-three-desktop');
@@ -127,7 +137,7 @@ scenario('the consultation page: doctor and patient meet', async (stage) => {
     await patient.click(button);
     await until(`the doctor sees the patient's ${device} on`, async () => (await deviceOf(doctor, 'patient', device)()) === 'on');
   }
-  await until('the doctor sees the patient again', sees(doctor, 'patient'));
+  await untilSees(doctor, 'patient');
   step('mute shows at the other side');
 
   await companion.click('leave');
