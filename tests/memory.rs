@@ -148,7 +148,12 @@ fn a_warm_relay_forwards_without_allocating() {
     println!("{packets} packets forwarded; allocations by call: {made:?}");
     let on_the_path = made.iter().find(|(call, _)| *call == Call::Media).expect("listed").1;
     let all: usize = made.iter().map(|(_, count)| count).sum();
-    println!("per forwarded packet: {:.4} on the packet path, {:.4} in all", on_the_path as f64 / packets as f64, all as f64 / packets as f64);
-    assert!(packets > 9_000, "positive control: {packets}");
-    assert!(on_the_path * 100 <= packets as usize, "{on_the_path}");
+    println!(
+        "per forwarded packet: {:.4} on the packet path, {:.4} in all",
+        on_the_path as f64 / packets as f64,
+        all as f64 / packets as f64
+    );
+    assert!(packets >= 8_900, "positive control: {packets}");
+    assert_eq!(on_the_path, 0);
+    assert!(all * 5 <= packets as usize, "reports and checks, not packets: {all}");
 }

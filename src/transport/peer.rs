@@ -322,7 +322,10 @@ impl Peer {
         if let Some(dtls) = &mut self.dtls {
             dtls.handle_timeout(now);
         }
-        if let Some(channels) = &mut self.channels {
+        // Looking at an association costs allocations, so a link with media looks only when something is due.
+        if let Some(channels) = &mut self.channels
+            && channels.poll_timeout().is_some_and(|at| at <= now)
+        {
             channels.handle_timeout(now);
         }
     }
