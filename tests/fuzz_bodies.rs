@@ -42,7 +42,9 @@ fn own_seeds(name: &str) -> Vec<Vec<u8>> {
             stun.extend_from_slice(&[9; 12]);
             stun.extend_from_slice(&[0, 6, 0, 9]);
             stun.extend_from_slice(b"abcd:efgh\0\0\0");
-            stun.extend_from_slice(&[0, 0x24, 0, 4, 1, 2, 3, 4, 0x80, 0x2a, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0x25, 0, 0, 0, 8, 0, 20]);
+            stun.extend_from_slice(&[
+                0, 0x24, 0, 4, 1, 2, 3, 4, 0x80, 0x2a, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0x25, 0, 0, 0, 8, 0, 20,
+            ]);
             stun.extend_from_slice(&[5; 20]);
             stun.extend_from_slice(&[0x80, 0x28, 0, 4, 1, 2, 3, 4]);
             vec![stun]
@@ -66,7 +68,10 @@ fn own_seeds(name: &str) -> Vec<Vec<u8>> {
             1, 7,
         ]],
         "signal_request" | "join_request" => {
-            vec![vec![0x22, 14, 0x0a, 3, b'c', b'i', b'd', 0x18, 1, 0x20, 1, 0x32, 3, b'm', b'i', b'c'], vec![0x08, 0, 0x12, 4, 0x0a, 2, 0x08, 1]]
+            vec![
+                vec![0x22, 14, 0x0a, 3, b'c', b'i', b'd', 0x18, 1, 0x20, 1, 0x32, 3, b'm', b'i', b'c'],
+                vec![0x08, 0, 0x12, 4, 0x0a, 2, 0x08, 1],
+            ]
         }
         _ => vec![rtp.to_vec()],
     }

@@ -144,6 +144,7 @@ pub struct Peer {
     sender: Option<SrtpSender>,
     channels: Option<DataChannels>,
     events: VecDeque<PeerEvent>,
+    data_held: bool,
     failed: bool,
 }
 
@@ -174,6 +175,7 @@ impl Peer {
             sender: None,
             channels: None,
             events: VecDeque::new(),
+            data_held: false,
             failed: false,
         }
     }
@@ -317,6 +319,14 @@ impl Peer {
         self.channels.as_mut().is_some_and(|channels| channels.send(ChannelId(channel), message, now).is_ok())
     }
 
+    /// Holds data messages back from the next datagram on, those that were sent and lost included, or lets them go.
+    pub fn hold_data(&mut self, held: bool) {
+        self.data_held = held;
+        if let Some(channels) = &mut self.channels {
+            channels.hold(held);
+        }
+    }
+
     /// Passes time on.
     pub fn handle_timeout(&mut self, now: Instant) {
         if let Some(dtls) = &mut self.dtls {
@@ -384,7 +394,9 @@ impl Peer {
                 let Some((receiver, sender)) = contexts else { return self.fail(FailureReason::Internal) };
                 self.receiver = Some(receiver);
                 self.sender = Some(sender);
-                self.channels = Some(DataChannels::new(MAX_MESSAGE_SIZE as u32));
+                let mut channels = DataChannels::new(MAX_MESSAGE_SIZE as u32);
+                channels.hold(self.data_held);
+                self.channels = Some(channels);
                 self.events.push_back(PeerEvent::Connected { gcm: profile != Profile::Aes128CmSha1_80 });
             }
             DtlsEvent::Failed(DtlsFailure::FingerprintMismatch) => self.fail(FailureReason::Fingerprint),
