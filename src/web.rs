@@ -1,9 +1,9 @@
 //! The HTTP face of a node: one router over the doors, the page, and the listener that serves them.
 //!
 //! It puts rooms together and sets the headers and limits they share; it decides nothing else. No TLS: a proxy does it, or a
-//! later acceptor in front of [`serve`].
+//! later acceptor in front of [`serve()`].
 //!
-//! Entry points: [`router`] and [`serve`].
+//! Entry points: [`router`] and [`serve()`].
 
 pub mod pages;
 pub mod serve;

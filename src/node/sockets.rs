@@ -108,12 +108,13 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn refused(keys: &str, protocol: &str, address: SocketAddr, error: &io::Error) -> NodeError {
-    let remedy = match error.kind() {
-        io::ErrorKind::AddrInUse => "is in use by another program; stop it or choose another port",
-        io::ErrorKind::AddrNotAvailable => "is not an address of this host; name one that `ip address` shows",
-        io::ErrorKind::PermissionDenied => "needs a privilege; choose a port above 1023 or grant CAP_NET_BIND_SERVICE",
-        _ => "cannot be opened on this host",
-    };
+    let remedies = [
+        (io::ErrorKind::AddrInUse, "is in use by another program; stop it or choose another port"),
+        (io::ErrorKind::AddrNotAvailable, "is not an address of this host; name one that `ip address` shows"),
+        (io::ErrorKind::PermissionDenied, "needs a privilege; choose a port above 1023 or grant CAP_NET_BIND_SERVICE"),
+    ];
+    let known = remedies.into_iter().find(|(kind, _)| *kind == error.kind());
+    let remedy = known.map_or("cannot be opened on this host", |(_, remedy)| remedy);
     NodeError::Setup(format!("{keys}: {protocol} {address} {remedy}"))
 }
 

@@ -4,6 +4,7 @@ use super::media::ASSUMED_RTT;
 use super::shard::Shard;
 use crate::media::outbox::MAX_DATAGRAM;
 use crate::media::rtcp::{Compound, ReportBlock, Rtcp, SenderInfo, packets};
+use crate::model::MediaKind;
 use crate::model::counters::DropReason;
 use std::time::{Duration, Instant};
 
@@ -48,9 +49,14 @@ impl Shard {
             Rtcp::ReceiverReport { blocks, .. } => blocks.for_each(|block| self.on_report_block(link, &block, now)),
             Rtcp::Nack { media, sequences, .. } => {
                 let Some(track) = self.sent_track(link, media) else { return };
+                let mut lost = false;
                 for sequence in sequences.take(MAX_RETRANSMISSIONS) {
                     self.counters.nack_in += 1;
-                    self.retransmit(link, track, sequence, now);
+                    lost |= !self.retransmit(link, track, sequence, now);
+                }
+                // A receiver waits seconds for what it has asked for before it asks for a key frame itself.
+                if lost && self.tracks.get(track).is_some_and(|track| track.codec.kind() == MediaKind::Video) {
+                    self.want_key_frame(track, link, now);
                 }
             }
             Rtcp::Pli { media, .. } => self.on_key_frame_request(link, media, now),
@@ -136,7 +142,7 @@ impl Shard {
     fn poll_repairs(&mut self, track: usize, now: Instant) {
         let Some(state) = self.tracks.get_mut(track) else { return };
         let Some(publisher) = self.links.get_mut(state.publisher) else { return };
-        let mut plis = 0u8;
+        let (mut plis, mut given_up) = (0u8, 0u8);
         for (index, layer) in state.layers.iter_mut().enumerate() {
             let Some(stream) = &mut layer.stream else { continue };
             let ssrc = stream.ssrc();
@@ -151,9 +157,13 @@ impl Shard {
                     self.counters.nack_out += count as u64;
                 }
             }
+            given_up |= u8::from(stream.nacker().take_given_up()) << index;
             if layer.key_frames.poll(now) {
                 plis |= 1 << index;
             }
+        }
+        for layer in (0..8u8).filter(|layer| given_up & (1 << layer) != 0) {
+            self.lost_too_much(track, layer, now);
         }
         for layer in (0..8u8).filter(|layer| plis & (1 << layer) != 0) {
             self.send_pli(track, layer);

@@ -164,7 +164,7 @@ impl Shard {
         }
         self.fan_out(inbound, header, packet, payload, &incoming);
         if lost_too_much {
-            self.lost_too_much(inbound, now);
+            self.lost_too_much(inbound.track, inbound.layer, now);
         }
         if !muted && let Some(id) = extensions.id(Extension::AudioLevel) {
             self.hear(inbound.track, header.extension(packet, id).and_then(AudioLevel::parse), now);
@@ -194,16 +194,16 @@ impl Shard {
     }
 
     /// More is missing than retransmissions could heal: a key frame starts afresh.
-    fn lost_too_much(&mut self, inbound: Inbound, now: Instant) {
-        let Some(track) = self.tracks.get_mut(inbound.track).filter(|track| track.codec.kind() == MediaKind::Video) else {
+    pub(super) fn lost_too_much(&mut self, track: usize, layer: u8, now: Instant) {
+        let Some(state) = self.tracks.get_mut(track).filter(|track| track.codec.kind() == MediaKind::Video) else {
             return;
         };
-        for route in &mut track.routes {
-            if route.route.current() == Some(inbound.layer) {
+        for route in &mut state.routes {
+            if route.route.current() == Some(layer) {
                 route.route.request_key_frame();
             }
         }
-        self.request_wanted_key_frames(inbound.track, now);
+        self.request_wanted_key_frames(track, now);
     }
 
     fn hear(&mut self, track: usize, level: Option<AudioLevel>, now: Instant) {
@@ -215,20 +215,21 @@ impl Shard {
         }
     }
 
-    /// Sends a packet again to a receiver that misses it.
-    pub(super) fn retransmit(&mut self, link: usize, track: usize, sequence: u16, now: Instant) {
-        let (Some(track), Some(receiver)) = (self.tracks.get_mut(track), self.links.get_mut(link)) else { return };
-        let Some(route) = track.routes.iter_mut().find(|route| route.receiver == link) else { return };
-        let Some(out) = route.out.as_mut() else { return };
+    /// Sends a packet again to a receiver that misses it; `false` when it is too old to be had, and only a key frame helps.
+    pub(super) fn retransmit(&mut self, link: usize, track: usize, sequence: u16, now: Instant) -> bool {
+        let (Some(track), Some(receiver)) = (self.tracks.get_mut(track), self.links.get_mut(link)) else { return true };
+        let Some(route) = track.routes.iter_mut().find(|route| route.receiver == link) else { return true };
+        let Some(out) = route.out.as_mut() else { return true };
         let rtt = out.stats.rtt().unwrap_or(ASSUMED_RTT);
-        let Some(sent) = route.route.resolve(sequence, now, rtt) else { return };
-        let Some(layer) = track.layers.get(usize::from(sent.layer)) else { return };
-        let Some(packet) = layer.cache.find(sent.sequence) else { return };
-        let Ok(header) = RtpHeader::parse(packet) else { return };
-        let Ok(payload) = header.payload(packet) else { return };
+        let Some(sent) = route.route.resolve(sequence, now, rtt) else { return !route.route.is_forgotten(sequence) };
+        let Some(layer) = track.layers.get(usize::from(sent.layer)) else { return true };
+        let Some(packet) = layer.cache.find(sent.sequence) else { return false };
+        let Ok(header) = RtpHeader::parse(packet) else { return true };
+        let Ok(payload) = header.payload(packet) else { return true };
         if write_again(out, receiver, &mut self.outbox, &sent.rewrite, &header, packet, payload) {
             self.counters.retransmitted += 1;
         }
+        true
     }
 }
 

@@ -132,7 +132,7 @@ impl Shard {
         self.counters.drop(DropReason::UnknownAddress);
     }
 
-    fn handle_stun(&mut self, now: Now, path: Path, datagram: &mut [u8]) -> Disposition {
+    fn handle_stun(&mut self, now: Now, path: Path, datagram: &[u8]) -> Disposition {
         let Some((ufrag, _)) = parse_username(datagram) else {
             self.counters.drop(DropReason::Malformed);
             return Disposition::Taken;
@@ -151,6 +151,8 @@ impl Shard {
                 self.counters.stun_answered += 1;
                 if outcome == Outcome::Moved {
                     self.counters.path_changes += 1;
+                    // What went to the old address may be lost for longer than anything is kept: pictures start afresh.
+                    self.request_key_frames_for(link, now.mono);
                 }
                 self.learn_address(link, path.remote);
                 self.mark_dirty(link);
@@ -182,7 +184,7 @@ impl Shard {
         }
     }
 
-    fn handle_dtls(&mut self, link: usize, now: Now, datagram: &mut [u8]) {
+    fn handle_dtls(&mut self, link: usize, now: Now, datagram: &[u8]) {
         let Some(state) = self.links.get_mut(link) else { return };
         if let Err(reason) = state.peer.handle_dtls(now.mono, datagram) {
             self.counters.drop(reason);

@@ -1,8 +1,9 @@
 //! The doors over real sockets on loopback, with a recorder in the relay's place.
+#![expect(clippy::unwrap_in_result, clippy::wildcard_enum_match_arm, reason = "a recorder names only what it looks at")]
 
 use super::*;
 use crate::auth::{Claims, Key, KeyRing, Revocations, RoomPolicy, VideoClaims};
-use crate::model::roster::{ClientFacts, Participant, ParticipantState, RoomFacts, Text};
+use crate::model::roster::{ClientFacts, LeaveAction, LeaveReason, Participant, ParticipantState, RoomFacts, Text};
 use crate::model::{ParticipantSid, RoomSid, TenantId};
 use crate::relay::command::{AdminAction, AdminReply, Busy, Command, Join, Relay, Request as Asked};
 use crate::relay::event::{Event, EventSink, Joined, Refusal};
@@ -74,6 +75,10 @@ impl Relay for Recorder {
     fn ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }
+
+    fn shards(&self) -> usize {
+        1
+    }
 }
 
 #[derive(Debug)]
@@ -133,12 +138,15 @@ async fn node() -> Node {
 }
 
 async fn node_with(limits: HttpLimits, config: DoorConfig) -> Node {
+    node_at(limits, config, Arc::new(|| NOW_S * 1_000)).await
+}
+
+async fn node_at(limits: HttpLimits, config: DoorConfig, wall_ms: Arc<dyn Fn() -> u64 + Send + Sync>) -> Node {
     let (sender, seen) = mpsc::unbounded_channel();
     let (refusal, sinks) = (Mutex::new(None), Mutex::new(Vec::new()));
     let relay = Arc::new(Recorder { seen: sender, refusal, sinks, ready: AtomicBool::new(true) });
     let keys = Arc::new(KeyRing::new([key("open", RoomPolicy::Open), key("strict", RoomPolicy::Consultation)]).unwrap());
     let revocations = Arc::new(Mutex::new(Revocations::default()));
-    let wall_ms: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(|| NOW_S * 1_000);
     let as_relay: Arc<dyn Relay> = relay.clone();
     let door = Door::new(as_relay.clone(), keys.clone(), revocations.clone(), config, wall_ms.clone());
     let state = HttpState {
@@ -212,9 +220,8 @@ async fn message(socket: &mut WebSocketStream<TcpStream>) -> proto::signal_respo
 
 async fn close_code(socket: &mut WebSocketStream<TcpStream>) -> CloseCode {
     loop {
-        match socket.next().await.expect("a close").expect("a good frame") {
-            Message::Close(Some(frame)) => return frame.code,
-            _ => {}
+        if let Message::Close(Some(frame)) = socket.next().await.expect("a close").expect("a good frame") {
+            return frame.code;
         }
     }
 }
@@ -322,6 +329,23 @@ async fn an_unknown_session_is_told_by_leave_after_the_upgrade() {
     let proto::signal_response::Message::Leave(leave) = message(&mut socket).await else { panic!("leave") };
     assert_eq!(leave.action, proto::leave_request::Action::Reconnect as i32);
     assert_eq!(close_code(&mut socket).await, CloseCode::Normal);
+}
+
+#[tokio::test]
+async fn a_goodbye_is_out_before_the_socket_closes() {
+    let mut node = node().await;
+    let target = rtc("/rtc/v1", &token("open", &claims()), &join_request(&proto::JoinRequest::default()));
+    let mut socket = open(&node, &target).await;
+    message(&mut socket).await;
+    message(&mut socket).await;
+    let goodbye = Event::Leave { action: LeaveAction::Disconnect, reason: LeaveReason::RoomDeleted };
+    node.relay.sinks.lock().unwrap()[0].push(goodbye).expect("a living session");
+    let proto::signal_response::Message::Leave(leave) = message(&mut socket).await else { panic!("leave") };
+    assert_eq!(leave.reason, proto::DisconnectReason::RoomDeleted as i32);
+    assert_eq!(close_code(&mut socket).await, CloseCode::Normal);
+    assert!(matches!(node.seen.recv().await, Some(Command::Join(_))));
+    drop(node.relay);
+    assert!(node.seen.try_recv().is_err(), "the shard ended it and is told nothing");
 }
 
 #[tokio::test]
@@ -495,4 +519,18 @@ fn the_page_is_looked_up_and_sent_with_strict_headers() {
     let script = pages.answer("/assets/app-1.js").expect("the script");
     assert_eq!(script.headers()[header::CONTENT_TYPE], "text/javascript; charset=utf-8");
     assert!(pages.answer("/../Cargo.toml").is_none() && pages.answer("/assets").is_none());
+}
+
+/// Serves for hand tests with real SDKs: `cargo test --lib web::tests::by_hand -- --ignored`, then call port 17880.
+#[tokio::test]
+#[ignore = "waits for somebody to call"]
+async fn by_hand() {
+    let wall_ms = || u64::try_from(std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_millis()).expect("before 584 million");
+    let mut node = node_at(HttpLimits::default(), DoorConfig::default(), Arc::new(wall_ms)).await;
+    let outside = TcpListener::bind("127.0.0.1:17880").await.unwrap();
+    while let Ok((mut stream, _)) = outside.accept().await {
+        let mut inside = TcpStream::connect(node.address).await.unwrap();
+        tokio::spawn(async move { tokio::io::copy_bidirectional(&mut stream, &mut inside).await });
+        while node.seen.try_recv().is_ok() {}
+    }
 }

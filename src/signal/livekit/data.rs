@@ -273,7 +273,7 @@ mod tests {
             payload in prop::collection::vec(any::<u8>(), 0..64), sequence: u32, lossy: bool,
         ) {
             let packet = proto::DataPacket {
-                participant_identity: identity.clone(),
+                participant_identity: identity,
                 destination_identities: outer.clone(),
                 sequence,
                 value: Some(Content::ChatMessage(proto::ChatMessage {
