@@ -115,18 +115,23 @@ impl Shard {
         while let Some(len) = state.twcc.poll_feedback(now, &mut buffer, state.own_ssrc, media) {
             state.peer.send_rtcp(buffer.get(..len).unwrap_or_default(), &mut self.outbox);
         }
-        let tracks: Vec<usize> = state.published().collect();
-        for track in &tracks {
-            self.poll_repairs(*track, now);
-        }
+        self.each_published(link, |shard, track| shard.poll_repairs(track, now));
         let Some(state) = self.links.get_mut(link) else { return };
         if state.timing.report_at.is_some_and(|at| at <= now) {
             let busy = !state.inbound.is_empty() || !state.outbound.is_empty();
             state.timing.report_at = busy.then_some(now + TICK);
-            for track in tracks {
-                self.look_after(track, now);
-            }
+            self.each_published(link, |shard, track| shard.look_after(track, now));
             self.send_reports(link, now);
+        }
+    }
+
+    /// Visits the tracks of a link; it is looked at for every packet, so without a list of them.
+    fn each_published(&mut self, link: usize, mut visit: impl FnMut(&mut Self, usize)) {
+        let sections = self.links.get(link).map_or(0, |state| state.sections.list.len());
+        for section in 0..sections {
+            if let Some(track) = self.links.get(link).and_then(|state| state.sections.list.get(section)?.published()) {
+                visit(self, track);
+            }
         }
     }
 

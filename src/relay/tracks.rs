@@ -332,9 +332,6 @@ impl Shard {
 impl Link {
     /// Slots of the tracks this member publishes.
     pub(super) fn published(&self) -> impl Iterator<Item = usize> + '_ {
-        self.sections.list.iter().filter_map(|section| match section.used {
-            Use::Receive(track) => track,
-            Use::Idle | Use::Send(_) | Use::Application | Use::Rejected => None,
-        })
+        self.sections.list.iter().filter_map(super::sections::SectionState::published)
     }
 }

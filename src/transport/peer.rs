@@ -144,6 +144,7 @@ pub struct Peer {
     sender: Option<SrtpSender>,
     channels: Option<DataChannels>,
     events: VecDeque<PeerEvent>,
+    data_held: bool,
     failed: bool,
     /// Consent has run out: nothing is sent.
     silent: bool,
@@ -176,6 +177,7 @@ impl Peer {
             sender: None,
             channels: None,
             events: VecDeque::new(),
+            data_held: false,
             failed: false,
             silent: false,
         }
@@ -326,12 +328,23 @@ impl Peer {
         self.channels.as_mut().is_some_and(|channels| channels.send(ChannelId(channel), message, now).is_ok())
     }
 
+    /// Holds data messages back from the next datagram on, those that were sent and lost included, or lets them go.
+    pub fn hold_data(&mut self, held: bool) {
+        self.data_held = held;
+        if let Some(channels) = &mut self.channels {
+            channels.hold(held);
+        }
+    }
+
     /// Passes time on.
     pub fn handle_timeout(&mut self, now: Instant) {
         if let Some(dtls) = &mut self.dtls {
             dtls.handle_timeout(now);
         }
-        if let Some(channels) = &mut self.channels {
+        // Looking at an association costs allocations, so a link with media looks only when something is due.
+        if let Some(channels) = &mut self.channels
+            && channels.poll_timeout().is_some_and(|at| at <= now)
+        {
             channels.handle_timeout(now);
         }
     }
@@ -390,7 +403,9 @@ impl Peer {
                 let Some((receiver, sender)) = contexts else { return self.fail(FailureReason::Internal) };
                 self.receiver = Some(receiver);
                 self.sender = Some(sender);
-                self.channels = Some(DataChannels::new(MAX_MESSAGE_SIZE as u32));
+                let mut channels = DataChannels::new(MAX_MESSAGE_SIZE as u32);
+                channels.hold(self.data_held);
+                self.channels = Some(channels);
                 self.events.push_back(PeerEvent::Connected { gcm: profile != Profile::Aes128CmSha1_80 });
             }
             DtlsEvent::Failed(DtlsFailure::FingerprintMismatch) => self.fail(FailureReason::Fingerprint),
