@@ -13,7 +13,7 @@ mod revoked;
 
 pub use claims::{Claims, VideoClaims};
 pub use grants::{Grants, VideoGrant};
-pub use keys::{BadKey, Key, KeyRing, RoomPolicy};
+pub use keys::{BadKey, Bytes as KeyBytes, Key, KeyRing, RoomPolicy};
 pub use revoked::Revocations;
 
 use aws_lc_rs::{hmac, signature};

@@ -11,7 +11,7 @@ mod token;
 
 pub use token::{Mint, TokenRequest};
 
-use crate::config::{Config, ConfigError, Mode, Secret};
+use crate::config::{Config, ConfigError, Media, Mode, Secret};
 use crate::node::{self, NodeError};
 use crate::telemetry::logs::{self, LogFormat, LogLevel};
 use args::{Command, ServeArgs};

@@ -1,6 +1,50 @@
 //! The composition root: builds workers, doors and telemetry from a [`Config`], and ends them in order.
+//!
+//! Order of starting: sockets (so that a taken port is said before anything else runs), workers, doors, the ready line. Order of
+//! stopping: no new calls, everybody is told to leave, workers end, doors end.
 
-use crate::config::{Config, Mode};
+mod placement;
+mod sockets;
+
+use crate::api::health::Health as HealthPage;
+use crate::api::twirp::RoomService;
+use crate::auth::{Claims, Key, KeyBytes, KeyRing, Revocations, RoomPolicy, VideoClaims};
+use crate::cli::ready::{DEV_ROOM, dev_links, ready_line};
+use crate::config::{Config, KeyMaterial, Mode, Tenant};
+use crate::consultation::Policy;
+use crate::consultation::room::Defaults;
+use crate::model::ShardId;
+use crate::model::roster::Role;
+use crate::relay::command::{Command, Relay};
+use crate::relay::link::Rate;
+use crate::relay::shard::ShardConfig;
+use crate::signal::livekit::codec::Greeting;
+use crate::signal::livekit::{Door, DoorConfig, IceServer, LiveKitEnvelope};
+use crate::telemetry::health::Health;
+use crate::telemetry::metrics::{self, Board, Doors};
+use crate::transport::peer::Transport;
+use crate::web::{HttpLimits, HttpState, Pages, router, serve};
+use crate::worker::{self, Observer, Workers};
+use placement::Placement;
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// How long a join may take until media is up: clients give up after 15 s, and a slow line deserves the whole of it.
+const CONNECT_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long sockets get to carry the last goodbye when the node stops.
+const GOODBYE: Duration = Duration::from_millis(1_500);
+
+/// Threads of the doors: signalling and HTTP are light beside media, and one slow request must not hold up the rest.
+const DOOR_THREADS: usize = 2;
+
+/// How long the links of dev mode work: a working day.
+const DEV_LINK_S: u64 = 12 * 3_600;
 
 /// Why a node did not start or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +62,232 @@ pub enum NodeError {
 /// # Errors
 /// [`NodeError::Setup`] when a port or folder is not to be had, [`NodeError::Internal`] when a part of the node ends by fault.
 pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
-    let _not_yet = (config, mode);
-    Err(NodeError::Internal("the node is not built yet".to_owned()))
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let count = config.media.worker_count(cores);
+    let keys = Arc::new(key_ring(&config.tenants, mode)?);
+    let pages = Arc::new(pages(&config)?);
+    let listeners = sockets::open_http(&config.http.bind, config.http.port)?;
+    let board = Arc::new(Board::new(count));
+    let health = Arc::new(Health::default());
+    let placement = Arc::new(Placement::new(count, board.clone(), health.clone()));
+    let workers = start_workers(&config, count, &placement)?;
+    placement.connect(workers.mailboxes.clone());
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(DOOR_THREADS)
+        .thread_name("doors")
+        .enable_all()
+        .build()
+        .map_err(|_| internal("the doors' runtime cannot be started"))?;
+    let doors = Doors::default();
+    let state = http_state(&config, mode, &keys, placement.clone(), pages, board, doors, health.clone());
+    let served = runtime.block_on(serve_until_told(&config, mode, listeners, state, &placement, &health, &keys));
+    workers.join();
+    runtime.shutdown_timeout(GOODBYE);
+    served
+}
+
+async fn serve_until_told(
+    config: &Config,
+    mode: Mode,
+    listeners: Vec<TcpListener>,
+    state: HttpState,
+    placement: &Arc<Placement>,
+    health: &Health,
+    keys: &KeyRing,
+) -> Result<(), NodeError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(|_| internal("signals cannot be awaited"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|_| internal("signals cannot be awaited"))?;
+    let (stop, stopped) = watch::channel(false);
+    let first = listeners.first().and_then(|listener| listener.local_addr().ok());
+    for listener in listeners {
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(|_| internal("a listener cannot be used"))?;
+        let mut stopped = stopped.clone();
+        let shutdown = async move {
+            // An error means that the node is gone, which is a stop as well.
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        tokio::spawn(serve(listener, router(state.clone()), http_limits(config), shutdown));
+    }
+    health.set_ready(true);
+    announce(config, mode, first, keys);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    health.set_ready(false);
+    // A worker whose mailbox is full stops with its thread all the same when the process ends.
+    let _ = placement.send(Command::Shutdown);
+    tokio::time::sleep(GOODBYE).await;
+    // Nobody listens when every listener has ended already.
+    let _ = stop.send(true);
+    Ok(())
+}
+
+fn start_workers(config: &Config, count: usize, placement: &Arc<Placement>) -> Result<Workers, NodeError> {
+    let opened = sockets::open_media(&config.media, count)?;
+    let transport = Transport::new(&[]).map_err(|_| internal("the DTLS certificate cannot be made"))?;
+    let rate = |limit| if limit == 0 { u32::MAX } else { limit };
+    let shards = opened
+        .into_iter()
+        .enumerate()
+        .map(|(index, opened)| {
+            let shard = ShardConfig {
+                id: ShardId(u8::try_from(index).unwrap_or(u8::MAX)),
+                room_defaults: Defaults {
+                    empty_timeout_s: seconds(config.rooms.empty_timeout),
+                    departure_timeout_s: seconds(config.rooms.departure_timeout),
+                    max_participants: config.limits.participants_per_room,
+                },
+                connect_within: CONNECT_WITHIN,
+                publisher_rate: Rate {
+                    packets: rate(config.limits.publisher_packets_per_s),
+                    bytes: rate(config.limits.publisher_bytes_per_s),
+                },
+                transport: Arc::new(transport.at(&opened.told)),
+                envelope: Arc::new(LiveKitEnvelope),
+            };
+            (shard, opened.sockets)
+        })
+        .collect();
+    let observer: Arc<dyn Observer> = placement.clone();
+    worker::start(shards, &observer).map_err(|_| internal("the workers cannot be started"))
+}
+
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
+
+#[expect(clippy::too_many_arguments, reason = "the composition root is where every part meets the others, once")]
+fn http_state(
+    config: &Config,
+    mode: Mode,
+    keys: &Arc<KeyRing>,
+    relay: Arc<dyn Relay>,
+    pages: Arc<Pages>,
+    board: Arc<Board>,
+    doors: Doors,
+    health: Arc<Health>,
+) -> HttpState {
+    let revocations = Arc::new(Mutex::new(Revocations::default()));
+    let wall_ms: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(wall_ms);
+    let door_config = DoorConfig {
+        greeting: Greeting { ice_servers: ice_servers(config), ..Greeting::default() },
+        dev: mode == Mode::Dev,
+        sockets_per_address: unlimited(config.http.max_connections_per_address),
+        sockets: unlimited(config.http.max_connections),
+    };
+    let door = Door::new(relay.clone(), keys.clone(), revocations.clone(), door_config, wall_ms.clone());
+    let render = Arc::new(move || metrics::render(&board.snapshot(), &doors, &health));
+    HttpState {
+        door: Arc::new(door),
+        rooms: RoomService { relay: relay.clone(), keys: keys.clone(), revocations, wall_ms },
+        health: HealthPage { relay, metrics: Some(render) },
+        pages,
+    }
+}
+
+fn http_limits(config: &Config) -> HttpLimits {
+    HttpLimits {
+        connections_per_address: unlimited(config.http.max_connections_per_address),
+        connections: unlimited(config.http.max_connections),
+        header_timeout: config.http.header_timeout,
+        ..HttpLimits::default()
+    }
+}
+
+fn unlimited(limit: u32) -> usize {
+    if limit == 0 { usize::MAX } else { limit as usize }
+}
+
+fn ice_servers(config: &Config) -> Vec<IceServer> {
+    let told = |server: &crate::config::IceServer| IceServer {
+        urls: server.urls.clone(),
+        username: server.username.clone(),
+        credential: server
+            .credential
+            .as_ref()
+            .map(|credential| String::from_utf8_lossy(credential.expose()).into_owned())
+            .unwrap_or_default()
+            .into(),
+    };
+    config.ice_servers.iter().map(told).collect()
+}
+
+fn pages(config: &Config) -> Result<Pages, NodeError> {
+    let folder = &config.http.page_dir;
+    if folder.as_os_str().is_empty() {
+        return Ok(Pages::default());
+    }
+    if !folder.join("index.html").is_file() {
+        tracing::warn!("http.page_dir holds no index.html: the page is not served; build it with `npm run build` in web/");
+        return Ok(Pages::default());
+    }
+    Pages::read(folder).map_err(|_| {
+        NodeError::Setup(format!("http.page_dir = {folder:?}: cannot be read as a page; name the folder of the built page"))
+    })
+}
+
+fn key_ring(tenants: &[Tenant], mode: Mode) -> Result<KeyRing, NodeError> {
+    let keys = tenants.iter().flat_map(|tenant| tenant.keys.iter().map(move |key| (tenant, key))).map(|(tenant, key)| {
+        let policy = match tenant.policy {
+            Policy::Open => RoomPolicy::Open,
+            Policy::Consultation => RoomPolicy::Consultation,
+        };
+        let bytes = match &key.material {
+            KeyMaterial::Hs256(secret) => KeyBytes::Hs256(secret.expose()),
+            KeyMaterial::EdDsa(public) => KeyBytes::EdDsa(public),
+            KeyMaterial::Es256(public) => KeyBytes::Es256(public),
+        };
+        // Dev mode prints links for the day; their lifetime is not a platform's concern.
+        let lifetime = if mode == Mode::Dev { None } else { tenant.join_lifetime.map(|lifetime| lifetime.as_secs()) };
+        Key::checked(&key.id, tenant.id.clone(), policy, bytes).map(|key| key.with_join_lifetime(lifetime))
+    });
+    let keys: Vec<Key> = keys.collect::<Result<_, _>>().map_err(|error| NodeError::Setup(format!("tenants.keys: {error}")))?;
+    KeyRing::new(keys).map_err(|error| NodeError::Setup(format!("tenants.keys: {error}")))
+}
+
+/// Says that the node takes calls, and in dev mode how to open one.
+fn announce(config: &Config, mode: Mode, http: Option<SocketAddr>, keys: &KeyRing) {
+    let Some(http) = http else { return };
+    let mut text = ready_line(http, config.media.ports());
+    text.push('\n');
+    if mode == Mode::Dev {
+        text.push_str(&demo_links(config, http, keys));
+    }
+    let mut out = std::io::stdout().lock();
+    // The node runs whether or not anybody reads its first line.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Links to one consultation for a doctor, a patient and a companion.
+fn demo_links(config: &Config, http: SocketAddr, keys: &KeyRing) -> String {
+    let clinic = config.tenants.iter().find(|tenant| tenant.policy == Policy::Consultation);
+    let Some(key) = clinic.and_then(|tenant| keys.minting(&tenant.keys.first()?.id)) else { return String::new() };
+    let now = wall_ms() / 1_000;
+    let seat = |role: Role| {
+        let claims = Claims {
+            sub: Some(format!("demo-{}", role.as_str())),
+            nbf: Some(now),
+            exp: Some(now + DEV_LINK_S),
+            attributes: Some(BTreeMap::from([("consultation.role".to_owned(), role.as_str().to_owned())])),
+            video: Some(VideoClaims { room_join: Some(true), room: Some(DEV_ROOM.to_owned()), ..VideoClaims::default() }),
+            ..Claims::default()
+        };
+        Some((role.as_str(), key.mint(&claims)?))
+    };
+    let links: Vec<_> = [Role::Doctor, Role::Patient, Role::Companion].into_iter().filter_map(seat).collect();
+    let links: Vec<_> = links.iter().map(|(role, token)| (*role, token.as_str())).collect();
+    dev_links(http, &links)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the doors' wall clock: token times are given in it")]
+fn wall_ms() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn internal(text: &str) -> NodeError {
+    NodeError::Internal(text.to_owned())
 }

@@ -134,10 +134,10 @@ pub fn routes(service: RoomService) -> Router {
 }
 
 async fn handle(State(service): State<RoomService>, Path((name, method)): Path<(String, String)>, request: Request) -> Response {
-    let mut response = match request.method() {
-        &Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
-        &Method::POST if name == "livekit.RoomService" => service.answer(&method, request).await,
-        &Method::POST if name.starts_with("livekit.") => {
+    let mut response = match *request.method() {
+        Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
+        Method::POST if name == "livekit.RoomService" => service.answer(&method, request).await,
+        Method::POST if name.starts_with("livekit.") => {
             TwirpError::new(Code::Unimplemented, "this service is not part of the relay").into_response()
         }
         _ => TwirpError::new(Code::BadRoute, "no such method").into_response(),
@@ -196,7 +196,3 @@ async fn read_body(body: Body) -> Result<bytes::Bytes, StatusCode> {
 fn closing(status: StatusCode) -> Response {
     (status, [(header::CONNECTION, "close")]).into_response()
 }
-
-#[cfg(test)]
-#[path = "twirp/tests.rs"]
-mod tests;

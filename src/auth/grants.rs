@@ -1,7 +1,7 @@
 //! What a verified token grants.
 
 use super::keys::{Key, RoomPolicy};
-use super::{AuthError, Claims, ROLE_ATTRIBUTE, VideoClaims};
+use super::{AuthError, Claims, OWNED_PREFIX, ROLE_ATTRIBUTE, VideoClaims};
 use crate::model::roster::{Participant, ParticipantKind, Permissions, Role, Source, Text};
 use crate::model::{Identity, RoomKey, RoomName, TenantId};
 use std::collections::BTreeMap;
@@ -119,7 +119,7 @@ impl Grants {
             exp: Some(self.expires_at.max(now.saturating_add(MIN_REFRESH_S))),
             name: some_text(&record.name),
             metadata: some_text(&record.metadata),
-            attributes: (!record.attributes.is_empty()).then(|| record.attributes.clone()),
+            attributes: Some(self.attributes_with(&record.attributes)).filter(|attributes| !attributes.is_empty()),
             kind: some_text(kind_word(self.kind)),
             video: Some(VideoClaims {
                 room_join: Some(true),
@@ -136,6 +136,17 @@ impl Grants {
             room_config: self.room_config.clone(),
             ..Claims::default()
         }
+    }
+}
+
+impl Grants {
+    /// The present attributes, but of the relay's own only what this token already said: what the relay added since (that the
+    /// seat was admitted, say) must not come back as if the platform had signed it.
+    fn attributes_with(&self, present: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let owned = |(key, _): &(&String, &String)| key.starts_with(OWNED_PREFIX);
+        let signed = self.attributes.iter().filter(owned);
+        let free = present.iter().filter(|entry| !owned(entry));
+        free.chain(signed).map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 }
 

@@ -52,9 +52,26 @@ pub enum BadKey {
 }
 
 pub(super) enum Verifier {
-    Hs256(hmac::Key),
+    Hs256(Box<hmac::Key>),
     EdDsa(Vec<u8>),
     Es256(Vec<u8>),
+}
+
+/// The bytes of a key, by the algorithm they are bound to.
+#[derive(Clone, Copy)]
+pub enum Bytes<'a> {
+    /// A shared secret.
+    Hs256(&'a [u8]),
+    /// An Ed25519 public key.
+    EdDsa(&'a [u8]),
+    /// A P-256 public key.
+    Es256(&'a [u8]),
+}
+
+impl fmt::Debug for Bytes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bytes(…)")
+    }
 }
 
 /// One configured key with its algorithm and tenant.
@@ -75,7 +92,7 @@ impl Key {
         if secret.len() < MIN_SECRET {
             return Err(BadKey::WeakSecret);
         }
-        Self::build(id, tenant, policy, Verifier::Hs256(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())))
+        Self::build(id, tenant, policy, Verifier::Hs256(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))))
     }
 
     /// A public key in PEM: Ed25519 verifies EdDSA, P-256 verifies ES256; the relay cannot mint with it.
@@ -96,8 +113,23 @@ impl Key {
     /// The pair `devkey` / `secret` that every SDK's tests default to; for dev mode only.
     #[must_use]
     pub fn dev(tenant: TenantId, policy: RoomPolicy) -> Self {
-        let verifier = Verifier::Hs256(hmac::Key::new(hmac::HMAC_SHA256, b"secret"));
+        let verifier = Verifier::Hs256(Box::new(hmac::Key::new(hmac::HMAC_SHA256, b"secret")));
         Self::build("devkey", tenant, policy, verifier).expect("the dev key has an id").with_join_lifetime(None)
+    }
+
+    /// A key whose bytes were checked when they were configured: an HMAC secret of any length, the 32 bytes of an Ed25519 public
+    /// key, or the 65 bytes of an uncompressed P-256 point.
+    ///
+    /// # Errors
+    /// [`BadKey::NoId`], or [`BadKey::NotAPublicKey`] where a length is wrong.
+    pub fn checked(id: &str, tenant: TenantId, policy: RoomPolicy, bytes: Bytes<'_>) -> Result<Self, BadKey> {
+        let verifier = match bytes {
+            Bytes::Hs256(secret) => Verifier::Hs256(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret))),
+            Bytes::EdDsa(key) if key.len() == 32 => Verifier::EdDsa(key.to_vec()),
+            Bytes::Es256(point) if point.len() == 65 => Verifier::Es256(point.to_vec()),
+            Bytes::EdDsa(_) | Bytes::Es256(_) => return Err(BadKey::NotAPublicKey),
+        };
+        Self::build(id, tenant, policy, verifier)
     }
 
     fn build(id: &str, tenant: TenantId, policy: RoomPolicy, verifier: Verifier) -> Result<Self, BadKey> {
@@ -171,9 +203,15 @@ impl fmt::Debug for Key {
 }
 
 /// Every configured key, found by the `iss` of a token.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct KeyRing {
     keys: BTreeMap<Arc<str>, Key>,
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.keys.values()).finish()
+    }
 }
 
 impl KeyRing {

@@ -130,7 +130,10 @@ impl Source<'_> {
         }
         let place = nodes
             .iter()
-            .filter(|node| fault.path.starts_with(node.path.as_str()))
+            .filter(|node| {
+                let rest = fault.path.strip_prefix(node.path.as_str());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            })
             .max_by_key(|node| node.path.len())
             .map_or_else(|| printable(self.place), |node| self.line(node.key.start));
         ConfigError::Key {

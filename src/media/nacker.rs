@@ -203,9 +203,9 @@ mod tests {
         assert_eq!(nacker.on_packet(65_538, t0), NackAction::None);
 
         assert_eq!(nacker.next_deadline(), Some(t0 + REORDER_WAIT));
-        assert_eq!(asked(&mut nacker, t0 + ms(14)), []);
+        assert!(asked(&mut nacker, t0 + ms(14)).is_empty());
         assert_eq!(asked(&mut nacker, t0 + ms(15)), [0, 1], "wire numbers, across the wrap");
-        assert_eq!(asked(&mut nacker, t0 + ms(16)), [], "not twice at once");
+        assert!(asked(&mut nacker, t0 + ms(16)).is_empty(), "not twice at once");
     }
 
     #[test]
@@ -215,7 +215,7 @@ mod tests {
         for sequence in [100, 102, 103] {
             let _ = nacker.on_packet(sequence, t0);
         }
-        assert_eq!(asked(&mut nacker, t0), []);
+        assert!(asked(&mut nacker, t0).is_empty());
         let _ = nacker.on_packet(104, t0 + ms(1));
         assert_eq!(nacker.next_deadline(), Some(t0 + ms(1)));
         assert_eq!(asked(&mut nacker, t0 + ms(1)), [101]);
@@ -230,7 +230,7 @@ mod tests {
         let _ = nacker.on_packet(11, t0);
         nacker.on_recovered(12);
         assert_eq!((nacker.missing(), nacker.next_deadline()), (0, None));
-        assert_eq!(asked(&mut nacker, t0 + ms(20)), []);
+        assert!(asked(&mut nacker, t0 + ms(20)).is_empty());
     }
 
     #[test]

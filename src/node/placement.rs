@@ -1,8 +1,8 @@
 //! Which worker owns which room: the one place where doors and workers meet.
 
 use crate::model::RoomKey;
-use crate::model::counters::Counters;
 use crate::model::ShardId;
+use crate::model::counters::Counters;
 use crate::relay::command::{AdminAction, Busy, Command, Relay};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Board;
@@ -118,11 +118,9 @@ impl Relay for Placement {
                 let room = room.clone();
                 self.forward(&room, command)
             }
-            Command::ListRooms { tenant, names, reply } => self.to_all(|| Command::ListRooms {
-                tenant: tenant.clone(),
-                names: names.clone(),
-                reply: reply.clone(),
-            }),
+            Command::ListRooms { tenant, names, reply } => {
+                self.to_all(|| Command::ListRooms { tenant: tenant.clone(), names: names.clone(), reply: reply.clone() })
+            }
             Command::Shutdown => self.to_all(|| Command::Shutdown),
         }
     }

@@ -108,12 +108,13 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn refused(keys: &str, protocol: &str, address: SocketAddr, error: &io::Error) -> NodeError {
-    let remedy = match error.kind() {
-        io::ErrorKind::AddrInUse => "is in use by another program; stop it or choose another port",
-        io::ErrorKind::AddrNotAvailable => "is not an address of this host; name one that `ip address` shows",
-        io::ErrorKind::PermissionDenied => "needs a privilege; choose a port above 1023 or grant CAP_NET_BIND_SERVICE",
-        _ => "cannot be opened on this host",
-    };
+    let remedies = [
+        (io::ErrorKind::AddrInUse, "is in use by another program; stop it or choose another port"),
+        (io::ErrorKind::AddrNotAvailable, "is not an address of this host; name one that `ip address` shows"),
+        (io::ErrorKind::PermissionDenied, "needs a privilege; choose a port above 1023 or grant CAP_NET_BIND_SERVICE"),
+    ];
+    let known = remedies.into_iter().find(|(kind, _)| *kind == error.kind());
+    let remedy = known.map_or("cannot be opened on this host", |(_, remedy)| remedy);
     NodeError::Setup(format!("{keys}: {protocol} {address} {remedy}"))
 }
 
@@ -126,7 +127,10 @@ mod tests {
         let holder = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let port = holder.local_addr().expect("bound").port();
         let error = open_http(&[IpAddr::from([127, 0, 0, 1])], port).expect_err("taken").to_string();
-        assert!(error.contains("http.port") && error.contains(&port.to_string()) && error.contains("choose another port"), "{error}");
+        assert!(
+            error.contains("http.port") && error.contains(&port.to_string()) && error.contains("choose another port"),
+            "{error}"
+        );
     }
 
     #[test]

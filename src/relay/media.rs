@@ -25,13 +25,14 @@ pub(super) const ASSUMED_RTT: Duration = Duration::from_millis(100);
 impl Shard {
     pub(super) fn handle_rtp(&mut self, link: usize, now: Instant, datagram: &mut [u8]) {
         let Some(state) = self.links.get_mut(link) else { return };
-        if !state.budget.take(datagram.len(), now) {
-            return self.counters.drop(DropReason::RateLimit);
-        }
         let opened = match state.peer.open_rtp(datagram) {
             Ok(opened) => opened,
             Err(reason) => return self.counters.drop(reason),
         };
+        // Only what is the publisher's own counts: forgeries from its address must not use its rate up.
+        if !state.budget.take(datagram.len(), now) {
+            return self.counters.drop(DropReason::RateLimit);
+        }
         let Some(packet) = datagram.get_mut(..opened.len) else { return };
         let header = opened.header;
         if let Some(id) = state.extensions.id(Extension::TransportCc)

@@ -4,6 +4,8 @@
 //! effects, `negotiation` offers and answers, `tracks` what is published and routed, `media` the packet path, `feedback` control
 //! packets, `data` data messages. The doors see [`command`], [`event`] and [`envelope`] and nothing else.
 
+pub use crate::media::outbox;
+
 pub mod command;
 mod data;
 pub mod envelope;

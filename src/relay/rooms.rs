@@ -328,6 +328,10 @@ impl Shard {
         let rules = self.rooms.get(room).map(|room| &room.rules).ok_or(Refusal::NoSuchRoom)?;
         let member = |identity| rules.id_of(identity).ok_or(Refusal::NoSuchParticipant);
         match action {
+            AdminAction::ListParticipants => {
+                Ok(AdminReply::Participants(rules.members().map(|(_, record)| record.clone()).collect()))
+            }
+            AdminAction::GetParticipant(identity) => record_reply(rules, member(&identity)?),
             AdminAction::CreateRoom(_) => Ok(AdminReply::Done),
             AdminAction::DeleteRoom => {
                 self.apply(room, rules::Command::Close(LeaveReason::RoomDeleted), now)?;
@@ -338,12 +342,6 @@ impl Shard {
                 let settings = RoomSettings { metadata: Some(metadata), ..RoomSettings::default() };
                 self.apply(room, rules::Command::Settings(settings), now)?;
                 self.rooms.get(room).map(|room| AdminReply::Room(room.rules.facts().clone())).ok_or(Refusal::NoSuchRoom)
-            }
-            AdminAction::ListParticipants => {
-                Ok(AdminReply::Participants(rules.members().map(|(_, record)| record.clone()).collect()))
-            }
-            AdminAction::GetParticipant(identity) => {
-                rules.record(member(&identity)?).cloned().map(AdminReply::Participant).ok_or(Refusal::NoSuchParticipant)
             }
             AdminAction::RemoveParticipant(identity) => {
                 self.apply(room, rules::Command::Remove(identity), now)?;
@@ -362,7 +360,7 @@ impl Shard {
                     self.apply(room, rules::Command::Permit { member, permissions }, now)?;
                 }
                 let rules = self.rooms.get(room).map(|room| &room.rules).ok_or(Refusal::NoSuchRoom)?;
-                rules.record(member).cloned().map(AdminReply::Participant).ok_or(Refusal::NoSuchParticipant)
+                record_reply(rules, member)
             }
             AdminAction::UpdateSubscriptions { identity, tracks, subscribe } => {
                 let member = member(&identity)?;
@@ -536,4 +534,8 @@ impl Shard {
         let state = self.links.get(link)?;
         self.rooms.get(state.room)?.rules.record(state.member)
     }
+}
+
+fn record_reply(rules: &Room, member: MemberId) -> Result<AdminReply, Refusal> {
+    rules.record(member).cloned().map(AdminReply::Participant).ok_or(Refusal::NoSuchParticipant)
 }

@@ -132,7 +132,7 @@ impl Shard {
         self.counters.drop(DropReason::UnknownAddress);
     }
 
-    fn handle_stun(&mut self, now: Now, path: Path, datagram: &mut [u8]) -> Disposition {
+    fn handle_stun(&mut self, now: Now, path: Path, datagram: &[u8]) -> Disposition {
         let Some((ufrag, _)) = parse_username(datagram) else {
             self.counters.drop(DropReason::Malformed);
             return Disposition::Taken;
@@ -182,7 +182,7 @@ impl Shard {
         }
     }
 
-    fn handle_dtls(&mut self, link: usize, now: Now, datagram: &mut [u8]) {
+    fn handle_dtls(&mut self, link: usize, now: Now, datagram: &[u8]) {
         let Some(state) = self.links.get_mut(link) else { return };
         if let Err(reason) = state.peer.handle_dtls(now.mono, datagram) {
             self.counters.drop(reason);

@@ -223,6 +223,10 @@ impl Shard {
         let Some(track) = self.rooms.get(room).and_then(|room| room.tracks.get(sid)).copied() else { return };
         if let Some(state) = self.tracks.get_mut(track) {
             state.muted = muted;
+            if muted {
+                // Silence means repetitions too: what a receiver missed before is not sent after.
+                state.routes.iter_mut().for_each(|route| route.route.forget_sent());
+            }
         }
         self.retarget(track, now);
     }

@@ -327,7 +327,7 @@ mod tests {
         }
         let values: HashSet<u64> = PLAIN.iter().map(|(_, _, _, read)| read(&numbered)).collect();
         let names: HashSet<&str> = PLAIN.iter().map(|(name, ..)| *name).collect();
-        assert_eq!(values, (1..=PLAIN.len() as u64).collect(), "two metrics read one field");
+        assert_eq!(values, (1..=PLAIN.len() as u64).collect::<HashSet<u64>>(), "two metrics read one field");
         assert_eq!(names.len(), PLAIN.len());
     }
 

@@ -10,26 +10,17 @@
 //!
 //! Entry points: [`DtlsContext::new`] once per process, [`RtcDtls::new`] per peer, [`DtlsTransport`].
 
+mod context;
 mod flight;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::{constant_time, digest};
 use bytes::{Bytes, BytesMut};
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
-use rtc_crypto::providers::AwsLcRsProvider;
-use rtc_crypto::{CryptoError, RTCCrypto, RTCCryptoProvider, RTCRandom};
-use rtc_dtls::cipher_suite::CipherSuiteId;
-use rtc_dtls::config::{ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
-use rtc_dtls::crypto::{Certificate, CryptoPrivateKey};
 use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
-use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
-use rtc_dtls::signature_hash_algorithm::SignatureScheme;
 use rtc_shared::TransportProtocol;
 use rtc_shared::error::Error as RtcError;
 use thiserror::Error;
@@ -37,6 +28,8 @@ use zeroize::Zeroizing;
 
 use super::srtp::Profile;
 
+use context::on_wire;
+pub use context::{DtlsContext, Fingerprint};
 use flight::{Reassembly, Record};
 
 /// Largest datagram read; a path carries 1,500 bytes.
@@ -86,55 +79,6 @@ pub enum DtlsError {
     SetUp,
 }
 
-/// SHA-256 of a certificate (RFC 8122, section 5).
-#[derive(Clone, Copy)]
-pub struct Fingerprint([u8; 32]);
-
-impl Fingerprint {
-    /// The fingerprint of a certificate in DER.
-    #[must_use]
-    pub fn of(certificate: &[u8]) -> Self {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest::digest(&digest::SHA256, certificate).as_ref());
-        Self(bytes)
-    }
-
-    /// The digest itself.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl From<[u8; 32]> for Fingerprint {
-    fn from(digest: [u8; 32]) -> Self {
-        Self(digest)
-    }
-}
-
-impl PartialEq for Fingerprint {
-    /// Takes the same time wherever they differ.
-    fn eq(&self, other: &Self) -> bool {
-        constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
-    }
-}
-
-impl Eq for Fingerprint {}
-
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Fingerprint(…)")
-    }
-}
-
-fn on_wire(profile: Profile) -> SrtpProtectionProfile {
-    match profile {
-        Profile::AeadAes128Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
-        Profile::AeadAes256Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm,
-        Profile::Aes128CmSha1_80 => SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
-    }
-}
-
 /// Why an association failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DtlsFailure {
@@ -177,8 +121,8 @@ impl fmt::Debug for DtlsEvent {
 
 /// One peer's DTLS association, whichever crate does it.
 pub trait DtlsTransport {
-    /// Takes a datagram from a validated path; one that does not belong is ignored.
-    fn handle_datagram(&mut self, now: Instant, datagram: &[u8]);
+    /// Takes a datagram from a validated path; `false` for one that does not belong, which is ignored.
+    fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) -> bool;
     /// Sends a flight again where its time has come.
     fn handle_timeout(&mut self, now: Instant);
     /// The next datagram to send.
@@ -197,118 +141,6 @@ pub trait DtlsTransport {
     fn close(&mut self, now: Instant);
     /// What the last ClientHello lacked: the reason to report when the caller gives up waiting for the handshake.
     fn obstacle(&self) -> Option<DtlsFailure>;
-}
-
-/// The crate's provider, but with AEAD nonces that cannot repeat.
-///
-/// The crate draws the eight explicit bytes of each AES-GCM nonce at random. RFC 5288, section 3 wants them unique, and
-/// a count is. They are the only eight bytes it ever asks for; a test holds it to that.
-struct CountingProvider {
-    inner: AwsLcRsProvider,
-    random: CountingRandom,
-}
-
-struct CountingRandom {
-    inner: AwsLcRsProvider,
-    nonces: AtomicU64,
-}
-
-impl RTCRandom for CountingRandom {
-    fn fill(&self, output: &mut [u8]) -> Result<(), CryptoError> {
-        if let Ok(nonce) = <&mut [u8; 8]>::try_from(&mut *output) {
-            *nonce = self.nonces.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-            return Ok(());
-        }
-        self.inner.random().fill(output)
-    }
-}
-
-impl RTCCryptoProvider for CountingProvider {
-    fn name(&self) -> &'static str {
-        self.inner.name()
-    }
-
-    fn crypto(&self) -> &dyn RTCCrypto {
-        self.inner.crypto()
-    }
-
-    fn random(&self) -> &dyn RTCRandom {
-        &self.random
-    }
-}
-
-/// What all associations of the process share: the certificate, and one configuration per SRTP profile.
-pub struct DtlsContext {
-    fingerprint: Fingerprint,
-    configs: [Arc<HandshakeConfig>; Profile::ALL.len()],
-}
-
-impl fmt::Debug for DtlsContext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DtlsContext(…)")
-    }
-}
-
-impl DtlsContext {
-    /// Makes a fresh self-signed ECDSA P-256 certificate, which lives as long as the process.
-    ///
-    /// # Errors
-    ///
-    /// [`DtlsError::SetUp`] where no key or configuration can be made.
-    pub fn new() -> Result<Self, DtlsError> {
-        let provider = Arc::new(CountingProvider {
-            inner: AwsLcRsProvider::new(),
-            random: CountingRandom { inner: AwsLcRsProvider::new(), nonces: AtomicU64::new(1) },
-        });
-        let certificate = self_signed(provider.crypto())?;
-        let der = certificate.certificate.first().ok_or(DtlsError::SetUp)?;
-        let fingerprint = Fingerprint::of(der);
-        let config = |profile| server_config(provider.clone(), certificate.clone(), profile);
-        let [first, second, third] = Profile::ALL;
-        Ok(Self { fingerprint, configs: [config(first)?, config(second)?, config(third)?] })
-    }
-
-    /// The fingerprint to signal.
-    #[must_use]
-    pub fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint
-    }
-
-    /// The configuration for the profile we like best of those a client offers.
-    fn choose(&self, offers: impl Fn(u16) -> bool) -> Option<(Profile, Arc<HandshakeConfig>)> {
-        let mut all = Profile::ALL.into_iter().zip(&self.configs);
-        all.find(|(profile, _)| offers(profile.id())).map(|(profile, config)| (profile, config.clone()))
-    }
-}
-
-/// A certificate whose name says nothing.
-fn self_signed(crypto: &dyn RTCCrypto) -> Result<Certificate, DtlsError> {
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|_| DtlsError::SetUp)?;
-    let mut params = CertificateParams::new(Vec::new()).map_err(|_| DtlsError::SetUp)?;
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, "-");
-    let certificate = params.self_signed(&key).map_err(|_| DtlsError::SetUp)?;
-    let private_key = CryptoPrivateKey::from_key_pair(&key, crypto).map_err(|_| DtlsError::SetUp)?;
-    Ok(Certificate { certificate: vec![certificate.der().clone()], private_key })
-}
-
-fn server_config(
-    provider: Arc<dyn RTCCryptoProvider>,
-    certificate: Certificate,
-    profile: Profile,
-) -> Result<Arc<HandshakeConfig>, DtlsError> {
-    ConfigBuilder::default()
-        .with_crypto_provider(provider)
-        .with_certificates(vec![certificate])
-        .with_cipher_suites(vec![CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256])
-        .with_signature_schemes(vec![SignatureScheme::EcdsaWithP256AndSha256, SignatureScheme::EcdsaWithP384AndSha384])
-        .with_srtp_protection_profiles(vec![on_wire(profile)])
-        .with_client_auth(ClientAuthType::RequireAnyClientCert)
-        .with_insecure_skip_verify(true)
-        .with_extended_master_secret(ExtendedMasterSecretType::Require)
-        .build(false, None)
-        .map(Arc::new)
-        .map_err(|_| DtlsError::SetUp)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -381,7 +213,8 @@ impl RtcDtls {
         }
     }
 
-    fn on_record(&mut self, now: Instant, record: Record<'_>) {
+    /// Whether the record belonged.
+    fn on_record(&mut self, now: Instant, record: Record<'_>) -> bool {
         match (self.phase, record.epoch, record.kind) {
             (Phase::Hello | Phase::Handshake, 0, flight::HANDSHAKE) => {
                 let pushed = self.reassembly.push(record.body);
@@ -394,21 +227,26 @@ impl RtcDtls {
                 self.change_cipher_spec = true;
                 self.advance(now);
             }
-            (Phase::Handshake, 1, flight::HANDSHAKE) => {
-                if record.whole.len() <= MAX_FINISHED && self.early < MAX_EARLY {
-                    self.early += 1;
-                    if self.held.len() >= MAX_HELD {
-                        self.held.pop_front();
-                    }
-                    self.held.push_back(record.whole.into());
-                    self.advance(now);
-                }
-            }
+            (Phase::Handshake, 1, flight::HANDSHAKE) if record.whole.len() <= MAX_FINISHED => self.on_early(now, record),
             // The peer repeats its last flight, so ours was lost (RFC 6347, section 4.2.4).
-            (Phase::Connected, 0 | 1, flight::HANDSHAKE) => self.resend(now),
-            (Phase::Connected, 1, flight::ALERT | flight::APPLICATION_DATA) => self.feed(now, record.whole.into()),
-            _ => {}
+            (Phase::Connected, 0 | 1, flight::HANDSHAKE) => return self.resend(now),
+            (Phase::Connected, 1, flight::ALERT | flight::APPLICATION_DATA) => return self.feed(now, record.whole.into()),
+            _ => return false,
         }
+        true
+    }
+
+    /// Holds an encrypted record until the handshake has come so far that it can be read.
+    fn on_early(&mut self, now: Instant, record: Record<'_>) {
+        if self.early >= MAX_EARLY {
+            return;
+        }
+        self.early += 1;
+        if self.held.len() >= MAX_HELD {
+            self.held.pop_front();
+        }
+        self.held.push_back(record.whole.into());
+        self.advance(now);
     }
 
     /// Hands on what is complete and in order.
@@ -455,18 +293,22 @@ impl RtcDtls {
         self.feed(now, record.as_slice().into());
     }
 
-    fn feed(&mut self, now: Instant, record: BytesMut) {
+    /// Hands a record to the crate; `false` when nothing came of it.
+    fn feed(&mut self, now: Instant, record: BytesMut) -> bool {
         let before = self.phase;
-        let Some(endpoint) = self.endpoint.as_mut() else { return };
+        let Some(endpoint) = self.endpoint.as_mut() else { return false };
+        let mut fruitful = false;
         match endpoint.read(now, PEER, None, record) {
             Ok(events) => {
                 for event in events {
+                    fruitful = true;
                     self.on_endpoint_event(event);
                 }
             }
             Err(error) => self.on_endpoint_error(&error),
         }
         self.collect(now, before);
+        fruitful || self.phase != before
     }
 
     fn on_endpoint_event(&mut self, event: EndpointEvent) {
@@ -485,7 +327,7 @@ impl RtcDtls {
                 self.push_event(DtlsEvent::Closed);
                 self.phase = Phase::Ended;
             }
-            _ => {}
+            EndpointEvent::ApplicationData(_) | EndpointEvent::PeerClosed | _ => {}
         }
     }
 
@@ -565,11 +407,12 @@ impl RtcDtls {
         self.out.extend(datagrams.into_iter().take(room));
     }
 
-    fn resend(&mut self, now: Instant) {
+    /// Sends the last flight again, unless that was done too lately or too often.
+    fn resend(&mut self, now: Instant) -> bool {
         let flight = &mut self.flight;
         let soon = flight.sent_at.is_some_and(|at| now.saturating_duration_since(at) < RESEND_GAP);
         if soon || flight.resends >= MAX_RESENDS {
-            return;
+            return false;
         }
         flight.resends += 1;
         flight.sent_at = Some(now);
@@ -579,6 +422,7 @@ impl RtcDtls {
         }
         let room = MAX_OUT.saturating_sub(self.out.len());
         self.out.extend(flight.datagrams.iter().take(room).cloned());
+        true
     }
 
     /// Makes the crate's endpoint when the first ClientHello is whole, with the profile it asks for.
@@ -603,13 +447,11 @@ impl RtcDtls {
 }
 
 impl DtlsTransport for RtcDtls {
-    fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) {
+    fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) -> bool {
         if datagram.len() > MAX_DATAGRAM {
-            return;
+            return false;
         }
-        for record in flight::records(datagram) {
-            self.on_record(now, record);
-        }
+        flight::records(datagram).fold(false, |any, record| self.on_record(now, record) | any)
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -666,7 +508,12 @@ impl DtlsTransport for RtcDtls {
 
 #[cfg(test)]
 mod tests {
+    use super::context::self_signed;
     use super::*;
+    use rtc_crypto::RTCCryptoProvider;
+    use rtc_crypto::providers::AwsLcRsProvider;
+    use rtc_dtls::config::{ConfigBuilder, ExtendedMasterSecretType};
+    use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 
     /// A DTLS client of some implementation.
     trait Client {
@@ -717,7 +564,7 @@ mod tests {
                 match event {
                     EndpointEvent::HandshakeComplete => self.complete = true,
                     EndpointEvent::ApplicationData(data) => self.received.push(data.to_vec()),
-                    _ => {}
+                    EndpointEvent::PeerClosed | _ => {}
                 }
             }
         }
@@ -786,7 +633,8 @@ mod tests {
                     dimpl::Output::KeyingMaterial(material, _) => self.material = Some(material.to_vec()),
                     dimpl::Output::ApplicationData(data) => self.received.push(data.to_vec()),
                     dimpl::Output::Timeout(_) => return out,
-                    _ => {}
+                    dimpl::Output::BufferTooSmall { needed } => buffer.resize(needed, 0),
+                    dimpl::Output::Connected | dimpl::Output::PeerCert(_) | dimpl::Output::CloseNotify | _ => {}
                 }
             }
         }
@@ -931,7 +779,7 @@ mod tests {
     fn another_certificate_than_the_signalled_one_gets_no_keys_and_no_finished() {
         let now = Instant::now();
         let mut line = Line::new(now, RtcClient::gcm(now));
-        line.server = RtcDtls::new(line.server.context.clone(), Fingerprint([7; 32]));
+        line.server = RtcDtls::new(line.server.context.clone(), Fingerprint::from([7; 32]));
         line.handshake();
         assert_eq!(line.events, [DtlsEvent::Failed(DtlsFailure::FingerprintMismatch)]);
         assert_eq!(line.client.material(), None, "nor does the client complete");

@@ -221,12 +221,13 @@ impl Peer {
     /// Why it was dropped.
     pub fn handle_stun(&mut self, now: Instant, path: Path, datagram: &[u8], outbox: &mut Outbox) -> Result<Outcome, DropReason> {
         let mut handled = Err(IceError::NoAnswer);
+        let running = self.ice.selected().is_some();
         outbox.push_with(path, |slot| {
             handled = self.ice.handle_request(now, path, datagram, slot);
             handled.as_ref().ok().map(|handled| handled.answer_len)
         });
         match handled.map(|handled| handled.event) {
-            Ok(Some(IceEvent::Nominated { moved: true, .. })) => Ok(Outcome::Moved),
+            Ok(Some(IceEvent::Nominated { moved: true, .. })) if running => Ok(Outcome::Moved),
             Ok(_) => Ok(Outcome::Checked),
             Err(IceError::NotARequest) => Err(DropReason::Malformed),
             Err(IceError::RateLimited) => Err(DropReason::RateLimit),
@@ -240,8 +241,7 @@ impl Peer {
     /// Why it was dropped.
     pub fn handle_dtls(&mut self, now: Instant, datagram: &[u8]) -> Result<(), DropReason> {
         let dtls = self.dtls.as_mut().ok_or(DropReason::NoKeys)?;
-        dtls.handle_datagram(now, datagram);
-        Ok(())
+        if dtls.handle_datagram(now, datagram) { Ok(()) } else { Err(DropReason::BadDtls) }
     }
 
     /// Opens a media packet in place.

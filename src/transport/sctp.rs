@@ -191,11 +191,10 @@ impl DataChannels {
             self.out.extend(self.init_ack.iter().take(room).cloned());
             return;
         }
+        let Some(init) = guard::plain_init(packet) else { return };
         let server = Arc::new(ServerConfig::new(self.transport.clone()));
         let mut endpoint = Endpoint::new(PEER, TransportProtocol::UDP, Arc::new(EndpointConfig::new()), Some(server));
-        let Some((_, DatagramEvent::NewAssociation(association))) =
-            endpoint.handle(now, PEER, None, Bytes::copy_from_slice(packet))
-        else {
+        let Some((_, DatagramEvent::NewAssociation(association))) = endpoint.handle(now, PEER, None, init.into()) else {
             return;
         };
         self.endpoint = Some(endpoint);
@@ -227,7 +226,7 @@ impl DataChannels {
                 Event::Connected => self.guard.establish(),
                 Event::AssociationLost { id, .. } => lost.push(id),
                 Event::HandshakeFailed { .. } => failed = true,
-                _ => {}
+                Event::Stream(_) | Event::DatagramReceived | _ => {}
             }
         }
         // Streams are found below; the crate only wants its list of new ones emptied.
@@ -249,7 +248,9 @@ impl DataChannels {
     }
 
     fn read_streams(&mut self, now: Instant) {
-        let ids = self.association.as_ref().map(Association::stream_ids).unwrap_or_default();
+        let mut ids = self.association.as_ref().map(Association::stream_ids).unwrap_or_default();
+        // The crate keeps them in no order.
+        ids.sort_unstable();
         for id in ids {
             // Each turn takes one message out; what can be held is bounded by the guard.
             while let Some(chunks) = self.read_message(id) {
@@ -271,7 +272,7 @@ impl DataChannels {
             PayloadProtocolIdentifier::BinaryEmpty => (true, true),
             PayloadProtocolIdentifier::String => (false, false),
             PayloadProtocolIdentifier::StringEmpty => (false, true),
-            _ => return,
+            PayloadProtocolIdentifier::Unknown | _ => return,
         };
         if self.channels.contains_key(&id) {
             let bytes = if empty { Bytes::new() } else { bytes.freeze() };
@@ -403,12 +404,13 @@ fn reliability(open: &DataChannelOpen) -> (bool, ReliabilityType) {
         ChannelType::PartialReliableRexmitUnordered => (true, ReliabilityType::Rexmit),
         ChannelType::PartialReliableTimed => (false, ReliabilityType::Timed),
         ChannelType::PartialReliableTimedUnordered => (true, ReliabilityType::Timed),
-        _ => (false, ReliabilityType::Reliable),
+        ChannelType::Reliable | _ => (false, ReliabilityType::Reliable),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::guard::seal;
     use super::*;
     use rtc_sctp::{AssociationHandle, ClientConfig, StreamEvent};
     use std::time::Duration;
@@ -590,7 +592,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_end_ends_the_association() {
+    fn an_oversized_message_is_not_delivered() {
         let mut line = Line::connected();
         line.events();
         line.client.write(line.now, 2, &vec![1; 262_144]);
@@ -648,6 +650,7 @@ mod tests {
     #[test]
     fn send_buffers_are_bounded_and_lossy_messages_dropped_first() {
         let mut line = Line::connected();
+        line.run(5, |_| true);
         let chunk = [0; 16 * 1024];
         let mut fill = |channel| (0..1000).take_while(|_| line.server.send(ChannelId(channel), &chunk, line.now).is_ok()).count();
         assert_eq!((fill(4), fill(2)), (4, 64));
@@ -659,15 +662,20 @@ mod tests {
 
     #[test]
     fn reliable_messages_survive_loss() {
+        let mut state = 1_u32;
+        let mut arrives = |_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state >> 24 > 40
+        };
         let mut line = Line::new();
-        line.run(100, |number| number % 4 != 1);
+        line.run(100, &mut arrives);
         line.client.open(line.now, 2, "_reliable", ChannelType::Reliable);
-        line.run(100, |number| number % 4 != 1);
+        line.run(100, &mut arrives);
         for number in 0..50_u8 {
             line.client.write(line.now, 2, &[number; 3000]);
             line.server.send(ChannelId(2), &[number; 3000], line.now).unwrap();
         }
-        line.run(3000, |number| number % 5 != 1);
+        line.run(3000, &mut arrives);
         let messages: Vec<_> = line.events().into_iter().filter(|event| matches!(event, DataEvent::Message { .. })).collect();
         assert_eq!(messages, (0..50_u8).map(|number| message(2, &[number; 3000])).collect::<Vec<_>>());
         let received: Vec<_> =
@@ -694,20 +702,44 @@ mod tests {
         assert_eq!(line.events(), [opened(2, "_reliable", true)]);
     }
 
-    /// CRC32c over the packet with its checksum as zero (RFC 9260, appendix A).
-    fn seal(packet: &mut [u8]) {
-        if packet.len() < 12 {
-            return;
-        }
-        packet[8..12].fill(0);
-        let mut crc = u32::MAX;
-        for byte in packet.iter() {
-            crc ^= u32::from(*byte);
-            for _ in 0..8 {
-                crc = if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
+    #[test]
+    fn sequence_numbers_wrap_around() {
+        for first in [0, 1, u32::MAX] {
+            let mut line = Line::new();
+            let mut init = line.client.poll(line.now).remove(0).to_vec();
+            init[28..32].copy_from_slice(&first.to_be_bytes());
+            seal(&mut init);
+            line.server.handle_packet(line.now, &init);
+            let init_ack = line.server.poll_packet(line.now).unwrap();
+            let mut data = init[..12].to_vec();
+            data[4..8].copy_from_slice(&init_ack[16..20]);
+            assert_eq!(init_ack[32..34], [0, 7], "the state cookie comes first");
+            let cookie = &init_ack[36..32 + usize::from(init_ack[35])];
+            let mut packet = data.clone();
+            packet.extend([10, 0, 0, 4 + cookie.len() as u8]);
+            packet.extend(cookie);
+            seal(&mut packet);
+            line.server.handle_packet(line.now, &packet);
+            let open = DataChannelOpen {
+                channel_type: ChannelType::Reliable,
+                priority: 0,
+                reliability_parameter: 0,
+                label: b"wrap".to_vec(),
+                protocol: Vec::new(),
+            };
+            let open = Message::DataChannelOpen(open).marshal().unwrap();
+            // The opening in three fragments, of which the last comes first.
+            for (number, flags, part) in [(2, 5, &open[8..]), (0, 6, &open[..4]), (1, 4, &open[4..8])] {
+                let mut packet = data.clone();
+                packet.extend([0, flags, 0, 16 + part.len() as u8]);
+                packet.extend(first.wrapping_add(number).to_be_bytes());
+                packet.extend([0, 2, 0, 0, 0, 0, 0, 50]);
+                packet.extend(part);
+                seal(&mut packet);
+                line.server.handle_packet(line.now, &packet);
             }
+            assert_eq!(line.events(), [opened(2, "wrap", true)], "from {first}");
         }
-        packet[8..12].copy_from_slice(&(!crc).to_le_bytes());
     }
 
     #[test]
@@ -756,24 +788,66 @@ mod tests {
             (state >> 33) as u32
         };
         let mut line = Line::connected();
-        for _ in 0..30_000 {
+        let mut fed = BTreeMap::<u8, u32>::new();
+        for _ in 0..40_000 {
             if line.server.failed {
                 line = Line::connected();
             }
             let mut packet = line.log.last().unwrap()[..12].to_vec();
             for _ in 0..=random() % 3 {
-                let kind = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14, 130, 192, 77][random() as usize % 16];
-                let length = random() as usize % 40;
+                let kind = [0, 3, 4, 6, 7, 8, 10, 14, 130, 192, 1, 9][random() as usize % 12];
+                let mut length = random() as usize % 8 * 4;
+                // Small numbers, so that lengths and types inside the chunks are often right.
+                let mut value: Vec<u8> = (0..length).map(|_| if random() % 2 == 0 { 0 } else { (random() % 20) as u8 }).collect();
+                // And a header of a parameter that fits, for the kinds that have one.
+                let parameter: Option<[u8; 2]> = match kind {
+                    4 => Some([0, 1]),
+                    6 => Some([0, 12]),
+                    130 if length == 12 => Some([0, 16]),
+                    130 => Some([0, 13]),
+                    _ => None,
+                };
+                if let (Some([t0, t1]), true) = (parameter, length >= 4) {
+                    value[..4].copy_from_slice(&[t0, t1, 0, length as u8]);
+                }
+                if kind == 0 || kind == 192 {
+                    // Near the present TSN.
+                    let tsn = line.server.guard.last_acknowledged().wrapping_add(random() % 6);
+                    value.resize(value.len().max(4), 0);
+                    value[..4].copy_from_slice(&tsn.to_be_bytes());
+                    length = value.len();
+                }
+                if kind == 3 {
+                    // Near what the client last acknowledged, with as many blocks as it says.
+                    let sack = line.log.iter().rfind(|packet| packet[12] == 3).map_or([0; 4], |p| p[16..20].try_into().unwrap());
+                    let blocks = random() % 4;
+                    value = u32::from_be_bytes(sack).wrapping_add(random() % 4).to_be_bytes().to_vec();
+                    value.extend((random() % 70_000).to_be_bytes());
+                    value.extend([0, blocks as u8, 0, 0]);
+                    value.extend((0..blocks * 2).flat_map(|_| [0, (random() % 6) as u8]));
+                    length = value.len();
+                }
                 packet.extend([kind, (random() % 8) as u8]);
                 packet.extend((4 + length as u16).to_be_bytes());
-                // Small numbers, so that lengths and types inside the chunks are often nearly right.
-                packet.extend((0..length).map(|_| if random() % 2 == 0 { 0 } else { (random() % 20) as u8 }));
-                packet.resize(packet.len().next_multiple_of(4), 0);
+                packet.extend(value);
             }
             seal(&mut packet);
+            let mut judge = Guard::default();
+            judge.establish();
+            if judge.check(&packet) != Verdict::Drop {
+                *fed.entry(packet[12]).or_default() += 1;
+            }
             line.server.handle_packet(line.now, &packet);
             while line.server.poll_packet(line.now).is_some() {}
             line.events();
+            if random() % 16 == 0 {
+                let _ = line.server.send(ChannelId(2), &[1; 5000], line.now);
+                line.run(3, |_| true);
+                line.log.truncate(12);
+            }
+        }
+        for kind in [0, 3, 4, 6, 8, 10, 14, 130] {
+            assert!(fed.get(&kind).is_some_and(|count| *count > 50), "the crate saw too few of kind {kind}: {fed:?}");
         }
     }
 }

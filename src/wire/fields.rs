@@ -2,13 +2,15 @@
 //!
 //! Wire format: <https://protobuf.dev/programming-guides/encoding/>. Groups are refused; nobody sends them.
 
+use std::fmt;
+
 /// A message that does not follow the wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed protobuf")]
 pub struct Malformed;
 
 /// What a field holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Value<'a> {
     /// A varint.
     Number(u64),
@@ -19,7 +21,7 @@ pub enum Value<'a> {
 }
 
 /// One field of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Field<'a> {
     /// Its number.
     pub number: u32,
@@ -30,9 +32,31 @@ pub struct Field<'a> {
 }
 
 /// Walks the fields of one message; stops after the first error.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Fields<'a> {
     rest: &'a [u8],
+}
+
+impl fmt::Debug for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(_) => f.write_str("Number"),
+            Self::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
+            Self::Fixed => f.write_str("Fixed"),
+        }
+    }
+}
+
+impl fmt::Debug for Field<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Field").field("number", &self.number).field("value", &self.value).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Fields<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fields({} bytes)", self.rest.len())
+    }
 }
 
 /// The fields of an encoded message.

@@ -6,10 +6,10 @@
 
 pub mod udp;
 
-use crate::media::outbox::MAX_DATAGRAM;
 use crate::model::counters::{Counters, DropReason};
 use crate::model::{Now, Path, RoomKey, ShardId};
 use crate::relay::command::{Busy, Command};
+use crate::relay::outbox::MAX_DATAGRAM;
 use crate::relay::shard::{Disposition, Shard, ShardConfig};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use mio::{Events, Poll, Token, Waker};
@@ -199,8 +199,11 @@ fn now() -> Now {
 impl Worker {
     fn run(mut self) {
         let mut events = Events::with_capacity(64);
-        while !self.stopping {
+        loop {
             self.tick(now());
+            if self.stopping {
+                return;
+            }
             let wait = self.wait();
             if let Err(error) = self.poll.poll(&mut events, wait)
                 && error.kind() != io::ErrorKind::Interrupted

@@ -1,7 +1,7 @@
 //! The UDP port: one unconnected socket per bound address and worker, read and written in batches.
 
-use crate::media::outbox::Outbox;
 use crate::model::Path;
+use crate::relay::outbox::Outbox;
 use mio::net::UdpSocket;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -117,7 +117,7 @@ impl UdpPort {
 
     /// Sends a batch; neighbours of equal length to one path leave as one train. Answers datagrams and bytes sent, and how many
     /// the socket would not take.
-    pub(super) fn send(&mut self, outbox: &Outbox) -> Sent {
+    pub(super) fn send(&self, outbox: &Outbox) -> Sent {
         let mut sent = Sent::default();
         let datagrams = outbox.datagrams();
         let mut next = 0;
@@ -160,7 +160,7 @@ pub(super) struct Sent {
 }
 
 /// Datagrams at the head of a list that can leave together: one path, equal lengths, the last one may be shorter.
-fn train_len(datagrams: &[crate::media::outbox::Outgoing], longest: usize) -> usize {
+fn train_len(datagrams: &[crate::relay::outbox::Outgoing], longest: usize) -> usize {
     let Some(first) = datagrams.first() else { return 0 };
     let mut train = 1;
     for (previous, next) in datagrams.iter().zip(datagrams.iter().skip(1)) {

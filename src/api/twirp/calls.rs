@@ -111,10 +111,17 @@ impl RoomService {
         asked: proto::RoomParticipantIdentity,
     ) -> Result<proto::RemoveParticipantResponse, TwirpError> {
         let (room, identity) = seat(grants, asked.room, asked.identity)?;
-        // First the tokens, then the seat: nobody comes back in between. Even where the seat is empty now.
-        let at = u64::try_from(asked.revoke_token_ts).ok().filter(|at| *at > 0).unwrap_or((self.wall_ms)() / 1_000);
-        self.revocations.lock().unwrap_or_else(PoisonError::into_inner).revoke(room.clone(), identity.clone(), at);
-        self.admin(room, AdminAction::RemoveParticipant(identity)).await?;
+        let asked_at = u64::try_from(asked.revoke_token_ts).unwrap_or(0);
+        let revoke = || {
+            let at = asked_at.max((self.wall_ms)() / 1_000);
+            self.revocations.lock().unwrap_or_else(PoisonError::into_inner).revoke(room.clone(), identity.clone(), at);
+        };
+        // Before, so that nobody comes back in between, even to a seat that is empty now; and after, for the refresh token
+        // the seat may have been given meanwhile.
+        revoke();
+        let removed = self.admin(room.clone(), AdminAction::RemoveParticipant(identity.clone())).await;
+        revoke();
+        removed?;
         Ok(proto::RemoveParticipantResponse::default())
     }
 

@@ -4,7 +4,7 @@
 //! encoder of ours would lose. Only who sent it, on which channel, and to whom are written by the relay.
 
 use crate::model::{Identity, ParticipantSid};
-use crate::relay::envelope::{BadEnvelope, Envelope, Sender, Stamped};
+use crate::relay::envelope::{BadEnvelope, ChannelKind, Envelope, Sender, Stamped};
 use crate::wire::fields::{self, Field, Malformed, Value};
 use bytes::Bytes;
 
@@ -40,6 +40,15 @@ mod user {
 pub struct LiveKitEnvelope;
 
 impl Envelope for LiveKitEnvelope {
+    fn channel(&self, label: &str) -> Option<ChannelKind> {
+        match label {
+            "_reliable" => Some(ChannelKind::Reliable),
+            "_lossy" => Some(ChannelKind::Lossy),
+            // `_data_track` carries frames of a feature the relay does not have.
+            _ => None,
+        }
+    }
+
     fn stamp(&self, message: &[u8], sender: &Sender<'_>) -> Result<Stamped, BadEnvelope> {
         if message.len() > MAX_MESSAGE {
             return Err(BadEnvelope);
@@ -264,7 +273,7 @@ mod tests {
             payload in prop::collection::vec(any::<u8>(), 0..64), sequence: u32, lossy: bool,
         ) {
             let packet = proto::DataPacket {
-                participant_identity: identity.clone(),
+                participant_identity: identity,
                 destination_identities: outer.clone(),
                 sequence,
                 value: Some(Content::ChatMessage(proto::ChatMessage {

@@ -10,7 +10,7 @@ use super::socket;
 use crate::auth::{AuthError, Grants, KeyRing, Revocations, RoomPolicy, bearer};
 use crate::model::{Identity, RoomKey, SessionId};
 use crate::relay::command::{Command, Join, Policy, Relay, Resume, RoomSettings};
-use crate::relay::event::{Event, Refusal};
+use crate::relay::event::{Event, EventSink, Refusal};
 use crate::signal::session::{Session, queue};
 use crate::wire::{self, MAX_NAME};
 use axum::body::Body;
@@ -234,10 +234,13 @@ impl Door {
         let Query(parameters): Query<Parameters> =
             Query::try_from_uri(request.uri()).map_err(|_| bad_request("invalid query"))?;
         let grants = self.authenticate(request.headers(), parameters.access_token.as_deref())?;
-        let wish = decode(parameters.join_request.as_deref().ok_or(BadJoin::Malformed)?)?;
-        // While the node drains, sessions it already has may still move to a new socket.
-        if !wish.reconnect && !self.relay.ready() {
-            return Err(Refusal::Busy.into());
+        let mut wish = decode(parameters.join_request.as_deref().ok_or(BadJoin::Malformed)?)?;
+        // A resume keeps the record it has; and while the node drains, its sessions may still move to a new socket.
+        if !wish.reconnect {
+            wish.merge(&grants)?;
+            if !self.relay.ready() {
+                return Err(Refusal::Busy.into());
+            }
         }
         Ok((grants, wish))
     }
@@ -281,7 +284,7 @@ impl Door {
                 events,
             }))
         } else {
-            Command::Join(Box::new(join(&grants, wish, id, events)?))
+            Command::Join(Box::new(join(&grants, wish, id, events)))
         };
         let (relay, keys) = (Arc::clone(&self.relay), Arc::clone(&self.keys));
         let now = Instant::now().into_std();
@@ -317,14 +320,8 @@ impl Door {
     }
 }
 
-fn join(
-    grants: &Grants,
-    wish: &mut Wish,
-    session: SessionId,
-    events: Box<dyn crate::relay::event::EventSink>,
-) -> Result<Join, BadJoin> {
-    let (metadata, attributes) = wish.merge(grants)?;
-    Ok(Join {
+fn join(grants: &Grants, wish: &mut Wish, session: SessionId, events: Box<dyn EventSink>) -> Join {
+    Join {
         room: grants.room(),
         policy: match grants.policy {
             RoomPolicy::Open => Policy::Open,
@@ -333,8 +330,8 @@ fn join(
         room_settings: grants.room_config.as_ref().map_or_else(RoomSettings::default, wire::room_settings),
         identity: grants.identity.clone(),
         name: grants.name.clone(),
-        metadata,
-        attributes,
+        metadata: wish.metadata.clone(),
+        attributes: std::mem::take(&mut wish.attributes),
         permissions: grants.video.permissions.clone(),
         kind: grants.kind,
         client: wish.client.clone(),
@@ -344,7 +341,7 @@ fn join(
         tracks: std::mem::take(&mut wish.tracks),
         session,
         events,
-    })
+    }
 }
 
 /// The status of a refusal that is better said before the upgrade; `None` for those a `leave` explains better.

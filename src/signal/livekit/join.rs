@@ -13,6 +13,7 @@ use livekit_protocol as proto;
 use prost::Message;
 use proto::wrapped_join_request::Compression;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::Read;
 
 /// Largest `join_request` after decompression, in bytes, as the reference server has it.
@@ -45,7 +46,7 @@ pub enum BadJoin {
 }
 
 /// What a client asks when it connects.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Wish {
     /// What it says of itself.
     pub client: ClientFacts,
@@ -127,23 +128,32 @@ fn client(info: proto::ClientInfo) -> Result<ClientFacts, BadJoin> {
     })
 }
 
+impl fmt::Debug for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wish").field("reconnect", &self.reconnect).finish_non_exhaustive()
+    }
+}
+
 impl Wish {
-    /// Checks what the client overrides against its token and merges the attributes.
+    /// Checks what the client overrides against its token and merges both, so that metadata and attributes are those to join with.
     ///
     /// # Errors
     /// [`BadJoin::Denied`] without the permission or for an attribute of the relay's own; [`BadJoin::TooLarge`].
-    pub fn merge(&mut self, grants: &Grants) -> Result<(Text, BTreeMap<String, String>), BadJoin> {
+    pub fn merge(&mut self, grants: &Grants) -> Result<(), BadJoin> {
         let overrides = !self.metadata.0.is_empty() || !self.attributes.is_empty();
         if overrides && !grants.video.permissions.update_own_metadata || touches_owned(self.attributes.keys()) {
             return Err(BadJoin::Denied);
         }
-        let metadata = if self.metadata.0.is_empty() { grants.metadata.clone() } else { self.metadata.clone() };
-        let mut attributes = grants.attributes.clone();
-        attributes.append(&mut self.attributes);
-        if metadata.0.len() > MAX_METADATA || wire::attributes_size(&attributes) > MAX_ATTRIBUTES {
+        if self.metadata.0.is_empty() {
+            self.metadata = grants.metadata.clone();
+        }
+        for (key, value) in &grants.attributes {
+            self.attributes.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        if self.metadata.0.len() > MAX_METADATA || wire::attributes_size(&self.attributes) > MAX_ATTRIBUTES {
             return Err(BadJoin::TooLarge);
         }
-        Ok((metadata, attributes))
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The door for LiveKit client SDKs: WebSocket and protobuf, single peer connection (`/rtc/v1`).
 //!
-//! [`http`] checks the request and joins, [`socket`] carries messages, [`codec`] translates them, [`data`] stamps data messages.
+//! [`http`] checks the request and joins, `socket` carries messages, [`codec`] translates them, [`data`] stamps data messages.
 
 pub mod codec;
 pub mod data;

@@ -255,3 +255,98 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 fn binary(response: &proto::SignalResponse) -> Message {
     Message::Binary(response.encode_to_vec().into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{Claims, Key, KeyRing, Revocations, RoomPolicy, VideoClaims};
+    use crate::model::roster::{LeaveAction, LeaveReason};
+    use crate::model::{SessionId, TenantId};
+    use crate::relay::command::{Busy, Command, Relay};
+    use crate::relay::event::EventSink;
+    use crate::signal::livekit::DoorConfig;
+    use crate::signal::session::queue;
+    use std::sync::Mutex;
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+    use zeroize::Zeroizing;
+
+    struct Nobody;
+
+    impl Relay for Nobody {
+        fn send(&self, _: Command) -> Result<(), Busy> {
+            Ok(())
+        }
+
+        fn ready(&self) -> bool {
+            true
+        }
+
+        fn shards(&self) -> usize {
+            1
+        }
+    }
+
+    /// A socket in virtual time, its client's end and its shard's end.
+    fn socket(buffer: usize) -> (impl Future<Output = ()>, DuplexStream, Box<dyn EventSink>) {
+        let (relay, secret) = (Arc::new(Nobody), Zeroizing::new("0123456789abcdef0123456789abcdef".to_owned()));
+        let key = Key::shared("k", TenantId::new("t"), RoomPolicy::Open, &secret).unwrap();
+        let keys = Arc::new(KeyRing::new([key]).unwrap());
+        let video = VideoClaims { room_join: Some(true), room: Some("r".into()), ..VideoClaims::default() };
+        let claims = Claims { sub: Some("seat".into()), exp: Some(60), video: Some(video), ..Claims::default() };
+        let grants = keys.verify(&keys.find("k").unwrap().mint(&claims).unwrap(), 0).unwrap();
+        let (sink, events) = queue();
+        let now = Instant::now().into_std();
+        let session = Session::new(SessionId(1), grants, relay.clone(), keys.clone(), events, now);
+        let revoked = Arc::new(Mutex::new(Revocations::default()));
+        let door = Arc::new(Door::new(relay, keys, revoked, DoorConfig::default(), Arc::new(|| 0)));
+        let first = Event::Acknowledged { request_id: 1 };
+        let (ours, theirs) = duplex(buffer);
+        (run(ours, Start { door, session, first, sync_state: None, place: None }), theirs, sink)
+    }
+
+    async fn read_all(mut client: DuplexStream) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        client.read_to_end(&mut bytes).await.unwrap();
+        bytes
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_client_is_pinged_and_then_given_up() {
+        let (running, client, _sink) = socket(4_096);
+        let t0 = Instant::now();
+        let (bytes, ()) = tokio::join!(read_all(client), running);
+        assert_eq!(t0.elapsed(), DEAD);
+        let pings = bytes.windows(2).filter(|frame| *frame == [0x89, 0x00]).count();
+        assert_eq!(pings, 2, "at 10 and 20 seconds");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_answers_pings_stays() {
+        let (running, mut client, mut sink) = socket(4_096);
+        let t0 = Instant::now();
+        let answering = async {
+            for _ in 0..12 {
+                tokio::time::sleep(PING).await;
+                // A masked pong, as RFC 6455 section 5.5.3 has it.
+                client.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).await.unwrap();
+            }
+            sink.push(Event::Leave { action: LeaveAction::Disconnect, reason: LeaveReason::RoomDeleted }).unwrap();
+            read_all(client).await
+        };
+        let (_, ()) = tokio::join!(answering, running);
+        assert!(t0.elapsed() >= 12 * PING && t0.elapsed() <= 12 * PING + CLOSE_DEADLINE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_loses_its_socket() {
+        let (running, client, mut sink) = socket(64);
+        let t0 = Instant::now();
+        for _ in 0..100 {
+            sink.push(Event::Acknowledged { request_id: u32::MAX }).unwrap();
+        }
+        running.await;
+        assert_eq!(t0.elapsed(), WRITE_DEADLINE);
+        drop(client);
+        assert!(sink.push(Event::Close).is_err(), "the shard learns of it");
+    }
+}

@@ -1,10 +1,11 @@
 //! What an SCTP packet must be before the SCTP crate sees it, and what the crate may hold of a peer.
 //!
 //! The peer is authenticated, but may still be hostile or broken. Left alone, the crate panics on an error cause that
-//! is longer than its chunk, makes a new association of every INIT, walks up to 2^31 steps for one FORWARD TSN,
-//! remembers stream resets without bound, and takes a message of any length as long as nothing can be delivered.
+//! is longer than its chunk, loses its place in a packet where a chunk is longer than its fields need, makes a new
+//! association of every INIT, walks up to 2^31 steps for one FORWARD TSN, remembers stream resets without bound, and
+//! takes a message of any length as long as nothing can be delivered.
 //!
-//! Entry points: [`Guard::check`] per packet in, [`Guard::note_sent`] per packet out, [`Guard::note_delivered`].
+//! Entry points: [`Guard::check`] per packet in, [`plain_init`] for an INIT, [`Guard::note_sent`] per packet out, [`Guard::note_delivered`].
 
 /// Bytes of the common header (RFC 9260, section 3.1).
 const COMMON_HEADER: usize = 12;
@@ -24,10 +25,21 @@ const MAX_RESETS: u16 = 256;
 const DATA: u8 = 0;
 const INIT: u8 = 1;
 const SACK: u8 = 3;
+const HEARTBEAT: u8 = 4;
 const ABORT: u8 = 6;
-const ERROR: u8 = 9;
+const SHUTDOWN: u8 = 7;
+const SHUTDOWN_ACK: u8 = 8;
+const COOKIE_ECHO: u8 = 10;
+const SHUTDOWN_COMPLETE: u8 = 14;
 const RECONFIG: u8 = 130;
 const FORWARD_TSN: u8 = 192;
+
+/// Parameters: heartbeat info, outgoing reset request and its response, supported extensions, forward TSN supported.
+const HEARTBEAT_INFO: u16 = 1;
+const OUTGOING_RESET: u16 = 13;
+const RESET_RESPONSE: u16 = 16;
+const SUPPORTED_EXTENSIONS: u16 = 0x8008;
+const FORWARD_TSN_SUPPORTED: u16 = 0xc000;
 
 /// What is to be done with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +109,76 @@ fn causes_fit(mut value: &[u8]) -> bool {
     true
 }
 
+/// A parameter (RFC 9260, section 3.2.1) and what follows it; the last one may lack its padding.
+fn split_parameter(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let (head, _) = bytes.split_first_chunk::<4>()?;
+    let [t0, t1, l0, l1] = *head;
+    let length = usize::from(u16::from_be_bytes([l0, l1]));
+    let value = bytes.get(4..length)?;
+    Some((u16::from_be_bytes([t0, t1]), value, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
+}
+
+/// Whether a SACK is exactly as long as its counts say (RFC 9260, section 3.3.4).
+fn sack_fits(value: &[u8]) -> bool {
+    let Some(counts) = word(value, 2) else { return false };
+    let blocks = (counts >> 16) + (counts & 0xffff);
+    usize::try_from(blocks).is_ok_and(|blocks| value.len() == 12 + 4 * blocks)
+}
+
+/// Whether a HEARTBEAT is its one parameter (RFC 9260, section 3.3.5).
+fn heartbeat_fits(value: &[u8]) -> bool {
+    split_parameter(value).is_some_and(|(kind, info, _)| kind == HEARTBEAT_INFO && value.len() == 4 + info.len())
+}
+
+/// The INIT as the crate is to see it: without parameters, but for what we use of them (RFC 9260, section 3.3.2).
+///
+/// `None` where the packet is not a whole INIT with its right checksum.
+pub(super) fn plain_init(packet: &[u8]) -> Option<Vec<u8>> {
+    let chunks = split_packet(packet)?;
+    let [Chunk { kind: INIT, value }] = chunks.as_slice() else { return None };
+    let mut copy = packet.to_vec();
+    seal(&mut copy);
+    if copy != packet {
+        return None;
+    }
+    let (fixed, mut parameters) = value.split_at_checked(16)?;
+    let mut forward = false;
+    while !parameters.is_empty() {
+        let (kind, value, rest) = split_parameter(parameters)?;
+        parameters = rest;
+        forward |= kind == FORWARD_TSN_SUPPORTED || (kind == SUPPORTED_EXTENSIONS && value.contains(&FORWARD_TSN));
+    }
+    let mut plain = packet.get(..COMMON_HEADER)?.to_vec();
+    plain.extend_from_slice(&[INIT, 0, 0, if forward { 28 } else { 20 }]);
+    plain.extend_from_slice(fixed);
+    if forward {
+        let [t0, t1] = SUPPORTED_EXTENSIONS.to_be_bytes();
+        plain.extend_from_slice(&[t0, t1, 0, 6, RECONFIG, FORWARD_TSN, 0, 0]);
+        // The length of a chunk does not count the padding of its last parameter.
+        if let Some(length) = plain.get_mut(COMMON_HEADER + 3) {
+            *length = 26;
+        }
+    }
+    seal(&mut plain);
+    Some(plain)
+}
+
+/// Writes the CRC32c of a packet (RFC 9260, appendix A), bit by bit: only INITs need it.
+pub(super) fn seal(packet: &mut [u8]) {
+    let Some(field) = packet.get_mut(8..COMMON_HEADER) else { return };
+    field.fill(0);
+    let mut crc = u32::MAX;
+    for byte in packet.iter() {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
+        }
+    }
+    if let Some(field) = packet.get_mut(8..COMMON_HEADER) {
+        field.copy_from_slice(&(!crc).to_le_bytes());
+    }
+}
+
 /// What is known of one association from its packets.
 #[derive(Debug, Default)]
 pub(super) struct Guard {
@@ -116,6 +198,12 @@ impl Guard {
         if let [Chunk { kind: INIT, value }] = chunks.as_slice() {
             return if self.established || value.len() < 16 { Verdict::Drop } else { Verdict::Init };
         }
+        // Data that overtakes the cookie would be read before it can be answered; the peer sends it again.
+        let early = !self.established && chunks.first().is_none_or(|chunk| chunk.kind != COOKIE_ECHO);
+        if early && chunks.iter().any(|chunk| chunk.kind == DATA) {
+            return Verdict::Drop;
+        }
+        // The crate acts chunk by chunk, so the whole packet is judged before any of it.
         for chunk in &chunks {
             let verdict = self.check_chunk(*chunk);
             if verdict != Verdict::Feed {
@@ -126,18 +214,26 @@ impl Guard {
     }
 
     fn check_chunk(&mut self, chunk: Chunk<'_>) -> Verdict {
-        match chunk.kind {
-            // An INIT comes alone; an ERROR is a remark (RFC 9260, section 3.3.10), on which the crate would close.
-            INIT | ERROR => Verdict::Drop,
-            ABORT if !causes_fit(chunk.value) => Verdict::Drop,
-            DATA => self.check_data(chunk.value),
-            FORWARD_TSN => match word(chunk.value, 0) {
-                Some(tsn) if ahead(self.acknowledged, tsn) <= MAX_SKIP => Verdict::Feed,
-                _ => Verdict::Drop,
-            },
-            RECONFIG => self.check_reset(chunk.value),
-            _ => Verdict::Feed,
-        }
+        let length = chunk.value.len();
+        let fits = match chunk.kind {
+            DATA => return self.check_data(chunk.value),
+            RECONFIG => return self.check_reconfig(chunk.value),
+            SACK => sack_fits(chunk.value),
+            HEARTBEAT => heartbeat_fits(chunk.value),
+            ABORT => causes_fit(chunk.value),
+            SHUTDOWN => length == 4,
+            SHUTDOWN_ACK | SHUTDOWN_COMPLETE => length == 0,
+            COOKIE_ECHO => true,
+            FORWARD_TSN => length.is_multiple_of(4) && word(chunk.value, 0).is_some_and(|tsn| self.is_near(tsn)),
+            // An INIT comes alone; an ERROR is a remark on which the crate would close; the rest is unknown to it, or
+            // an answer to what we never send.
+            _ => false,
+        };
+        if fits { Verdict::Feed } else { Verdict::Drop }
+    }
+
+    fn is_near(&self, tsn: u32) -> bool {
+        ahead(self.acknowledged, tsn) <= MAX_SKIP
     }
 
     fn check_data(&mut self, value: &[u8]) -> Verdict {
@@ -155,17 +251,38 @@ impl Guard {
         if over { Verdict::Fail } else { Verdict::Feed }
     }
 
-    /// Counts the outgoing resets asked for (RFC 6525, section 4.1); a repetition has the number of the one before.
-    fn check_reset(&mut self, value: &[u8]) -> Verdict {
-        if value.get(..2) != Some(&[0, 13]) {
-            return Verdict::Feed;
+    /// Takes one or two parameters of the kinds the crate knows (RFC 6525, section 3.1).
+    fn check_reconfig(&mut self, value: &[u8]) -> Verdict {
+        let mut rest = value;
+        for _ in 0..2 {
+            let Some((kind, parameter, after)) = split_parameter(rest) else { return Verdict::Drop };
+            rest = after;
+            let fits = match kind {
+                OUTGOING_RESET => parameter.len() >= 12 && parameter.len().is_multiple_of(2),
+                RESET_RESPONSE => parameter.len() == 8,
+                _ => false,
+            };
+            if !fits {
+                return Verdict::Drop;
+            }
+            if kind == OUTGOING_RESET && self.is_one_reset_too_many(parameter) {
+                return Verdict::Fail;
+            }
+            if rest.is_empty() {
+                return Verdict::Feed;
+            }
         }
-        let number = word(value, 1);
+        Verdict::Drop
+    }
+
+    /// Counts the resets asked for (RFC 6525, section 4.1); a repetition has the number of the one before.
+    fn is_one_reset_too_many(&mut self, parameter: &[u8]) -> bool {
+        let number = word(parameter, 0);
         if self.last_reset != number {
             self.last_reset = number;
-            self.resets += 1;
+            self.resets = self.resets.saturating_add(1);
         }
-        if self.resets > MAX_RESETS { Verdict::Fail } else { Verdict::Feed }
+        self.resets > MAX_RESETS
     }
 
     /// The peer's first TSN, from its INIT; a fresh association begins.
@@ -191,6 +308,12 @@ impl Guard {
         if self.held_bytes == 0 {
             self.held_chunks = 0;
         }
+    }
+
+    /// The last TSN we acknowledged.
+    #[cfg(test)]
+    pub(super) fn last_acknowledged(&self) -> u32 {
+        self.acknowledged
     }
 
     /// A message left the crate.
@@ -249,10 +372,10 @@ mod tests {
     #[test]
     fn what_is_held_is_bounded_in_bytes_and_in_chunks() {
         let data = |tsn: u32, length: usize| packet(DATA, &[words(&[tsn, 0, 53]), vec![1; length]].concat());
-        let mut guard = Guard::default();
+        let mut guard = Guard { established: true, ..Guard::default() };
         let tiny = (1..100_000).take_while(|tsn| guard.check(&data(*tsn, 1)) == Verdict::Feed).count();
         assert_eq!(tiny, MAX_HELD_CHUNKS);
-        let mut guard = Guard::default();
+        let mut guard = Guard { established: true, ..Guard::default() };
         let large = (1..100_000).take_while(|tsn| guard.check(&data(*tsn, 1024)) == Verdict::Feed).count();
         assert_eq!(large, 256);
         guard.note_sent(&packet(SACK, &words(&[300, WINDOW, 0])));

@@ -10,12 +10,12 @@ use crate::wire::{fields, people};
 use livekit_protocol as proto;
 use prost::Message;
 use proto::signal_request::Message as Case;
+use std::fmt;
 
 /// Fields of one message on all its levels; a client with hundreds of tracks stays far below.
 const MAX_FIELDS: usize = 16_384;
 
 /// What a client's message asks of whom.
-#[derive(Debug)]
 pub enum Incoming {
     /// Old keep-alive; the door answers.
     Ping,
@@ -27,6 +27,18 @@ pub enum Incoming {
     UnsupportedTrack(Box<proto::AddTrackRequest>),
     /// Deprecated or unknown: tolerated without effect.
     Ignored,
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ping => "Ping",
+            Self::PingRequest(_) => "PingRequest",
+            Self::Request(_) => "Request",
+            Self::UnsupportedTrack(_) => "UnsupportedTrack",
+            Self::Ignored => "Ignored",
+        })
+    }
 }
 
 /// Reads one binary message.

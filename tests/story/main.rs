@@ -1,0 +1,22 @@
+//! Stories of consultations: a relay's shard, a network with a seed, and people on an independent WebRTC stack.
+//!
+//! Each file tells one kind of thing that happens in a call, or is done to it.
+#![allow(clippy::wildcard_enum_match_arm, reason = "events of the other stack may grow")]
+
+#[path = "../world/mod.rs"]
+mod world;
+
+mod coming_and_going;
+mod data;
+mod datagrams;
+mod floods;
+mod forgery;
+mod loss;
+mod model;
+mod moving;
+mod muting;
+mod permissions;
+mod simulcast;
+mod speakers;
+mod subscriptions;
+mod three_people;
