@@ -2,6 +2,7 @@
 //!
 //! Each file tells one kind of thing that happens in a call, or is done to it.
 #![allow(clippy::wildcard_enum_match_arm, reason = "events of the other stack may grow")]
+#![expect(clippy::print_stdout, reason = "a test says how much it tried")]
 
 #[path = "../world/mod.rs"]
 mod world;

@@ -24,7 +24,6 @@ use colloque::transport::peer::Transport;
 use media::Kind;
 use net::{End, Flight, Net, Weather};
 use person::{Coming, Inbox, Person, Received, Sending};
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
@@ -298,6 +297,7 @@ impl World {
         self.request(who, Request::Leave(colloque::model::roster::LeaveReason::ClientInitiated));
     }
 
+    #[expect(clippy::unwrap_in_result, reason = "a missing answer is a failed test, a refusal is one possible answer")]
     pub(crate) fn admin(&mut self, name_of_room: &str, action: AdminAction) -> Result<AdminReply, Refusal> {
         let (sender, receiver) = mpsc::channel();
         let reply = Reply(Box::new(move |answer| sender.send(answer).expect("somebody waits")));
