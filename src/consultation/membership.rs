@@ -58,6 +58,7 @@ impl Room {
             pending: Vec::new(),
             queued: Vec::new(),
             unexplained: Vec::new(),
+            spent: Vec::new(),
             receives: BTreeSet::new(),
             withheld: BTreeSet::new(),
         });
@@ -153,23 +154,18 @@ impl Room {
 
     pub(super) fn permit(&mut self, id: MemberId, permissions: Permissions, effects: &mut Effects) -> Result<(), Refusal> {
         let member = self.member_mut(id)?;
-        let lost: Vec<_> = member
-            .record
-            .tracks
-            .iter()
-            .filter(|track| !permissions.may_publish(track.source))
-            .map(|track| track.sid.clone())
-            .collect();
+        let lost: Vec<_> = member.record.tracks.iter().filter(|track| !permissions.may_publish(track.source)).cloned().collect();
         member.pending.retain(|pending| permissions.may_publish(pending.track.source));
         member.queued.retain(|queued| permissions.may_publish(queued.track.source));
         member.edit(|record| {
             record.permissions = permissions;
-            record.tracks.retain(|track| !lost.contains(&track.sid));
+            record.tracks.retain(|track| lost.iter().all(|lost| lost.sid != track.sid));
         });
+        member.spend(&lost);
         let record = member.record.clone();
         for track in lost {
-            self.drop_track_routes(&track, effects);
-            effects.push(Effect::TrackClosed { member: id, track, withdrawn: true });
+            self.drop_track_routes(&track.sid, effects);
+            effects.push(Effect::TrackClosed { member: id, track: track.sid.clone(), withdrawn: true });
         }
         effects.push(Effect::Roster { to: To::All, records: vec![record] });
         Ok(())

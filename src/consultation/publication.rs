@@ -1,5 +1,6 @@
 //! Tracks: announced, matched with their media section, muted, taken down.
 
+use super::room::Member;
 use super::{AddTrack, Effect, Effects, MemberId, Refusal, Room, Section, To};
 use crate::model::roster::{Quality, Source, Track};
 use crate::model::{Identity, MediaKind, TrackCid, TrackSid};
@@ -90,19 +91,21 @@ impl Room {
         let same_id = |pending: &Pending| {
             section.track_id.as_ref().is_some_and(|id| pending.track.cid == *id || pending.codec_cids.contains(id))
         };
+        let found = member.pending.iter().position(same_id);
         // Firefox names the track in its SDP differently from its announcement: then the oldest one of the kind is meant.
-        let found = member
-            .pending
-            .iter()
-            .position(same_id)
-            .or_else(|| member.pending.iter().position(|pending| pending.track.kind == section.kind));
+        let spent = found.is_none() && member.is_spent(&section);
+        let found = found.or_else(|| member.pending.iter().position(|pending| !spent && pending.track.kind == section.kind));
         let Some(index) = found else {
+            if spent {
+                return Ok(());
+            }
             member.unexplained.retain(|other| other.mid != section.mid);
             if member.unexplained.len() < MAX_UNEXPLAINED {
                 member.unexplained.push(section);
             }
             return Ok(());
         };
+        member.spent.retain(|(mid, _)| *mid != section.mid);
         let mut track = member.pending.remove(index).track;
         let bound = Arc::make_mut(&mut track);
         bound.sdp_cid = section.track_id.filter(|id| *id != bound.cid);
@@ -121,6 +124,7 @@ impl Room {
     pub(super) fn unbind(&mut self, id: MemberId, mid: &str, effects: &mut Effects) -> Result<(), Refusal> {
         let member = self.member_mut(id)?;
         member.unexplained.retain(|section| &*section.mid != mid);
+        member.spent.retain(|(spent, _)| &**spent != mid);
         let bound = |track: &&Arc<Track>| track.mid.as_deref() == Some(mid);
         let Some(track) = member.record.tracks.iter().find(bound).cloned() else {
             return Ok(());
@@ -189,6 +193,22 @@ impl Room {
         });
         effects.push(Effect::Roster { to: To::All, records: vec![member.record.clone()] });
         Ok(())
+    }
+}
+
+impl Member {
+    /// Remembers the sections of withdrawn tracks: a client may go on sending on them, and not every client heeds the withdrawal.
+    pub(super) fn spend(&mut self, withdrawn: &[Arc<Track>]) {
+        for track in withdrawn {
+            let Some(mid) = &track.mid else { continue };
+            self.spent.retain(|(spent, _)| spent != mid);
+            self.spent.push((mid.clone(), track.sdp_cid.as_ref().unwrap_or(&track.cid).clone()));
+        }
+    }
+
+    /// Whether a section still carries a withdrawn track.
+    fn is_spent(&self, section: &Section) -> bool {
+        self.spent.iter().any(|(mid, carried)| *mid == section.mid && section.track_id.as_ref().is_none_or(|id| id == carried))
     }
 }
 

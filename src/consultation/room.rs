@@ -2,7 +2,7 @@
 
 use super::{Command, Effect, Effects, MemberId, Policy, Refusal, RoomSettings, SubscriptionPermission};
 use crate::model::roster::{LeaveAction, LeaveReason, Participant, RoomFacts, Text, Track};
-use crate::model::{Identity, Now, ParticipantSid, RoomKey, RoomSid, TrackSid};
+use crate::model::{Identity, Now, ParticipantSid, RoomKey, RoomSid, TrackCid, TrackSid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -42,6 +42,9 @@ pub(super) struct Member {
     pub(super) queued: Vec<super::publication::Pending>,
     /// Negotiated sections that no announcement explains yet.
     pub(super) unexplained: Vec<super::Section>,
+    /// Sections of withdrawn tracks, with the track id each names, while the client still sends on them: what they carry must
+    /// not pass for another track. At most one for each section.
+    pub(super) spent: Vec<(Arc<str>, TrackCid)>,
     /// What this member receives now.
     pub(super) receives: BTreeSet<TrackSid>,
     /// Tracks a publisher keeps from this member, as last told.

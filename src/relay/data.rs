@@ -172,7 +172,7 @@ impl Shard {
 
     fn replay_recent(&mut self, link: usize, now: Instant) {
         let Some(state) = self.links.get(link) else { return };
-        let (room, own, identity) = (state.room, state.sid.clone(), state.identity.clone());
+        let (room, own, identity, since) = (state.room, state.sid.clone(), state.identity.clone(), state.timing.since);
         let may = self.record_of(link).is_some_and(|record| record.permissions.subscribe);
         let Some(room) = self.rooms.get_mut(room).filter(|_| may) else { return };
         room.recent.expire(now);
@@ -180,7 +180,9 @@ impl Shard {
             .recent
             .messages
             .iter()
-            .filter(|recent| recent.from != own && (recent.to.is_empty() || recent.to.contains(&identity)))
+            // What was said before it came is not for the newcomer, nor for the next one in a seat.
+            .filter(|recent| recent.at >= since && recent.from != own)
+            .filter(|recent| recent.to.is_empty() || recent.to.contains(&identity))
             .map(|recent| recent.message.clone())
             .collect();
         for message in missed {

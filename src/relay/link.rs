@@ -51,6 +51,8 @@ pub(super) struct Link {
 /// When this link wants attention.
 #[derive(Debug)]
 pub(super) struct Timing {
+    /// When the stay began.
+    pub(super) since: Instant,
     /// Must be connected by then.
     pub(super) connect_by: Option<Instant>,
     /// When a silent member's stay ends.
@@ -141,6 +143,7 @@ impl Budget {
 impl Timing {
     pub(super) fn new(now: Instant, connect_within: Duration) -> Self {
         Self {
+            since: now,
             connect_by: Some(now + connect_within),
             gone_at: None,
             connected_at: None,

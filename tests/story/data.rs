@@ -88,3 +88,16 @@ fn what_is_no_envelope_is_dropped_and_the_call_goes_on() {
     assert_eq!(world.drops(colloque::model::counters::DropReason::BadData), 4);
     world.assert_flows(&[doctor, patient]);
 }
+
+#[test]
+fn a_newcomer_hears_what_was_said_since_it_came_and_nothing_from_before() {
+    let mut world = World::new(27);
+    let doctor = world.seat("doctor", Coming::viewer());
+    world.run(2 * SECOND);
+    assert!(world.act(doctor, |person| person.send_data("_reliable", &packet("before"))));
+    world.run(SECOND / 5);
+    let patient = world.seat("patient", Coming::viewer());
+    assert!(world.act(doctor, |person| person.send_data("_reliable", &packet("while the channel opens"))));
+    world.run(3 * SECOND);
+    assert_eq!(heard(&world, patient), [line("_reliable", "doctor", "while the channel opens")]);
+}

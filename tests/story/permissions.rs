@@ -2,9 +2,10 @@
 
 use crate::world::media::Kind;
 use crate::world::net::Weather;
-use crate::world::person::Coming;
+use crate::world::person::{Coming, announcement};
 use crate::world::{Who, World};
 use colloque::model::roster::ParticipantState;
+use colloque::relay::command::Request;
 use colloque::relay::event::Event;
 use std::time::Duration;
 
@@ -103,6 +104,29 @@ fn who_may_not_publish_any_longer_is_taken_off_the_air_and_told() {
     let withdrawn = world.person(patient).heard.iter().filter(|event| matches!(event, Event::TrackWithdrawn(_))).count();
     assert_eq!(withdrawn, 2);
     assert!(world.count(patient, doctor, Kind::Video, world.now - SECOND) > 40, "it still receives");
+}
+
+#[test]
+fn a_withdrawn_camera_that_goes_on_sending_does_not_pass_for_the_next_track() {
+    let mut world = World::new(15);
+    let (doctor, patient) = (world.seat("doctor", Coming::default()), world.seat("patient", Coming::default()));
+    world.run(2 * SECOND);
+    world.permit(patient, |permissions| permissions.publish = false);
+    world.permit(patient, |_| {});
+    let (mark, since) = (world.sent.len() as u64, world.now);
+    world.request(patient, Request::AddTrack(announcement("screen", Kind::Video, 1)));
+    world.restart_ice(patient);
+    world.run(3 * SECOND);
+    let late = world.person(doctor).received.iter().filter(|one| one.left > mark).count();
+    assert_eq!(late, 0, "the old section names another track");
+    assert!(
+        world
+            .person(patient)
+            .heard
+            .iter()
+            .any(|event| matches!(event, Event::TrackAccepted { cid, .. } if cid.as_str() == "screen"))
+    );
+    assert!(world.count(patient, doctor, Kind::Video, since + SECOND) > 40, "positive control: the line is up");
 }
 
 #[test]

@@ -592,7 +592,7 @@ impl OwnTrack {
     }
 }
 
-fn announcement(cid: &str, kind: Kind, layers: usize) -> AddTrack {
+pub(crate) fn announcement(cid: &str, kind: Kind, layers: usize) -> AddTrack {
     const QUALITIES: [(Quality, u32, u32); 3] =
         [(Quality::Low, 320, 180), (Quality::Medium, 640, 360), (Quality::High, 1_280, 720)];
     let video = kind == Kind::Video;
