@@ -248,7 +248,7 @@ fn base64(data: &[u8]) -> String {
         let letters = (0..4).map(|n| LETTERS[(bits >> (18 - 6 * n)) as usize & 63]).take(three.len() + 1);
         text.extend(letters.map(char::from));
     }
-    while text.len() % 4 != 0 {
+    while !text.len().is_multiple_of(4) {
         text.push('=');
     }
     text
