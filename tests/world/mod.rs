@@ -297,7 +297,6 @@ impl World {
         self.request(who, Request::Leave(colloque::model::roster::LeaveReason::ClientInitiated));
     }
 
-    #[expect(clippy::unwrap_in_result, reason = "a missing answer is a failed test, a refusal is one possible answer")]
     #[expect(clippy::unwrap_in_result, reason = "a relay that does not answer fails the test")]
     pub(crate) fn admin(&mut self, name_of_room: &str, action: AdminAction) -> Result<AdminReply, Refusal> {
         let (sender, receiver) = mpsc::channel();
