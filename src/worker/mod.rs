@@ -222,6 +222,10 @@ impl Worker {
     fn tick(&mut self, now: Now) {
         self.take_commands(now);
         self.take_parcels(now);
+        if self.shard.poll_timeout().is_some_and(|at| at <= now.mono) {
+            // A timer may end a stay or a room, which counts as well.
+            self.reported = false;
+        }
         self.shard.handle_timeout(now);
         for _ in 0..ROUNDS_PER_TICK {
             if self.receive(now) == 0 {
@@ -251,6 +255,7 @@ impl Worker {
         for _ in 0..BATCHES_PER_TICK {
             match self.parcels.try_recv() {
                 Ok(Parcel::Datagrams(mut batch)) => {
+                    self.reported = false;
                     let mut rest = batch.bytes.as_mut_slice();
                     for (path, len) in batch.datagrams {
                         let Some((datagram, after)) = rest.split_at_mut_checked(len) else { break };
