@@ -197,6 +197,7 @@ impl Shard {
         }
         if state.live_layers(now) == state.live {
             self.request_wanted_key_frames(track, now);
+            self.poll_demand(track, now);
         } else {
             self.retarget(track, now);
         }

@@ -217,6 +217,13 @@ impl Shard {
             self.tell(link, Event::Roster(everybody));
             self.tell(link, Event::Room(facts));
         }
+        let published: Vec<usize> = self.links.get(link).map(|state| state.published().collect()).unwrap_or_default();
+        for track in published {
+            if let Some(track) = self.tracks.get_mut(track) {
+                track.demand.forget();
+            }
+            self.poll_demand(track, now.mono);
+        }
         self.ask_for_offer_if_needed(link, now.mono);
         self.mark_dirty(link);
     }

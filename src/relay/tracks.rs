@@ -12,9 +12,9 @@ use crate::media::keyframe::KeyFrameThrottle;
 use crate::media::layers::{LayerActivity, LayerChoice, LayerSet, Wish};
 use crate::media::outbound::OutboundStream;
 use crate::media::route::{Route, RouteConfig};
-use crate::model::roster::Track as TrackRecord;
+use crate::model::roster::{Quality, Track as TrackRecord};
 use crate::model::{Codec, Extension, ExtensionMap, MediaKind, TrackSid};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A published track on the packet path.
 #[derive(Debug)]
@@ -33,8 +33,44 @@ pub(super) struct Track {
     /// Layers that were live when targets were last chosen, one bit each.
     pub(super) live: u8,
     pub(super) layers: Vec<Layer>,
+    pub(super) demand: Demand,
     pub(super) routes: Vec<RouteState>,
 }
+
+/// What the receivers of a video track want of its publisher, as last told: layers nobody shows need not be sent.
+#[derive(Debug, Default)]
+pub(super) struct Demand {
+    /// The highest quality asked for; the outer `None` means that nothing was told yet.
+    told: Option<Option<Quality>>,
+    /// Since when less is wanted than was told.
+    less_since: Option<Instant>,
+}
+
+impl Demand {
+    /// What to tell the publisher now, if anything: more at once, less only when it stays less for [`LESS_AFTER`].
+    fn poll(&mut self, wanted: Option<Quality>, now: Instant) -> Option<Option<Quality>> {
+        let told = self.told.unwrap_or(Some(Quality::High));
+        if wanted >= told {
+            self.less_since = None;
+        } else if now.saturating_duration_since(*self.less_since.get_or_insert(now)) < LESS_AFTER {
+            return None;
+        }
+        if self.told == Some(wanted) {
+            return None;
+        }
+        self.less_since = None;
+        self.told = Some(wanted);
+        Some(wanted)
+    }
+
+    /// Nothing counts as told: the client has a new session and may have forgotten.
+    pub(super) fn forget(&mut self) {
+        self.told = None;
+    }
+}
+
+/// How long less must be wanted before the publisher is told: a tile that is resized or scrolled by should not stop an encoder.
+const LESS_AFTER: Duration = Duration::from_secs(2);
 
 /// One received stream of a track.
 #[derive(Debug)]
@@ -159,6 +195,7 @@ impl Shard {
             activity: LayerActivity::default(),
             live: 0,
             layers: (0..streams).map(|_| layer()).collect(),
+            demand: Demand::default(),
             routes: Vec::new(),
         });
         if let Some(section) = state.sections.list.get_mut(index) {
@@ -205,6 +242,7 @@ impl Shard {
             }
         }
         state.routes.push(RouteState { receiver: link, route, choice: LayerChoice::default(), out: None, refused: false });
+        self.poll_demand(track, now);
         self.ask_for_offer_if_needed(link, now);
     }
 
@@ -253,6 +291,24 @@ impl Shard {
             route.route.set_target(target);
         }
         self.request_wanted_key_frames(track, now);
+        self.poll_demand(track, now);
+    }
+
+    /// Tells the publisher which layers are wanted, when that has changed.
+    pub(super) fn poll_demand(&mut self, track: usize, now: Instant) {
+        let Some(state) = self.tracks.get_mut(track).filter(|track| track.codec.kind() == MediaKind::Video) else { return };
+        let routes = state.routes.iter().filter(|route| !route.refused);
+        let highest = routes.filter_map(|route| route.choice.wanted(&state.set)).max();
+        let wanted = highest.map(|layer| match layer {
+            // The rids of two layers are those of the lower two qualities; the highest there is always means all of them.
+            layer if layer + 1 >= state.set.count() => Quality::High,
+            0 => Quality::Low,
+            _ => Quality::Medium,
+        });
+        let Some(highest) = state.demand.poll(wanted, now) else { return };
+        let event = Event::WantedLayers { track: state.sid.clone(), codec: state.codec, highest };
+        let publisher = state.publisher;
+        self.tell(publisher, event);
     }
 
     /// Asks the publisher for a key frame of every layer a route waits for; the throttle of each layer merges them.
@@ -333,5 +389,22 @@ impl Link {
     /// Slots of the tracks this member publishes.
     pub(super) fn published(&self) -> impl Iterator<Item = usize> + '_ {
         self.sections.list.iter().filter_map(super::sections::SectionState::published)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_is_told_at_once_and_less_only_when_it_lasts() {
+        let t0 = Instant::now();
+        let mut demand = Demand::default();
+        assert_eq!(demand.poll(Some(Quality::High), t0), Some(Some(Quality::High)));
+        assert_eq!(demand.poll(Some(Quality::Low), t0), None);
+        assert_eq!(demand.poll(Some(Quality::High), t0 + LESS_AFTER / 2), None, "it was only a moment");
+        assert_eq!(demand.poll(None, t0 + LESS_AFTER), None);
+        assert_eq!(demand.poll(None, t0 + 2 * LESS_AFTER), Some(None), "nobody watches");
+        assert_eq!(demand.poll(Some(Quality::Low), t0 + 2 * LESS_AFTER), Some(Some(Quality::Low)));
     }
 }
