@@ -119,7 +119,8 @@ export function canRetry(kind: FaultKind): boolean {
 
 function withDetail(kind: FaultKind, message: string): Fault {
   const detail = message.trim().slice(0, MAX_DETAIL);
-  return detail === '' ? { kind } : { kind, detail };
+  // The library's own words for an empty answer say nothing to anybody.
+  return detail === '' || detail === 'an error has occurred' ? { kind } : { kind, detail };
 }
 
 function shape(error: unknown): { reason?: number; status?: number; context?: unknown; message: string; name: string } {
