@@ -6,7 +6,7 @@ describe('why joining failed', () => {
   it('tells an expired link from a refusal', () => {
     expect(connectFault(ConnectionError.notAllowed('token has Expired', 401))).toEqual({ kind: 'expired' });
     expect(connectFault(ConnectionError.notAllowed('token is not valid', 401))).toEqual({ kind: 'refused', detail: 'token is not valid' });
-    expect(connectFault(ConnectionError.notAllowed(' The room is full. ', 403))).toEqual({ kind: 'refused', detail: 'The room is full.' });
+    expect(connectFault(ConnectionError.notAllowed('could not establish signal connection:  The room is full. ', 403))).toEqual({ kind: 'refused', detail: 'The room is full.' });
     expect(connectFault(ConnectionError.notAllowed('', 403))).toEqual({ kind: 'refused' });
     expect(connectFault(ConnectionError.notAllowed('requested room does not exist', 404))?.kind).toBe('absent');
   });
