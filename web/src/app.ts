@@ -191,7 +191,7 @@ export class App {
         ...LANGUAGES.map(({ code, name }) =>
           h(
             'button',
-            { type: 'button', class: 'plain', lang: code, 'data-language': code, 'aria-pressed': String(code === language()), 'aria-label': name, title: name, on: { click: () => switchTo(code) } },
+            { type: 'button', class: 'plain', lang: code, 'data-language': code, 'aria-pressed': String(code === language()), title: name, on: { click: () => switchTo(code) } },
             code.toUpperCase(),
           ),
         ),

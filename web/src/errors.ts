@@ -118,8 +118,9 @@ export function canRetry(kind: FaultKind): boolean {
 }
 
 function withDetail(kind: FaultKind, message: string): Fault {
-  const detail = message.trim().slice(0, MAX_DETAIL);
-  return detail === '' ? { kind } : { kind, detail };
+  const detail = message.replace(/^could not establish signal connection: ?/i, '').trim().slice(0, MAX_DETAIL);
+  // The library's own words before an answer, or instead of an empty one, say nothing to anybody.
+  return detail === '' || detail === 'an error has occurred' ? { kind } : { kind, detail };
 }
 
 function shape(error: unknown): { reason?: number; status?: number; context?: unknown; message: string; name: string } {

@@ -13,6 +13,8 @@ import { snapshot, type RoomLike } from './snapshot';
 import type { CallState } from './state';
 
 const CHAT_TOPIC = 'lk.chat';
+/** The library allows 15 s for the socket, 5 s for the first message and 15 s for the media; it may retry without end. */
+const JOIN_DEADLINE_MS = 38_000;
 
 /** What the call screen can ask for. */
 export interface CallActions {
@@ -84,11 +86,17 @@ export class Session implements CallActions {
       ...(tracks.microphone ? { microphone: tracks.microphone } : {}),
       ...(tracks.camera ? { camera: tracks.camera } : {}),
     };
+    const deadline = window.setTimeout(() => {
+      this.finish({ kind: 'unreachable' });
+      void this.room.disconnect(true).catch(() => undefined);
+    }, JOIN_DEADLINE_MS);
     try {
       await this.room.connect(link.url, link.token);
     } catch (error) {
       this.finish(connectFault(error));
       return false;
+    } finally {
+      window.clearTimeout(deadline);
     }
     if (this.ended) return false;
     this.joined = true;

@@ -31,7 +31,8 @@ class TileView {
     );
   }
 
-  update(tile: Tile): void {
+  /** `short` where the place is small and there is no doubt who it is. */
+  update(tile: Tile, short: boolean): void {
     setAttributes(this.element, {
       'data-identity': tile.identity,
       'data-role': tile.role,
@@ -41,7 +42,7 @@ class TileView {
       'data-speaking': String(tile.speaking && tile.microphone === 'on'),
       'data-quality': tile.quality,
     });
-    setText(this.name, title(tile));
+    setText(this.name, short && tile.self ? t('tile.you_only') : title(tile));
     setText(this.role, tile.kind === 'person' && tile.name !== '' ? roleName(tile.role) : '');
     setText(this.avatar, initials(displayName(tile)));
     this.video.setAttribute('aria-label', t('tile.video', { name: displayName(tile) }));
@@ -84,6 +85,7 @@ export class Stage {
 
   update(tiles: readonly Tile[]): void {
     const ordered = order(tiles);
+    const layout = arrange(ordered);
     const seen = new Set(ordered.map((tile) => tile.key));
     for (const [key, view] of this.views) {
       if (seen.has(key)) continue;
@@ -99,10 +101,12 @@ export class Stage {
       // Moving an element restarts its picture in some browsers: move only what is out of place.
       const at = this.list.children[index] ?? null;
       if (at !== view.element) this.list.insertBefore(view.element, at);
-      view.update(tile);
+      view.update(tile, layout === 'duo');
     });
-    this.list.dataset['layout'] = arrange(ordered);
+    this.list.dataset['layout'] = layout;
     this.people = ordered.filter((tile) => tile.kind === 'person').length;
+    this.list.style.setProperty('--people', String(Math.max(1, this.people)));
+    this.list.style.setProperty('--shared', String(Math.max(1, ordered.length - this.people)));
     this.fit();
   }
 
