@@ -96,4 +96,4 @@ scenario('simulcast with dynacast and adaptive stream: layers nobody shows rest,
   const woken = await until('the top layer is back', async () => (await receiver.receivedFrom('publisher')).width === 1280, { within: 10_000 });
   figure('a resting top layer reaches the receiver after', Math.round(woken.ms), 'ms');
   await nothingBroke([publisher, receiver]);
-}, { todo: 'the relay does not tell publishers yet which layers are wanted' });
+});
