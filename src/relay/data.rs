@@ -85,7 +85,10 @@ impl Shard {
 
     fn on_data(&mut self, link: usize, channel: u16, message: &[u8], now: Instant) {
         self.counters.data_in += 1;
-        let Some(state) = self.links.get(link) else { return };
+        let Some(state) = self.links.get_mut(link) else { return };
+        if !state.budget.take(message.len(), now) {
+            return self.counters.drop(DropReason::RateLimit);
+        }
         let reliable = state.data.reliable == Some(channel);
         if !reliable && state.data.lossy != Some(channel) {
             return self.counters.drop(DropReason::BadData);

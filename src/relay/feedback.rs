@@ -31,6 +31,9 @@ impl Shard {
             Ok(len) => len,
             Err(reason) => return self.counters.drop(reason),
         };
+        if !state.budget.take(datagram.len(), now) {
+            return self.counters.drop(DropReason::RateLimit);
+        }
         if state.peer.on_authentic(now, path) {
             self.on_moved(link, now);
         }

@@ -15,10 +15,6 @@ use crate::model::counters::DropReason;
 use crate::model::{Extension, MediaKind, Path};
 use std::time::{Duration, Instant};
 
-/// SSRCs one publisher may use at once: 8 tracks with three layers and their retransmissions fit; the receiver's SRTP table has
-/// the same bound.
-const MAX_INBOUND: usize = 64;
-
 /// Round trip assumed before one was measured.
 pub(super) const ASSUMED_RTT: Duration = Duration::from_millis(100);
 
@@ -61,9 +57,6 @@ impl Shard {
         if let Some(known) = state.inbound(header.ssrc) {
             return Some(known);
         }
-        if state.inbound.len() >= MAX_INBOUND {
-            return None;
-        }
         let text = |extension| {
             let id = state.extensions.id(extension)?;
             std::str::from_utf8(header.extension(packet, id)?).ok()
@@ -83,6 +76,11 @@ impl Shard {
             None => 0,
         };
         let inbound = Inbound { ssrc: header.ssrc, track, layer: u8::try_from(layer).ok()?, rtx };
+        // A client that begins a stream anew takes a new SSRC; the old one is over.
+        let same = |known: &mut Inbound| (known.track, known.layer, known.rtx) == (inbound.track, inbound.layer, inbound.rtx);
+        for old in state.inbound.extract_if(.., same) {
+            state.peer.forget_inbound(old.ssrc);
+        }
         state.inbound.push(inbound);
         if !rtx {
             self.start_stream(inbound);
@@ -185,7 +183,7 @@ impl Shard {
             let Verdict::Forward(rewrite) = route.route.on_packet(inbound.layer, incoming) else { continue };
             if write_media(out, receiver, &mut self.outbox, &rewrite, header, packet, payload) {
                 self.counters.forwarded += 1;
-                out.stats.on_sent(rewrite.timestamp, payload.len(), incoming.now);
+                out.on_sent(rewrite.timestamp, payload.len(), incoming.now);
                 if receiver.timing.report_at.is_none() {
                     receiver.timing.report_at = Some(incoming.now);
                     if !receiver.timing.dirty {
@@ -230,6 +228,10 @@ impl Shard {
         let Some(packet) = layer.cache.find(sent.sequence) else { return false };
         let Ok(header) = RtpHeader::parse(packet) else { return true };
         let Ok(payload) = header.payload(packet) else { return true };
+        if !out.may_repeat(payload.len()) {
+            self.counters.drop(DropReason::RateLimit);
+            return true;
+        }
         if write_again(out, receiver, &mut self.outbox, &sent.rewrite, &header, packet, payload) {
             self.counters.retransmitted += 1;
         }

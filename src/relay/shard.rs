@@ -265,7 +265,8 @@ impl Shard {
         }
         let Some(state) = self.links.get_mut(link) else { return };
         if state.timing.connect_by.is_some_and(|by| by <= now.mono) {
-            return self.fail(link, FailureReason::IceTimeout, now);
+            let obstacle = state.peer.obstacle();
+            return self.fail(link, obstacle, now);
         }
         if let Some(silent) = state.peer.silent_for(now.mono) {
             // Nothing is sent without consent (RFC 7675); the stay itself lasts a little longer, for a client that comes back.

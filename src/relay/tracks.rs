@@ -104,6 +104,32 @@ pub(super) struct OutStream {
     pub(super) rtx: Option<RtxStream>,
     pub(super) passes: Passes,
     pub(super) stats: OutboundStream,
+    /// Bytes that may be repeated now.
+    pub(super) credit: f64,
+}
+
+/// Share of what a receiver gets that may be repeated to it: a line that loses more is not helped by more packets.
+const REPEATED_SHARE: f64 = 0.2;
+
+/// Bytes that may be repeated at once, for the losses of one burst: some 25 packets, half a key frame.
+const MAX_CREDIT: f64 = 32_000.0;
+
+impl OutStream {
+    /// Takes note of media sent.
+    pub(super) fn on_sent(&mut self, timestamp: u32, payload: usize, now: Instant) {
+        self.stats.on_sent(timestamp, payload, now);
+        self.credit = (self.credit + payload as f64 * REPEATED_SHARE).min(MAX_CREDIT);
+    }
+
+    /// Whether so many bytes may be repeated; they count as repeated then.
+    pub(super) fn may_repeat(&mut self, payload: usize) -> bool {
+        let bytes = payload as f64;
+        let may = self.credit >= bytes;
+        if may {
+            self.credit -= bytes;
+        }
+        may
+    }
 }
 
 /// The retransmission stream beside it (RFC 4588).
@@ -117,7 +143,7 @@ pub(super) struct RtxStream {
 impl OutStream {
     pub(super) fn new(ssrc: u32, rtx: Option<(u8, u32)>, payload_type: u8, clock_rate: u32, passes: Passes) -> Self {
         let rtx = rtx.map(|(payload_type, ssrc)| RtxStream { ssrc, payload_type, sequence: 1 });
-        Self { ssrc, payload_type, rtx, passes, stats: OutboundStream::new(ssrc, clock_rate) }
+        Self { ssrc, payload_type, rtx, passes, stats: OutboundStream::new(ssrc, clock_rate), credit: MAX_CREDIT }
     }
 }
 

@@ -309,6 +309,19 @@ impl Peer {
         Some(now.saturating_duration_since(last))
     }
 
+    /// Why the peer never came up, as far as it can be told.
+    #[must_use]
+    pub fn obstacle(&self) -> FailureReason {
+        if self.ice.selected().is_none() {
+            return FailureReason::IceTimeout;
+        }
+        match self.dtls.as_ref().and_then(DtlsTransport::obstacle) {
+            Some(DtlsFailure::NoProfile) => FailureReason::NoSrtpProfile,
+            Some(DtlsFailure::FingerprintMismatch) => FailureReason::Fingerprint,
+            Some(DtlsFailure::Handshake) | None => FailureReason::DtlsHandshake,
+        }
+    }
+
     /// Frees what is kept for a stream that is sent no longer.
     pub fn forget_outbound(&mut self, ssrc: u32) {
         if let Some(sender) = &mut self.sender {
