@@ -26,4 +26,4 @@ soak:
 	@scripts/not-yet soak "hours of joins and leaves, watching memory and handles"
 
 fuzz:
-	@scripts/not-yet fuzz "fuzz targets over everything that reads bytes from outside"
+	@scripts/fuzz $(ARGS)

@@ -166,7 +166,7 @@ pub struct Rooms {
     /// A room its last participant has left closes after this.
     #[serde(rename = "departure_timeout_s", with = "seconds")]
     pub departure_timeout: Duration,
-    /// A seat whose signalling socket closed is kept for this long.
+    /// A participant that has fallen silent is kept for this long after its last connectivity check.
     #[serde(rename = "resume_window_s", with = "seconds")]
     pub resume_window: Duration,
 }

@@ -79,18 +79,21 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
         .enable_all()
         .build()
         .map_err(|_| internal("the doors' runtime cannot be started"))?;
-    let doors = Doors::default();
+    let doors = Arc::new(Doors::default());
+    let limits = http_limits(&config, &doors);
     let state = http_state(&config, mode, &keys, placement.clone(), pages, board, doors, health.clone());
-    let served = runtime.block_on(serve_until_told(&config, mode, listeners, state, &placement, &health, &keys));
+    let served = runtime.block_on(serve_until_told(&config, mode, listeners, limits, state, &placement, &health, &keys));
     workers.join();
     runtime.shutdown_timeout(GOODBYE);
     served
 }
 
+#[expect(clippy::too_many_arguments, reason = "the composition root is where every part meets the others, once")]
 async fn serve_until_told(
     config: &Config,
     mode: Mode,
     listeners: Vec<TcpListener>,
+    limits: HttpLimits,
     state: HttpState,
     placement: &Arc<Placement>,
     health: &Health,
@@ -107,7 +110,7 @@ async fn serve_until_told(
             // An error means that the node is gone, which is a stop as well.
             let _ = stopped.wait_for(|stop| *stop).await;
         };
-        tokio::spawn(serve(listener, router(state.clone()), http_limits(config), shutdown));
+        tokio::spawn(serve(listener, router(state.clone()), limits.clone(), shutdown));
     }
     health.set_ready(true);
     announce(config, mode, first, keys);
@@ -119,7 +122,14 @@ async fn serve_until_told(
     health.set_ready(false);
     // A worker whose mailbox is full stops with its thread all the same when the process ends.
     let _ = placement.send(Command::Shutdown);
-    tokio::time::sleep(GOODBYE).await;
+    // Every socket gets its goodbye out, or its time is up.
+    let told = async {
+        while limits.counts.signal_sessions.value() > 0 {
+            tokio::time::sleep(GOODBYE / 50).await;
+        }
+    };
+    // A client that does not take its goodbye finds the socket closed.
+    let _ = tokio::time::timeout(GOODBYE, told).await;
     // Nobody listens when every listener has ended already.
     let _ = stop.send(true);
     Ok(())
@@ -141,6 +151,7 @@ fn start_workers(config: &Config, count: usize, placement: &Arc<Placement>) -> R
                     max_participants: config.limits.participants_per_room,
                 },
                 connect_within: CONNECT_WITHIN,
+                resume_window: config.rooms.resume_window,
                 publisher_rate: Rate {
                     packets: rate(config.limits.publisher_packets_per_s),
                     bytes: rate(config.limits.publisher_bytes_per_s),
@@ -167,7 +178,7 @@ fn http_state(
     relay: Arc<dyn Relay>,
     pages: Arc<Pages>,
     board: Arc<Board>,
-    doors: Doors,
+    doors: Arc<Doors>,
     health: Arc<Health>,
 ) -> HttpState {
     let revocations = Arc::new(Mutex::new(Revocations::default()));
@@ -177,6 +188,7 @@ fn http_state(
         dev: mode == Mode::Dev,
         sockets_per_address: unlimited(config.http.max_connections_per_address),
         sockets: unlimited(config.http.max_connections),
+        counts: doors.clone(),
     };
     let door = Door::new(relay.clone(), keys.clone(), revocations.clone(), door_config, wall_ms.clone());
     let render = Arc::new(move || metrics::render(&board.snapshot(), &doors, &health));
@@ -188,11 +200,12 @@ fn http_state(
     }
 }
 
-fn http_limits(config: &Config) -> HttpLimits {
+fn http_limits(config: &Config, doors: &Arc<Doors>) -> HttpLimits {
     HttpLimits {
         connections_per_address: unlimited(config.http.max_connections_per_address),
         connections: unlimited(config.http.max_connections),
         header_timeout: config.http.header_timeout,
+        counts: doors.clone(),
         ..HttpLimits::default()
     }
 }

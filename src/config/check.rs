@@ -52,7 +52,7 @@ impl Config {
     fn check_rooms(&self) -> Result<(), Fault> {
         between("rooms.empty_timeout_s", self.rooms.empty_timeout, 1, 86_400)?;
         between("rooms.departure_timeout_s", self.rooms.departure_timeout, 0, 86_400)?;
-        between("rooms.resume_window_s", self.rooms.resume_window, 1, 600)
+        between("rooms.resume_window_s", self.rooms.resume_window, 30, 600)
     }
 
     fn check_ice_servers(&self) -> Result<(), Fault> {

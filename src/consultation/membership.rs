@@ -3,7 +3,7 @@
 use super::room::Member;
 use super::{Effect, Effects, MemberId, Policy, Refusal, Room, Seat, SubscriptionPermission, To};
 use crate::model::Now;
-use crate::model::roster::{LeaveAction, LeaveReason, Participant, ParticipantState, Permissions, Role, Text};
+use crate::model::roster::{Attributes, LeaveAction, LeaveReason, Participant, ParticipantState, Permissions, Role, Text};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ const MAX_NAME_BYTES: usize = 256;
 
 impl Room {
     pub(super) fn join(&mut self, seat: Seat, now: Now, effects: &mut Effects) -> Result<(), Refusal> {
-        let role = seat.attributes.get("consultation.role").and_then(|word| Role::parse(word));
+        let role = seat.attributes.0.get("consultation.role").and_then(|word| Role::parse(word));
         if self.policy == Policy::Consultation && role.is_none() {
             return Err(Refusal::RoleRequired);
         }
@@ -39,7 +39,7 @@ impl Room {
             identity: seat.identity,
             name: seat.name.0,
             metadata: seat.metadata.0,
-            attributes: seat.attributes,
+            attributes: seat.attributes.0,
             state: ParticipantState::Joined,
             permissions: seat.permissions,
             tracks: Vec::new(),
@@ -118,7 +118,7 @@ impl Room {
         member: MemberId,
         metadata: &Text,
         name: &Text,
-        attributes: BTreeMap<String, String>,
+        Attributes(attributes): Attributes,
         by_owner: bool,
         effects: &mut Effects,
     ) -> Result<(), Refusal> {

@@ -12,10 +12,10 @@ mod subscription;
 pub use room::Room;
 
 use crate::model::roster::{
-    ClientFacts, Encryption, LeaveAction, LeaveReason, Participant, ParticipantKind, Permissions, Source, Text, Track, VideoLayer,
+    Attributes, ClientFacts, Encryption, LeaveAction, LeaveReason, Participant, ParticipantKind, Permissions, Source, Text,
+    Track, VideoLayer,
 };
 use crate::model::{Codec, Identity, MediaKind, ParticipantSid, TrackCid, TrackSid};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -102,7 +102,7 @@ pub struct Seat {
     /// Opaque to the relay.
     pub metadata: Text,
     /// Attributes of the token, client overrides already merged.
-    pub attributes: BTreeMap<String, String>,
+    pub attributes: Attributes,
     /// What it may do.
     pub permissions: Permissions,
     /// What sits behind it.
@@ -277,7 +277,7 @@ pub enum Command {
         /// New name, where not empty.
         name: Text,
         /// Merged; an empty value deletes its key.
-        attributes: BTreeMap<String, String>,
+        attributes: Attributes,
         /// Whether the member itself asks.
         by_owner: bool,
     },

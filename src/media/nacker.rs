@@ -53,6 +53,8 @@ pub struct Nacker {
     highest: Option<u64>,
     /// No entry is due before this; may be early after a removal.
     due: Option<Instant>,
+    /// A packet was given up since [`take_given_up`](Self::take_given_up) was asked.
+    given_up: bool,
 }
 
 impl Nacker {
@@ -104,8 +106,10 @@ impl Nacker {
         let mut places = out.iter_mut();
         let mut written = 0;
         let mut next: Option<Instant> = None;
+        let mut given_up = false;
         self.missing.retain_mut(|missing| {
             if now.saturating_duration_since(missing.since) >= MAX_AGE {
+                given_up = true;
                 return false;
             }
             if missing.due <= now
@@ -117,13 +121,20 @@ impl Nacker {
                 missing.due = now + repeat;
             }
             let keep = missing.tries < MAX_TRIES;
+            given_up |= !keep;
             if keep {
                 next = Some(next.map_or(missing.due, |next| next.min(missing.due)));
             }
             keep
         });
         self.due = next;
+        self.given_up |= given_up;
         written
+    }
+
+    /// Whether a packet was given up since the last call: pictures need a key frame to go on.
+    pub fn take_given_up(&mut self) -> bool {
+        std::mem::take(&mut self.given_up)
     }
 
     /// When [`poll_nacks`](Self::poll_nacks) has something to do; never when nothing is missing.

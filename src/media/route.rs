@@ -229,6 +229,12 @@ impl Route {
         self.sent.resend(outgoing, now, rtt)
     }
 
+    /// Whether an outgoing sequence number lies further back than what is remembered: nobody can send it again.
+    #[must_use]
+    pub fn is_forgotten(&self, outgoing: u16) -> bool {
+        self.sent.is_forgotten(outgoing)
+    }
+
     /// Forgets what was sent: nothing from before can be sent again. For a gate that shuts (consent withdrawn, aside).
     pub fn forget_sent(&mut self) {
         self.sent.forget();

@@ -332,3 +332,23 @@ impl fmt::Debug for Text {
         write!(f, "Text({} bytes)", self.0.len())
     }
 }
+
+/// Key-value pairs of a participant: opaque, and redacted in `Debug`.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Attributes(pub BTreeMap<String, String>);
+
+impl fmt::Debug for Attributes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Attributes({} keys)", self.0.len())
+    }
+}
+
+/// Bytes of a message between people: opaque, and redacted in `Debug`.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Message(pub bytes::Bytes);
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Message({} bytes)", self.0.len())
+    }
+}

@@ -3,11 +3,9 @@
 use super::event::EventSink;
 pub use crate::consultation::{AddTrack, Policy, Refusal, RoomSettings, SubscriptionPermission, TrackPermission};
 use crate::model::roster::{
-    ClientFacts, LeaveReason, Participant, ParticipantKind, Permissions, Quality, RoomFacts, Text, Track,
+    Attributes, ClientFacts, LeaveReason, Message, Participant, ParticipantKind, Permissions, Quality, RoomFacts, Text, Track,
 };
 use crate::model::{Identity, ParticipantSid, RoomKey, RoomName, SessionId, TenantId, TrackSid};
-use bytes::Bytes;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -115,7 +113,7 @@ pub struct Join {
     /// Opaque to the relay.
     pub metadata: Text,
     /// Attributes of the token, client overrides already merged.
-    pub attributes: BTreeMap<String, String>,
+    pub attributes: Attributes,
     /// What it may do.
     pub permissions: Permissions,
     /// What sits behind it.
@@ -209,7 +207,7 @@ pub enum Request {
         /// New name, where not empty.
         name: Text,
         /// Merged; an empty value deletes its key.
-        attributes: BTreeMap<String, String>,
+        attributes: Attributes,
     },
     /// Features of one of its own audio tracks.
     UpdateAudioTrack {
@@ -334,7 +332,7 @@ pub enum AdminAction {
         /// The whole new set of permissions, where given.
         permissions: Option<Permissions>,
         /// Merged; an empty value deletes its key.
-        attributes: BTreeMap<String, String>,
+        attributes: Attributes,
     },
     /// Changes what a member receives.
     UpdateSubscriptions {
@@ -348,7 +346,7 @@ pub enum AdminAction {
     /// Sends a data message into the room from the platform.
     SendData {
         /// The whole message, already in the data channels' format.
-        message: Bytes,
+        message: Message,
         /// Reliable or lossy.
         reliable: bool,
         /// Receivers; empty means all.

@@ -2,6 +2,7 @@
 
 use super::envelope::{ChannelKind, Sender};
 use super::shard::Shard;
+use crate::consultation::MemberId;
 use crate::model::counters::DropReason;
 use crate::model::{Identity, ParticipantSid};
 use crate::transport::peer::ChannelEvent;
@@ -117,10 +118,20 @@ impl Shard {
                 return;
             }
         }
-        self.fan_out_data(room, Some(link), reliable, &to, &stamped.message, now);
+        self.fan_out_data(room, Some(link), reliable, &to, &stamped.message.0, now);
         if reliable && let Some(room) = self.rooms.get_mut(room) {
             room.recent.expire(now);
-            room.recent.push(RecentMessage { at: now, from: record.sid.clone(), to, message: stamped.message });
+            room.recent.push(RecentMessage { at: now, from: record.sid.clone(), to, message: stamped.message.0 });
+        }
+    }
+
+    /// Lets data flow to a member, or holds it back, as its permission says: what was lost on the way is not repeated to who may
+    /// no longer receive.
+    pub(super) fn gate_data(&mut self, room: usize, member: MemberId) {
+        let Some(link) = self.link_of(room, member) else { return };
+        let may = self.record_of(link).is_some_and(|record| record.permissions.subscribe);
+        if let Some(state) = self.links.get_mut(link) {
+            state.peer.hold_data(!may);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The seam between the data channels' message format, which a door owns, and the fan-out, which the shard owns.
 
+use crate::model::roster::Message;
 use crate::model::{Identity, ParticipantSid};
-use bytes::Bytes;
 
 /// Opens the outer envelope of data messages and stamps the sender into it; the content stays as the client sent it.
 pub trait Envelope: Send + Sync {
@@ -39,7 +39,7 @@ pub struct Sender<'a> {
 #[derive(Clone, Debug)]
 pub struct Stamped {
     /// The whole message with the sender stamped.
-    pub message: Bytes,
+    pub message: Message,
     /// Receivers by identity; empty, together with `to_sids`, means all.
     pub to: Vec<Identity>,
     /// Receivers by stay (an older form).

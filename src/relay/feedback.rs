@@ -5,6 +5,7 @@ use super::shard::Shard;
 use crate::media::outbox::MAX_DATAGRAM;
 use crate::media::rtcp::{Compound, ReportBlock, Rtcp, SenderInfo, packets};
 use crate::model::counters::DropReason;
+use crate::model::{MediaKind, Path};
 use std::time::{Duration, Instant};
 
 /// How often a link with media looks after itself: live layers, overdue key frames, and every second time its reports.
@@ -24,12 +25,15 @@ const MAX_BLOCKS: usize = 31;
 const MAX_RETRANSMISSIONS: usize = 128;
 
 impl Shard {
-    pub(super) fn handle_rtcp(&mut self, link: usize, now: Instant, datagram: &mut [u8]) {
+    pub(super) fn handle_rtcp(&mut self, link: usize, now: Instant, path: Path, datagram: &mut [u8]) {
         let Some(state) = self.links.get_mut(link) else { return };
         let len = match state.peer.open_rtcp(datagram) {
             Ok(len) => len,
             Err(reason) => return self.counters.drop(reason),
         };
+        if state.peer.on_authentic(now, path) {
+            self.on_moved(link, now);
+        }
         self.mark_dirty(link);
         for packet in packets(datagram.get(..len).unwrap_or_default()) {
             match packet {
@@ -48,9 +52,14 @@ impl Shard {
             Rtcp::ReceiverReport { blocks, .. } => blocks.for_each(|block| self.on_report_block(link, &block, now)),
             Rtcp::Nack { media, sequences, .. } => {
                 let Some(track) = self.sent_track(link, media) else { return };
+                let mut lost = false;
                 for sequence in sequences.take(MAX_RETRANSMISSIONS) {
                     self.counters.nack_in += 1;
-                    self.retransmit(link, track, sequence, now);
+                    lost |= !self.retransmit(link, track, sequence, now);
+                }
+                // A receiver waits seconds for what it has asked for before it asks for a key frame itself.
+                if lost && self.tracks.get(track).is_some_and(|track| track.codec.kind() == MediaKind::Video) {
+                    self.want_key_frame(track, link, now);
                 }
             }
             Rtcp::Pli { media, .. } => self.on_key_frame_request(link, media, now),
@@ -106,18 +115,23 @@ impl Shard {
         while let Some(len) = state.twcc.poll_feedback(now, &mut buffer, state.own_ssrc, media) {
             state.peer.send_rtcp(buffer.get(..len).unwrap_or_default(), &mut self.outbox);
         }
-        let tracks: Vec<usize> = state.published().collect();
-        for track in &tracks {
-            self.poll_repairs(*track, now);
-        }
+        self.each_published(link, |shard, track| shard.poll_repairs(track, now));
         let Some(state) = self.links.get_mut(link) else { return };
         if state.timing.report_at.is_some_and(|at| at <= now) {
             let busy = !state.inbound.is_empty() || !state.outbound.is_empty();
             state.timing.report_at = busy.then_some(now + TICK);
-            for track in tracks {
-                self.look_after(track, now);
-            }
+            self.each_published(link, |shard, track| shard.look_after(track, now));
             self.send_reports(link, now);
+        }
+    }
+
+    /// Visits the tracks of a link; it is looked at for every packet, so without a list of them.
+    fn each_published(&mut self, link: usize, mut visit: impl FnMut(&mut Self, usize)) {
+        let sections = self.links.get(link).map_or(0, |state| state.sections.list.len());
+        for section in 0..sections {
+            if let Some(track) = self.links.get(link).and_then(|state| state.sections.list.get(section)?.published()) {
+                visit(self, track);
+            }
         }
     }
 
@@ -131,7 +145,7 @@ impl Shard {
     fn poll_repairs(&mut self, track: usize, now: Instant) {
         let Some(state) = self.tracks.get_mut(track) else { return };
         let Some(publisher) = self.links.get_mut(state.publisher) else { return };
-        let mut plis = 0u8;
+        let (mut plis, mut given_up) = (0u8, 0u8);
         for (index, layer) in state.layers.iter_mut().enumerate() {
             let Some(stream) = &mut layer.stream else { continue };
             let ssrc = stream.ssrc();
@@ -146,9 +160,13 @@ impl Shard {
                     self.counters.nack_out += count as u64;
                 }
             }
+            given_up |= u8::from(stream.nacker().take_given_up()) << index;
             if layer.key_frames.poll(now) {
                 plis |= 1 << index;
             }
+        }
+        for layer in (0..8u8).filter(|layer| given_up & (1 << layer) != 0) {
+            self.lost_too_much(track, layer, now);
         }
         for layer in (0..8u8).filter(|layer| plis & (1 << layer) != 0) {
             self.send_pli(track, layer);

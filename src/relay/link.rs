@@ -55,6 +55,8 @@ pub(super) struct Timing {
     pub(super) since: Instant,
     /// Must be connected by then.
     pub(super) connect_by: Option<Instant>,
+    /// When a silent member's stay ends.
+    pub(super) gone_at: Option<Instant>,
     /// When media came up.
     pub(super) connected_at: Option<Instant>,
     /// Next sender and receiver reports.
@@ -143,6 +145,7 @@ impl Timing {
         Self {
             since: now,
             connect_by: Some(now + connect_within),
+            gone_at: None,
             connected_at: None,
             report_at: None,
             ask_offer_at: None,

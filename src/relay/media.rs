@@ -12,7 +12,7 @@ use crate::media::packet::{AudioLevel, OutgoingHeader, RtpHeader, write_header};
 use crate::media::route::{Incoming, Rewrite, Verdict};
 use crate::media::rtx::write_rtx_payload;
 use crate::model::counters::DropReason;
-use crate::model::{Extension, MediaKind};
+use crate::model::{Extension, MediaKind, Path};
 use std::time::{Duration, Instant};
 
 /// SSRCs one publisher may use at once: 8 tracks with three layers and their retransmissions fit; the receiver's SRTP table has
@@ -23,7 +23,7 @@ const MAX_INBOUND: usize = 64;
 pub(super) const ASSUMED_RTT: Duration = Duration::from_millis(100);
 
 impl Shard {
-    pub(super) fn handle_rtp(&mut self, link: usize, now: Instant, datagram: &mut [u8]) {
+    pub(super) fn handle_rtp(&mut self, link: usize, now: Instant, path: Path, datagram: &mut [u8]) {
         let Some(state) = self.links.get_mut(link) else { return };
         let opened = match state.peer.open_rtp(datagram) {
             Ok(opened) => opened,
@@ -33,12 +33,16 @@ impl Shard {
         if !state.budget.take(datagram.len(), now) {
             return self.counters.drop(DropReason::RateLimit);
         }
+        let moved = state.peer.on_authentic(now, path);
         let Some(packet) = datagram.get_mut(..opened.len) else { return };
         let header = opened.header;
         if let Some(id) = state.extensions.id(Extension::TransportCc)
             && let Some([high, low]) = header.extension(packet, id)
         {
             state.twcc.on_packet(u16::from_be_bytes([*high, *low]), now);
+        }
+        if moved {
+            self.on_moved(link, now);
         }
         self.mark_dirty(link);
         let Some(inbound) = self.explain(link, &header, packet) else {
@@ -164,7 +168,7 @@ impl Shard {
         }
         self.fan_out(inbound, header, packet, payload, &incoming);
         if lost_too_much {
-            self.lost_too_much(inbound, now);
+            self.lost_too_much(inbound.track, inbound.layer, now);
         }
         if !muted && let Some(id) = extensions.id(Extension::AudioLevel) {
             self.hear(inbound.track, header.extension(packet, id).and_then(AudioLevel::parse), now);
@@ -194,16 +198,16 @@ impl Shard {
     }
 
     /// More is missing than retransmissions could heal: a key frame starts afresh.
-    fn lost_too_much(&mut self, inbound: Inbound, now: Instant) {
-        let Some(track) = self.tracks.get_mut(inbound.track).filter(|track| track.codec.kind() == MediaKind::Video) else {
+    pub(super) fn lost_too_much(&mut self, track: usize, layer: u8, now: Instant) {
+        let Some(state) = self.tracks.get_mut(track).filter(|track| track.codec.kind() == MediaKind::Video) else {
             return;
         };
-        for route in &mut track.routes {
-            if route.route.current() == Some(inbound.layer) {
+        for route in &mut state.routes {
+            if route.route.current() == Some(layer) {
                 route.route.request_key_frame();
             }
         }
-        self.request_wanted_key_frames(inbound.track, now);
+        self.request_wanted_key_frames(track, now);
     }
 
     fn hear(&mut self, track: usize, level: Option<AudioLevel>, now: Instant) {
@@ -215,20 +219,21 @@ impl Shard {
         }
     }
 
-    /// Sends a packet again to a receiver that misses it.
-    pub(super) fn retransmit(&mut self, link: usize, track: usize, sequence: u16, now: Instant) {
-        let (Some(track), Some(receiver)) = (self.tracks.get_mut(track), self.links.get_mut(link)) else { return };
-        let Some(route) = track.routes.iter_mut().find(|route| route.receiver == link) else { return };
-        let Some(out) = route.out.as_mut() else { return };
+    /// Sends a packet again to a receiver that misses it; `false` when it is too old to be had, and only a key frame helps.
+    pub(super) fn retransmit(&mut self, link: usize, track: usize, sequence: u16, now: Instant) -> bool {
+        let (Some(track), Some(receiver)) = (self.tracks.get_mut(track), self.links.get_mut(link)) else { return true };
+        let Some(route) = track.routes.iter_mut().find(|route| route.receiver == link) else { return true };
+        let Some(out) = route.out.as_mut() else { return true };
         let rtt = out.stats.rtt().unwrap_or(ASSUMED_RTT);
-        let Some(sent) = route.route.resolve(sequence, now, rtt) else { return };
-        let Some(layer) = track.layers.get(usize::from(sent.layer)) else { return };
-        let Some(packet) = layer.cache.find(sent.sequence) else { return };
-        let Ok(header) = RtpHeader::parse(packet) else { return };
-        let Ok(payload) = header.payload(packet) else { return };
+        let Some(sent) = route.route.resolve(sequence, now, rtt) else { return !route.route.is_forgotten(sequence) };
+        let Some(layer) = track.layers.get(usize::from(sent.layer)) else { return true };
+        let Some(packet) = layer.cache.find(sent.sequence) else { return false };
+        let Ok(header) = RtpHeader::parse(packet) else { return true };
+        let Ok(payload) = header.payload(packet) else { return true };
         if write_again(out, receiver, &mut self.outbox, &sent.rewrite, &header, packet, payload) {
             self.counters.retransmitted += 1;
         }
+        true
     }
 }
 

@@ -101,6 +101,7 @@ impl Shard {
             state.links.insert(member, link);
             state.close_at = None;
         }
+        self.gate_data(room, member);
         self.send_joined(room, link, member);
         self.carry_out(room, effects, now);
         for add in join.tracks {
@@ -358,6 +359,7 @@ impl Shard {
                 self.apply(room, update, now)?;
                 if let Some(permissions) = permissions {
                     self.apply(room, rules::Command::Permit { member, permissions }, now)?;
+                    self.gate_data(room, member);
                 }
                 let rules = self.rooms.get(room).map(|room| &room.rules).ok_or(Refusal::NoSuchRoom)?;
                 record_reply(rules, member)
@@ -368,7 +370,7 @@ impl Shard {
                 Ok(AdminReply::Done)
             }
             AdminAction::SendData { message, reliable, destinations } => {
-                self.send_from_platform(room, &message, reliable, &destinations, now.mono);
+                self.send_from_platform(room, &message.0, reliable, &destinations, now.mono);
                 Ok(AdminReply::Done)
             }
         }

@@ -161,6 +161,14 @@ impl SectionState {
         }
     }
 
+    /// Slot of the track received on it.
+    pub(super) fn published(&self) -> Option<usize> {
+        match self.used {
+            Use::Receive(track) => track,
+            Use::Idle | Use::Send(_) | Use::Application | Use::Rejected => None,
+        }
+    }
+
     fn is_free(&self, kind: MediaKind) -> bool {
         self.used == Use::Idle && self.client_receives && !self.answered_send && self.kind == SectionKind::Media(kind)
     }

@@ -36,6 +36,8 @@ pub struct ShardConfig {
     pub room_defaults: Defaults,
     /// How long a join may take until media is up.
     pub connect_within: Duration,
+    /// How long a silent member is kept, counted from its last valid check; at least the 30 s of consent.
+    pub resume_window: Duration,
     /// What one publisher may send.
     pub publisher_rate: Rate,
     /// Certificates, candidates and random numbers for transports.
@@ -116,8 +118,8 @@ impl Shard {
         // the maps' owners clean up.
         let guarded = catch_unwind(AssertUnwindSafe(|| match class {
             Class::Dtls => self.handle_dtls(link, now, datagram),
-            Class::Rtp => self.handle_rtp(link, now.mono, datagram),
-            Class::Rtcp => self.handle_rtcp(link, now.mono, datagram),
+            Class::Rtp => self.handle_rtp(link, now.mono, path, datagram),
+            Class::Rtcp => self.handle_rtcp(link, now.mono, path, datagram),
             Class::Stun | Class::Unknown => self.counters.drop(DropReason::Malformed),
         }));
         if guarded.is_err() {
@@ -150,13 +152,26 @@ impl Shard {
             Ok(outcome) => {
                 self.counters.stun_answered += 1;
                 if outcome == Outcome::Moved {
-                    self.counters.path_changes += 1;
+                    self.on_moved(link, now.mono);
                 }
                 self.learn_address(link, path.remote);
                 self.mark_dirty(link);
             }
         }
         Disposition::Taken
+    }
+
+    /// A call goes on at another address. What was on its way may be lost for longer than anything is kept: pictures start afresh,
+    /// those it receives and those it sends.
+    pub(super) fn on_moved(&mut self, link: usize, now: Instant) {
+        self.counters.path_changes += 1;
+        self.request_key_frames_for(link, now);
+        let published: Vec<usize> = self.links.get(link).map(|state| state.published().collect()).unwrap_or_default();
+        for track in published {
+            for layer in 0..crate::media::MAX_LAYERS as u8 {
+                self.lost_too_much(track, layer, now);
+            }
+        }
     }
 
     /// An authenticated address leads to this link from now on, whoever had it before (a NAT may reuse a port).
@@ -252,8 +267,15 @@ impl Shard {
         if state.timing.connect_by.is_some_and(|by| by <= now.mono) {
             return self.fail(link, FailureReason::IceTimeout, now);
         }
-        if state.peer.consent_expired(now.mono) {
-            return self.fail(link, FailureReason::ConsentExpired, now);
+        if let Some(silent) = state.peer.silent_for(now.mono) {
+            // Nothing is sent without consent (RFC 7675); the stay itself lasts a little longer, for a client that comes back.
+            let left = self.config.resume_window.saturating_sub(silent);
+            if left.is_zero() {
+                return self.fail(link, FailureReason::ConsentExpired, now);
+            }
+            state.timing.gone_at = Some(now.mono + left);
+        } else {
+            state.timing.gone_at = None;
         }
         if state.timing.ask_offer_at.is_some_and(|at| at <= now.mono) {
             self.ask_for_offer(link, now.mono);
@@ -271,6 +293,7 @@ impl Shard {
         let timing = &state.timing;
         let due = [
             timing.connect_by,
+            timing.gone_at,
             timing.report_at,
             timing.ask_offer_at,
             state.peer.poll_timeout(),

@@ -258,8 +258,11 @@ impl Shard {
     /// Asks the publisher for a key frame of every layer a route waits for; the throttle of each layer merges them.
     pub(super) fn request_wanted_key_frames(&mut self, track: usize, now: Instant) {
         let Some(state) = self.tracks.get_mut(track) else { return };
-        let wanted =
-            state.routes.iter().filter_map(|route| route.route.wants_key_frame()).fold(0u8, |mask, layer| mask | 1 << layer);
+        // A key frame that comes before its receiver is connected is lost, and the throttle would hold the next one back.
+        let links = &self.links;
+        let connected = |route: &&RouteState| links.get(route.receiver).is_some_and(|link| link.peer.is_connected());
+        let waiting = state.routes.iter().filter(connected).filter_map(|route| route.route.wants_key_frame());
+        let wanted = waiting.fold(0u8, |mask, layer| mask | 1 << layer);
         for layer in 0..crate::media::MAX_LAYERS as u8 {
             let asked = wanted & (1 << layer) != 0
                 && self
@@ -329,9 +332,6 @@ impl Shard {
 impl Link {
     /// Slots of the tracks this member publishes.
     pub(super) fn published(&self) -> impl Iterator<Item = usize> + '_ {
-        self.sections.list.iter().filter_map(|section| match section.used {
-            Use::Receive(track) => track,
-            Use::Idle | Use::Send(_) | Use::Application | Use::Rejected => None,
-        })
+        self.sections.list.iter().filter_map(super::sections::SectionState::published)
     }
 }

@@ -222,9 +222,9 @@ impl Session {
         match request {
             Request::AddTrack(track) if oversized(track) => Verdict::Refuse(Refusal::LimitExceeded),
             Request::UpdateMetadata { metadata, name, attributes, .. } => {
-                if touches_owned(attributes.keys()) {
+                if touches_owned(attributes.0.keys()) {
                     Verdict::Refuse(Refusal::NotAllowed)
-                } else if name.0.len() > MAX_NAME || over(metadata) || attributes_size(attributes) > MAX_ATTRIBUTES {
+                } else if name.0.len() > MAX_NAME || over(metadata) || attributes_size(&attributes.0) > MAX_ATTRIBUTES {
                     Verdict::Refuse(Refusal::LimitExceeded)
                 } else {
                     Verdict::Pass

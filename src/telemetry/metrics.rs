@@ -10,7 +10,7 @@ use crate::model::counters::{Counters, DELAY_BOUNDS_US, DropReason, FailureReaso
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The content type of what [`render`] returns.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -100,6 +100,28 @@ impl Tally {
     #[must_use]
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Holds a gauge up by one for as long as it lives.
+#[derive(Debug)]
+pub struct Held {
+    doors: Arc<Doors>,
+    gauge: fn(&Doors) -> &Tally,
+}
+
+impl Held {
+    /// Counts one more.
+    #[must_use]
+    pub fn new(doors: &Arc<Doors>, gauge: fn(&Doors) -> &Tally) -> Self {
+        gauge(doors).up();
+        Self { doors: doors.clone(), gauge }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        (self.gauge)(&self.doors).down();
     }
 }
 

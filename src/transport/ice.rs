@@ -36,13 +36,16 @@ use rtc_stun::message::{
 };
 use rtc_stun::xoraddr::XorMappedAddress;
 use thiserror::Error;
-use zeroize::Zeroizing;
 
 mod candidate;
+mod credentials;
+
+use credentials::ICE_CHARS;
 
 pub use candidate::{Candidate, MAX_CANDIDATES, candidate_line, host_candidates};
+pub use credentials::{Credentials, shard_of_ufrag};
 
-use crate::model::{Path, ShardId};
+use crate::model::Path;
 
 /// The most bytes an answer can have: header, XOR-MAPPED-ADDRESS of IPv6 or ERROR-CODE, MESSAGE-INTEGRITY, FINGERPRINT.
 ///
@@ -62,6 +65,10 @@ pub const FRESH: Duration = Duration::from_secs(2);
 /// How long after a choice only a better priority moves the call: pairs nominated together in the set-up.
 pub const SETTLE: Duration = Duration::from_secs(2);
 
+/// Silence of authenticated media on the selected path after which media on another validated one means that the peer has moved:
+/// longer than reordering and than the pauses of a peer that sends reports only while it receives.
+pub const UNHEARD: Duration = Duration::from_millis(250);
+
 /// Largest request looked at; a browser's has about 120 bytes, and larger ones only cost hashing.
 const MAX_REQUEST: usize = 512;
 /// Most attributes of a request; browsers send 7 to 9.
@@ -75,16 +82,9 @@ const MAX_TRANSACTIONS: usize = 64;
 const CHECKS_PER_SECOND: u32 = 50;
 /// Checks answered in one burst.
 const CHECK_BURST: u32 = 100;
-/// Random characters of a ufrag after the shard's: 13 of 6 bits are 78 bits (RFC 8445, section 5.3 asks for 24).
-const UFRAG_RANDOM: usize = 13;
-/// Characters of a password: 24 of 6 bits are 144 bits (RFC 8445, section 5.3 asks for 128).
-const PWD_LEN: usize = 24;
 /// Shortest and longest ufrag a peer may have (RFC 8839, section 5.4).
 const MIN_UFRAG: usize = 4;
 const MAX_UFRAG: usize = 256;
-
-/// The 64 ice-chars (RFC 8839, section 5.1) in the order of their value.
-const ICE_CHARS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 static PROVIDER: AwsLcRsProvider = AwsLcRsProvider::new();
 
@@ -118,60 +118,6 @@ pub enum IceError {
     /// Us: the answer could not be built.
     #[error("answer could not be built")]
     NoAnswer,
-}
-
-/// A ufrag and its password (RFC 8445, section 5.3).
-#[derive(Clone)]
-pub struct Credentials {
-    ufrag: String,
-    pwd: Zeroizing<String>,
-}
-
-impl Credentials {
-    /// Draws fresh credentials; the first character of the ufrag is the shard, the rest is random.
-    ///
-    /// Only the low 6 bits of the shard's number are carried: a process has at most 64 shards.
-    pub fn new(random: &mut dyn FnMut(&mut [u8]), shard: ShardId) -> Self {
-        let mut ufrag = String::with_capacity(1 + UFRAG_RANDOM);
-        ufrag.push(ice_char(shard.0));
-        let mut bytes = Zeroizing::new([0u8; UFRAG_RANDOM + PWD_LEN]);
-        random(bytes.as_mut_slice());
-        let (head, tail) = bytes.split_at(UFRAG_RANDOM);
-        ufrag.extend(head.iter().copied().map(ice_char));
-        let mut pwd = Zeroizing::new(String::with_capacity(PWD_LEN));
-        pwd.extend(tail.iter().copied().map(ice_char));
-        Self { ufrag, pwd }
-    }
-
-    /// The user name fragment, for `a=ice-ufrag` and the demultiplexer.
-    #[must_use]
-    pub fn ufrag(&self) -> &str {
-        &self.ufrag
-    }
-
-    /// The password, for `a=ice-pwd`.
-    #[must_use]
-    pub fn pwd(&self) -> &str {
-        &self.pwd
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Credentials(…)")
-    }
-}
-
-fn ice_char(value: u8) -> char {
-    ICE_CHARS.get(usize::from(value & 63)).copied().map_or('A', char::from)
-}
-
-/// The shard a ufrag of ours names, whoever made it up; `None` where the first character is no ice-char.
-#[must_use]
-pub fn shard_of_ufrag(ufrag: &str) -> Option<ShardId> {
-    let first = ufrag.as_bytes().first()?;
-    let value = ICE_CHARS.iter().position(|c| c == first)?;
-    u8::try_from(value).ok().map(ShardId)
 }
 
 /// What a valid check says.
@@ -306,6 +252,8 @@ struct Known {
 struct Selected {
     path: Path,
     since: Instant,
+    /// When authenticated media came over it last, or since when it is selected.
+    heard: Instant,
 }
 
 /// A token bucket in integers: one token is one check.
@@ -340,7 +288,7 @@ impl Side {
     fn answers_to(&self, username: &str) -> bool {
         username.split_once(':').is_some_and(|(local, remote)| {
             let known = self.remote_ufrag.as_deref();
-            local == self.local.ufrag && remote.len() >= MIN_UFRAG && known.is_none_or(|known| known == remote)
+            local == self.local.ufrag() && remote.len() >= MIN_UFRAG && known.is_none_or(|known| known == remote)
         })
     }
 }
@@ -465,7 +413,7 @@ impl IceLite {
             return IceEvent::Validated { path };
         }
         let Some(selected) = self.selected else {
-            self.selected = Some(Selected { path, since: now });
+            self.selected = Some(Selected { path, since: now, heard: now });
             return IceEvent::Nominated { path, moved: true };
         };
         if selected.path == path {
@@ -474,7 +422,7 @@ impl IceLite {
         if !self.follows(now, selected, request.priority, nominated_before) {
             return IceEvent::Validated { path };
         }
-        self.selected = Some(Selected { path, since: now });
+        self.selected = Some(Selected { path, since: now, heard: now });
         IceEvent::Nominated { path, moved: true }
     }
 
@@ -534,6 +482,24 @@ impl IceLite {
         }
     }
 
+    /// Takes note of authenticated media; `true` when it moved the call.
+    ///
+    /// A controlling agent sends media on the pair it has selected (RFC 8445, section 12.1.1), and Firefox's later checks carry no
+    /// nomination: after a change of address the media itself is the only word of the move.
+    pub fn on_media(&mut self, now: Instant, path: Path) -> bool {
+        let Some(selected) = &mut self.selected else { return false };
+        if selected.path == path {
+            selected.heard = now;
+            return false;
+        }
+        let unheard = now.saturating_duration_since(selected.heard) >= UNHEARD;
+        if !unheard || !self.is_validated(&path) {
+            return false;
+        }
+        self.selected = Some(Selected { path, since: now, heard: now });
+        true
+    }
+
     /// The path media goes to; only media *from* validated paths may come in.
     #[must_use]
     pub fn selected(&self) -> Option<Path> {
@@ -583,8 +549,10 @@ fn write_answer(request: &Request<'_>, remote: SocketAddr, pwd: &str, answer: &m
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ShardId;
     use rtc_stun::attributes::{AttrType, RawAttribute};
     use rtc_stun::message::{BINDING_REQUEST, Getter};
+    use zeroize::Zeroizing;
 
     const REMOTE: &str = "abcd";
 

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Longest data message, in bytes, announced in every answer: one SCTP user message that browsers and the stack both carry.
 pub const MAX_MESSAGE_SIZE: usize = 65_535;
@@ -144,7 +144,10 @@ pub struct Peer {
     sender: Option<SrtpSender>,
     channels: Option<DataChannels>,
     events: VecDeque<PeerEvent>,
+    data_held: bool,
     failed: bool,
+    /// Consent has run out: nothing is sent.
+    silent: bool,
 }
 
 /// What the client's description said of itself.
@@ -174,7 +177,9 @@ impl Peer {
             sender: None,
             channels: None,
             events: VecDeque::new(),
+            data_held: false,
             failed: false,
+            silent: false,
         }
     }
 
@@ -260,6 +265,11 @@ impl Peer {
         self.receiver.as_mut().ok_or(DropReason::NoKeys)?.open_rtcp(packet).map_err(drop_reason)
     }
 
+    /// Takes note of a packet that was authentic; `true` when it moved the call to its path.
+    pub fn on_authentic(&mut self, now: Instant, path: Path) -> bool {
+        self.ice.on_media(now, path)
+    }
+
     /// Seals a plain media packet of `len` bytes in place; answers its final length.
     pub fn seal_rtp(&mut self, buffer: &mut [u8], header_len: usize, len: usize) -> Option<usize> {
         self.sender.as_mut()?.seal_rtp(buffer, header_len, len).ok()
@@ -283,7 +293,7 @@ impl Peer {
     /// Whether media may be sent: keys are there, and a path.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.sender.is_some() && self.ice.selected().is_some()
+        self.sender.is_some() && !self.silent && self.ice.selected().is_some()
     }
 
     /// Whether an address passed a check and is still remembered.
@@ -292,10 +302,11 @@ impl Peer {
         self.ice.validated().any(|path| path.remote == address)
     }
 
-    /// Whether consent to send has run out (RFC 7675).
-    #[must_use]
-    pub fn consent_expired(&self, now: Instant) -> bool {
-        self.ice.state(now) == IceState::Expired
+    /// How long no valid check has come, once consent to send has run out (RFC 7675); sending stops with the first look.
+    pub fn silent_for(&mut self, now: Instant) -> Option<Duration> {
+        self.silent = self.ice.state(now) == IceState::Expired;
+        let last = self.ice.last_check().filter(|_| self.silent)?;
+        Some(now.saturating_duration_since(last))
     }
 
     /// Frees what is kept for a stream that is sent no longer.
@@ -317,12 +328,23 @@ impl Peer {
         self.channels.as_mut().is_some_and(|channels| channels.send(ChannelId(channel), message, now).is_ok())
     }
 
+    /// Holds data messages back from the next datagram on, those that were sent and lost included, or lets them go.
+    pub fn hold_data(&mut self, held: bool) {
+        self.data_held = held;
+        if let Some(channels) = &mut self.channels {
+            channels.hold(held);
+        }
+    }
+
     /// Passes time on.
     pub fn handle_timeout(&mut self, now: Instant) {
         if let Some(dtls) = &mut self.dtls {
             dtls.handle_timeout(now);
         }
-        if let Some(channels) = &mut self.channels {
+        // Looking at an association costs allocations, so a link with media looks only when something is due.
+        if let Some(channels) = &mut self.channels
+            && channels.poll_timeout().is_some_and(|at| at <= now)
+        {
             channels.handle_timeout(now);
         }
     }
@@ -381,7 +403,9 @@ impl Peer {
                 let Some((receiver, sender)) = contexts else { return self.fail(FailureReason::Internal) };
                 self.receiver = Some(receiver);
                 self.sender = Some(sender);
-                self.channels = Some(DataChannels::new(MAX_MESSAGE_SIZE as u32));
+                let mut channels = DataChannels::new(MAX_MESSAGE_SIZE as u32);
+                channels.hold(self.data_held);
+                self.channels = Some(channels);
                 self.events.push_back(PeerEvent::Connected { gcm: profile != Profile::Aes128CmSha1_80 });
             }
             DtlsEvent::Failed(DtlsFailure::FingerprintMismatch) => self.fail(FailureReason::Fingerprint),

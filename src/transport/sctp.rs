@@ -133,6 +133,7 @@ pub struct DataChannels {
     channels: BTreeMap<u16, Channel>,
     out: VecDeque<Bytes>,
     events: VecDeque<DataEvent>,
+    held: bool,
     failed: bool,
 }
 
@@ -167,7 +168,17 @@ impl DataChannels {
             channels: BTreeMap::new(),
             out: VecDeque::new(),
             events: VecDeque::new(),
+            held: false,
             failed: false,
+        }
+    }
+
+    /// Holds messages back, those included that only wait to be repeated, or lets them go; a held message goes when its turn to be
+    /// repeated comes after that.
+    pub fn hold(&mut self, held: bool) {
+        self.held = held;
+        if held {
+            self.out.retain(|packet| !guard::carries_message(packet));
         }
     }
 
@@ -315,10 +326,13 @@ impl DataChannels {
         while self.out.len() < MAX_OUT {
             let Some(transmit) = association.poll_transmit(now) else { break };
             if let Payload::RawEncode(packets) = transmit.message {
-                for packet in &packets {
-                    self.guard.note_sent(packet);
+                for packet in packets {
+                    if self.held && guard::carries_message(&packet) {
+                        continue;
+                    }
+                    self.guard.note_sent(&packet);
+                    self.out.push_back(packet);
                 }
-                self.out.extend(packets);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The listener: connections with limits on how many, how slow and how long their heads may be.
 
 use crate::signal::livekit::{Addresses, ClientAddress};
+use crate::telemetry::metrics::{Doors, Held};
 use axum::Router;
 use axum::body::Body;
 use http::{HeaderName, Request};
@@ -9,8 +10,10 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::pin;
@@ -33,6 +36,8 @@ pub struct HttpLimits {
     pub head: usize,
     /// Proxies whose `X-Forwarded-For` names the client and who are not limited themselves.
     pub trusted_proxies: Vec<IpAddr>,
+    /// What the listener counts.
+    pub counts: Arc<Doors>,
 }
 
 impl Default for HttpLimits {
@@ -43,6 +48,7 @@ impl Default for HttpLimits {
             header_timeout: Duration::from_secs(10),
             head: 512 * 1024,
             trusted_proxies: Vec::new(),
+            counts: Arc::default(),
         }
     }
 }
@@ -64,11 +70,15 @@ pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, sh
         let proxy = limits.trusted_proxies.contains(&address);
         let each = if proxy { usize::MAX } else { limits.connections_per_address };
         // Dropping the stream closes it: cheaper than any answer.
-        let Some(place) = addresses.enter(ClientAddress(address), each, limits.connections) else { continue };
+        let Some(place) = addresses.enter(ClientAddress(address), each, limits.connections) else {
+            limits.counts.http_over_limit.up();
+            continue;
+        };
+        let held = Held::new(&limits.counts, |doors| &doors.http_connections);
         let connection = connection(stream, address, proxy, router.clone(), &limits);
         tokio::spawn(async move {
             connection.await;
-            drop(place);
+            drop((place, held));
         });
     }
 }
@@ -84,11 +94,20 @@ fn connection(
     let _ = stream.set_nodelay(true);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(limits.head);
-    let router = TowerToHyperService::new(router);
+    let (router, counts) = (TowerToHyperService::new(router), limits.counts.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
         let client = if proxy { forwarded(&request).unwrap_or(address) } else { address };
         request.extensions_mut().insert(ClientAddress(client));
-        router.call(request.map(Body::new))
+        let (answer, counts) = (router.call(request.map(Body::new)), counts.clone());
+        async move {
+            let answer = answer.await?;
+            match answer.status().as_u16() {
+                ..400 => counts.http_answered.up(),
+                400..500 => counts.http_refused.up(),
+                500.. => counts.http_failed.up(),
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let serving = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
     async move {

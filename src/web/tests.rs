@@ -110,7 +110,7 @@ fn accepted(join: &Join) -> Event {
         identity: join.identity.clone(),
         name: join.name.0.clone(),
         metadata: join.metadata.0.clone(),
-        attributes: join.attributes.clone(),
+        attributes: join.attributes.0.clone(),
         state: ParticipantState::Joined,
         permissions: join.permissions.clone(),
         tracks: Vec::new(),

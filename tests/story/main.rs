@@ -2,6 +2,7 @@
 //!
 //! Each file tells one kind of thing that happens in a call, or is done to it.
 #![allow(clippy::wildcard_enum_match_arm, reason = "events of the other stack may grow")]
+#![allow(clippy::print_stdout, reason = "how much was tried is part of the result")]
 
 #[path = "../world/mod.rs"]
 mod world;

@@ -24,7 +24,6 @@ use colloque::transport::peer::Transport;
 use media::Kind;
 use net::{End, Flight, Net, Weather};
 use person::{Coming, Inbox, Person, Received, Sending};
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
@@ -40,6 +39,29 @@ pub(crate) struct Who(pub(crate) usize);
 pub(crate) struct Line {
     pub(crate) up: Weather,
     pub(crate) down: Weather,
+}
+
+/// What the shard is called for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Call {
+    Command,
+    Timers,
+    Media,
+    Control,
+    Stun,
+    Dtls,
+    Batch,
+}
+
+impl Call {
+    fn of(bytes: &[u8]) -> Self {
+        match bytes {
+            [128..=191, 192..=223, ..] => Self::Control,
+            [128..=191, ..] => Self::Media,
+            [20..=63, ..] => Self::Dtls,
+            _ => Self::Stun,
+        }
+    }
 }
 
 /// A datagram the relay sent.
@@ -75,8 +97,8 @@ pub(crate) struct World {
     /// Datagrams that reached the relay, kept while [`recording`](Self::recording).
     pub(crate) recorded: Vec<(SocketAddr, Vec<u8>)>,
     pub(crate) recording: bool,
-    /// Runs around every call into the shard, for measuring.
-    pub(crate) around: Option<fn(bool)>,
+    /// Runs before (`true`) and after every call into the shard, for measuring.
+    pub(crate) around: Option<fn(Call, bool)>,
     pub(crate) closed_rooms: usize,
     sessions: u64,
 }
@@ -124,6 +146,7 @@ impl World {
 
     pub(crate) fn with(seed: u64, rules: Rules) -> Self {
         let config = ShardConfig {
+            resume_window: Duration::from_secs(30),
             id: ShardId(0),
             room_defaults: Defaults { empty_timeout_s: 300, departure_timeout_s: rules.departure_timeout_s, max_participants: 0 },
             connect_within: rules.connect_within,
@@ -169,7 +192,7 @@ impl World {
             identity: Identity::new(name),
             name: Text::default(),
             metadata: Text::default(),
-            attributes: BTreeMap::new(),
+            attributes: colloque::model::roster::Attributes::default(),
             permissions: coming.permissions,
             kind: ParticipantKind::Standard,
             client: ClientFacts::default(),
@@ -274,6 +297,7 @@ impl World {
         self.request(who, Request::Leave(colloque::model::roster::LeaveReason::ClientInitiated));
     }
 
+    #[expect(clippy::unwrap_in_result, reason = "a relay that does not answer fails the test")]
     pub(crate) fn admin(&mut self, name_of_room: &str, action: AdminAction) -> Result<AdminReply, Refusal> {
         let (sender, receiver) = mpsc::channel();
         let reply = Reply(Box::new(move |answer| sender.send(answer).expect("somebody waits")));
@@ -289,7 +313,7 @@ impl World {
             metadata: Text::default(),
             name: Text::default(),
             permissions: Some(permissions),
-            attributes: BTreeMap::new(),
+            attributes: colloque::model::roster::Attributes::default(),
         };
         self.admin("consultation", action).expect("a member");
     }
@@ -323,7 +347,7 @@ impl World {
 
     fn step(&mut self) {
         if self.shard.poll_timeout().is_some_and(|at| at <= self.now) {
-            self.on_shard(|shard, now| shard.handle_timeout(now));
+            self.on_shard(Call::Timers, |shard, now| shard.handle_timeout(now));
         }
         while let Some(flight) = self.net.arrive(self.now) {
             match flight.to {
@@ -356,7 +380,7 @@ impl World {
     /// Puts a datagram right into the relay's socket.
     pub(crate) fn inject(&mut self, from: SocketAddr, mut bytes: Vec<u8>) {
         let path = Path { socket: 0, local: None, remote: from };
-        let disposition = self.on_shard(|shard, now| shard.handle_datagram(now, path, &mut bytes));
+        let disposition = self.on_shard(Call::of(&bytes), |shard, now| shard.handle_datagram(now, path, &mut bytes));
         if disposition != Disposition::Taken {
             self.shard.count_unknown();
         }
@@ -364,13 +388,13 @@ impl World {
     }
 
     pub(crate) fn command(&mut self, command: Command) {
-        self.on_shard(|shard, now| shard.on_command(command, now));
+        self.on_shard(Call::Command, |shard, now| shard.on_command(command, now));
         self.finish();
     }
 
     fn finish(&mut self) {
         loop {
-            self.on_shard(|shard, now| shard.finish_batch(now));
+            self.on_shard(Call::Batch, |shard, now| shard.finish_batch(now));
             self.flush();
             if !self.deliver_events() {
                 break;
@@ -378,15 +402,15 @@ impl World {
         }
     }
 
-    fn on_shard<T>(&mut self, act: impl FnOnce(&mut Shard, Now) -> T) -> T {
+    fn on_shard<T>(&mut self, call: Call, act: impl FnOnce(&mut Shard, Now) -> T) -> T {
         let elapsed = self.now.saturating_duration_since(self.start).as_millis() as u64;
         let now = Now { mono: self.now, wall_ms: 1_800_000_000_000 + elapsed };
         if let Some(around) = self.around {
-            around(true);
+            around(call, true);
         }
         let answer = act(&mut self.shard, now);
         if let Some(around) = self.around {
-            around(false);
+            around(call, false);
         }
         answer
     }
@@ -422,7 +446,7 @@ impl World {
                     let Some(participant) = person.sid.clone() else { continue };
                     let (room, session) = (person.room.clone(), person.session);
                     let command = Command::Request { room, participant, session, request };
-                    self.on_shard(|shard, now| shard.on_command(command, now));
+                    self.on_shard(Call::Command, |shard, now| shard.on_command(command, now));
                 }
             }
         }

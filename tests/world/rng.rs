@@ -20,6 +20,7 @@ impl Rng {
         (self.next() % bound.max(1) as u64) as usize
     }
 
+    #[allow(dead_code, reason = "not every test binary throws dice")]
     pub(crate) fn chance(&mut self, probability: f64) -> bool {
         (self.next() >> 11) as f64 / ((1u64 << 53) as f64) < probability
     }

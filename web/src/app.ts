@@ -75,6 +75,8 @@ export class App {
     if (link === undefined || seat === undefined || preview === undefined) return;
     this.wanted.camera = preview.inputs.camera.wanted;
     this.wanted.microphone = preview.inputs.microphone.wanted;
+    // Who joins before the devices have opened still wants them: they are opened again inside the call.
+    const late = (['microphone', 'camera'] as const).filter((kind) => preview.inputs[kind].wanted && preview.inputs[kind].starting);
     const tracks = preview.handOver();
     this.preview = undefined;
     const session: Session = new Session(seat, this.devices, {
@@ -100,7 +102,9 @@ export class App {
     });
     this.session = session;
     this.go('joining');
-    void session.join(link, tracks);
+    void session.join(link, tracks).then((joined) => {
+      if (joined) for (const kind of late) void session.toggle(kind);
+    });
   }
 
   /** After a fault the link gets another chance, even against this device's clock: the relay decides. */

@@ -3,13 +3,14 @@
 use super::form::Form;
 use super::{Code, REPLY_DEADLINE, RoomService, TwirpError};
 use crate::auth::{AuthError, Grants, touches_owned};
+use crate::model::roster::{Attributes, Message};
 use crate::model::roster::{RoomFacts, Text};
 use crate::model::{Identity, RoomKey, RoomName, TrackSid};
 use crate::relay::command::{AdminAction, AdminReply, Command, Reply, RoomsReply};
 use crate::relay::event::Refusal;
 use crate::wire::{MAX_ATTRIBUTES, MAX_METADATA, MAX_NAME, attributes_size, people};
 use livekit_protocol as proto;
-use prost::Message;
+use prost::Message as _;
 use std::sync::{Arc, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -161,7 +162,7 @@ impl RoomService {
             metadata: Text(asked.metadata.into()),
             name: Text(asked.name.into()),
             permissions: asked.permission.as_ref().map(people::permissions),
-            attributes: asked.attributes.into_iter().collect(),
+            attributes: Attributes(asked.attributes.into_iter().collect()),
         };
         participant(self.admin(room, action).await?)
     }
@@ -237,7 +238,7 @@ fn data_action(asked: proto::SendDataRequest) -> Result<AdminAction, TwirpError>
         ..proto::DataPacket::default()
     };
     Ok(AdminAction::SendData {
-        message: packet.encode_to_vec().into(),
+        message: Message(packet.encode_to_vec().into()),
         reliable: asked.kind == proto::data_packet::Kind::Reliable as i32,
         destinations: asked.destination_identities.into_iter().map(Identity::new).collect(),
     })

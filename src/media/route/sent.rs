@@ -87,6 +87,15 @@ impl SentRing {
         outgoing >= oldest && self.entry(outgoing).is_some_and(|entry| entry.packet.outgoing != outgoing)
     }
 
+    /// Whether a number went out, or was kept free, so long ago that nothing is known of it any more.
+    pub(super) fn is_forgotten(&self, outgoing: u16) -> bool {
+        let Some(newest) = self.newest else { return false };
+        let behind = u64::from((newest as u16).wrapping_sub(outgoing));
+        let oldest = self.known_from.max((newest + 1).saturating_sub(self.entries.len() as u64));
+        // Half the number space: what lies beyond is ahead, not behind.
+        behind < 1 << 15 && newest.checked_sub(behind).is_some_and(|wanted| wanted < oldest)
+    }
+
     pub(super) fn resend(&mut self, outgoing: u16, now: Instant, rtt: Duration) -> Option<Sent> {
         let newest = self.newest?;
         let behind = u64::from((newest as u16).wrapping_sub(outgoing));

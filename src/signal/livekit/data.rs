@@ -3,6 +3,7 @@
 //! The content of a message, unknown fields included, leaves byte for byte as it came: newer clients add fields that an
 //! encoder of ours would lose. Only who sent it, on which channel, and to whom are written by the relay.
 
+use crate::model::roster::Message;
 use crate::model::{Identity, ParticipantSid};
 use crate::relay::envelope::{BadEnvelope, ChannelKind, Envelope, Sender, Stamped};
 use crate::wire::fields::{self, Field, Malformed, Value};
@@ -72,7 +73,7 @@ impl Envelope for LiveKitEnvelope {
         fields::put_bytes(&mut out, packet::PARTICIPANT_IDENTITY, sender.identity.as_str().as_bytes());
         fields::put_bytes(&mut out, packet::PARTICIPANT_SID, sender.participant.as_str().as_bytes());
         Ok(Stamped {
-            message: Bytes::from(out),
+            message: Message(Bytes::from(out)),
             to: to.iter().map(|identity| Identity::new(*identity)).collect(),
             to_sids: seen.sids.iter().map(|sid| ParticipantSid::new(*sid)).collect(),
             sequence: seen.sequence,
@@ -213,7 +214,7 @@ mod tests {
             ..Default::default()
         };
         let stamped = stamp(&packet.encode_to_vec(), false).unwrap();
-        let read = proto::DataPacket::decode(stamped.message).unwrap();
+        let read = proto::DataPacket::decode(stamped.message.0).unwrap();
         assert_eq!((read.kind, read.participant_identity.as_str(), read.participant_sid.as_str()), (1, "me", "PA_me"));
         assert_eq!(read.destination_identities, ["a", "b"], "mirrored outwards");
         let Some(Content::User(user)) = read.value else { panic!("content kept") };
@@ -229,7 +230,7 @@ mod tests {
         fields::put_bytes(&mut message, 99, b"from a newer client");
         let stamped = stamp(&message, true).unwrap();
         assert!(stamped.relayed);
-        assert!(stamped.message.windows(19).any(|window| window == b"from a newer client"));
+        assert!(stamped.message.0.windows(19).any(|window| window == b"from a newer client"));
     }
 
     #[test]
@@ -248,7 +249,7 @@ mod tests {
         // Field 4 with a tag of three bytes instead of one.
         let mut message = vec![0xa2, 0x80, 0x00, 6];
         message.extend_from_slice(b"doctor");
-        let read = proto::DataPacket::decode(stamp(&message, true).unwrap().message).unwrap();
+        let read = proto::DataPacket::decode(stamp(&message, true).unwrap().message.0).unwrap();
         assert_eq!(read.participant_identity, "me");
     }
 
@@ -282,7 +283,7 @@ mod tests {
                 ..Default::default()
             };
             let stamped = stamp(&packet.encode_to_vec(), !lossy).unwrap();
-            let read = proto::DataPacket::decode(stamped.message.clone()).unwrap();
+            let read = proto::DataPacket::decode(stamped.message.0.clone()).unwrap();
             prop_assert_eq!(read.value, packet.value);
             prop_assert_eq!(read.sequence, sequence);
             prop_assert_eq!(stamped.sequence, sequence);
@@ -294,7 +295,7 @@ mod tests {
         #[test]
         fn whatever_is_stamped_has_the_true_sender(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Ok(stamped) = stamp(&bytes, true)
-                && let Ok(read) = proto::DataPacket::decode(stamped.message)
+                && let Ok(read) = proto::DataPacket::decode(stamped.message.0)
             {
                 prop_assert_eq!(read.participant_identity, "me");
                 prop_assert_eq!(read.participant_sid, "PA_me");

@@ -8,10 +8,12 @@ use super::join::{BadJoin, Wish, decode};
 use super::limits::{Addresses, ClientAddress, Place};
 use super::socket;
 use crate::auth::{AuthError, Grants, KeyRing, Revocations, RoomPolicy, bearer};
+use crate::model::roster::Attributes;
 use crate::model::{Identity, RoomKey, SessionId};
 use crate::relay::command::{Command, Join, Policy, Relay, Resume, RoomSettings};
 use crate::relay::event::{Event, EventSink, Refusal};
 use crate::signal::session::{Session, queue};
+use crate::telemetry::metrics::Doors;
 use crate::wire::{self, MAX_NAME};
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
@@ -70,11 +72,13 @@ pub struct DoorConfig {
     pub sockets_per_address: usize,
     /// Sockets in all.
     pub sockets: usize,
+    /// What the door counts.
+    pub counts: Arc<Doors>,
 }
 
 impl Default for DoorConfig {
     fn default() -> Self {
-        Self { greeting: Greeting::default(), dev: false, sockets_per_address: 256, sockets: 16_384 }
+        Self { greeting: Greeting::default(), dev: false, sockets_per_address: 256, sockets: 16_384, counts: Arc::default() }
     }
 }
 
@@ -146,15 +150,22 @@ pub async fn handle(State(door): State<Arc<Door>>, request: Request) -> Response
     let path = format!("/{}", request.uri().path().trim_start_matches('/'));
     let single = request.uri().query().is_some_and(|query| query.contains("join_request="));
     let answer = match (request.method(), path.as_str()) {
-        (&Method::GET, "/rtc/v1") => door.connect(request).await,
-        (&Method::GET, "/rtc") if single => door.connect(request).await,
+        (&Method::GET, "/rtc/v1") => Arc::clone(&door).connect(request).await,
+        (&Method::GET, "/rtc") if single => Arc::clone(&door).connect(request).await,
         (&Method::GET, "/rtc/v1/validate") => door.validate(&request),
         (&Method::GET, "/rtc/validate") if single => door.validate(&request),
         (&Method::GET, "/rtc" | "/rtc/validate") => Err(Fault(StatusCode::NOT_FOUND, OLD_CLIENT.to_owned())),
         (&Method::GET, _) => Err(Fault(StatusCode::NOT_FOUND, String::new())),
         _ => Err(Fault(StatusCode::METHOD_NOT_ALLOWED, String::new())),
     };
-    answer.unwrap_or_else(|Fault(status, text)| closing(status, text))
+    answer.unwrap_or_else(|Fault(status, text)| {
+        match status {
+            StatusCode::UNAUTHORIZED => door.config.counts.tokens_refused.up(),
+            StatusCode::SERVICE_UNAVAILABLE => door.config.counts.busy.up(),
+            _ => {}
+        }
+        closing(status, text)
+    })
 }
 
 /// A plain answer after which the connection is closed, so that nothing can be pipelined behind a failed upgrade.
@@ -331,7 +342,7 @@ fn join(grants: &Grants, wish: &mut Wish, session: SessionId, events: Box<dyn Ev
         identity: grants.identity.clone(),
         name: grants.name.clone(),
         metadata: wish.metadata.clone(),
-        attributes: std::mem::take(&mut wish.attributes),
+        attributes: Attributes(std::mem::take(&mut wish.attributes)),
         permissions: grants.video.permissions.clone(),
         kind: grants.kind,
         client: wish.client.clone(),

@@ -9,6 +9,7 @@ use super::limits::Place;
 use crate::relay::command::{Request, SyncState};
 use crate::relay::event::Event;
 use crate::signal::session::{Session, Step};
+use crate::telemetry::metrics::Held;
 use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -81,13 +82,18 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(stream: S, start: Sta
     let stream = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
     let Start { door, session, first, sync_state, place } = start;
     let now = Instant::now();
+    let counts = door.config.counts.clone();
+    let held = Held::new(&counts, |doors| &doors.signal_sessions);
     let mut socket = Socket { stream, door, session, heard: now, ping_due: now + PING };
     let end = match socket.begin(first, sync_state).await {
         Ok(()) => socket.turn().await,
         Err(end) => end,
     };
+    if matches!(end, End::Abort(_)) {
+        counts.signal_refused.up();
+    }
     socket.finish(end).await;
-    drop(place);
+    drop((place, held));
 }
 
 struct Socket<S> {
@@ -151,6 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     async fn on_message(&mut self, message: Option<Result<Message, Error>>) -> Result<(), End> {
         self.heard = Instant::now();
         self.session.count_message();
+        self.door.config.counts.signal_in.up();
         match message {
             Some(Ok(Message::Binary(bytes))) => match codec::decode(&bytes) {
                 Ok(incoming) => self.on_incoming(incoming).await,
@@ -180,7 +187,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     async fn on_request(&mut self, request: Request) -> Result<(), End> {
         match self.session.on_request(request) {
             // A request that is lost would leave the client waiting; a new socket tells it to try again.
-            Step::Send(command) => self.door.relay.send(command).map_err(|_| End::Close(CloseCode::Again)),
+            Step::Send(command) => self.door.relay.send(command).map_err(|_| {
+                self.door.config.counts.busy.up();
+                End::Close(CloseCode::Again)
+            }),
             Step::Answer(event) => self.write_event(&event).await,
             Step::Nothing => Ok(()),
         }
@@ -217,6 +227,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     async fn write(&mut self, messages: impl IntoIterator<Item = Message>) -> Result<(), End> {
         let writing = async {
             for message in messages {
+                self.door.config.counts.signal_out.up();
                 self.stream.feed(message).await?;
             }
             self.stream.flush().await

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::auth::{Claims, Key, RoomPolicy, VideoClaims};
+use crate::model::roster::Attributes;
 use crate::model::roster::{ClientFacts, ParticipantKind, ParticipantState, Permissions, RoomFacts};
 use crate::model::{Identity, RoomName, RoomSid, TenantId, TrackSid};
 use crate::relay::command::{Busy, Simulation};
@@ -170,7 +171,7 @@ fn oversized_wishes_are_answered_here() {
         request_id: 3,
         metadata: Text::default(),
         name: Text("n".repeat(MAX_NAME + 1).into()),
-        attributes: [].into(),
+        attributes: Attributes::default(),
     };
     let Step::Answer(Event::Refused { request_id, refusal, .. }) = session.on_request(request) else { panic!("refused") };
     assert_eq!((request_id, refusal), (3, Refusal::LimitExceeded));

@@ -68,6 +68,13 @@ fn split_chunk(bytes: &[u8]) -> Option<(Chunk<'_>, &[u8])> {
     Some((Chunk { kind, value }, bytes.get(length.next_multiple_of(4)..)?))
 }
 
+/// Whether a packet of ours carries part of a message; what opens and closes channels is none (RFC 8832, section 8.1: PPID 50).
+pub(super) fn carries_message(packet: &[u8]) -> bool {
+    const DCEP: u32 = 50;
+    let chunks = split_packet(packet).unwrap_or_default();
+    chunks.iter().any(|chunk| chunk.kind == DATA && word(chunk.value, 2) != Some(DCEP))
+}
+
 /// The chunks of a packet, if it is made of whole, padded chunks and nothing else.
 fn split_packet(packet: &[u8]) -> Option<Vec<Chunk<'_>>> {
     if packet.len() > MAX_PACKET {

@@ -1,6 +1,7 @@
 //! `SignalRequest` to [`Request`].
 
 use super::BadMessage;
+use crate::model::roster::Attributes;
 use crate::model::roster::{LeaveReason, Text};
 use crate::model::{Codec, Identity, ParticipantSid, TrackCid, TrackSid};
 use crate::relay::command::{
@@ -68,7 +69,7 @@ pub fn decode(message: &[u8]) -> Result<Incoming, BadMessage> {
             request_id: wish.request_id,
             metadata: Text(wish.metadata.into()),
             name: Text(wish.name.into()),
-            attributes: wish.attributes.into_iter().collect(),
+            attributes: Attributes(wish.attributes.into_iter().collect()),
         },
         Case::UpdateAudioTrack(wish) => {
             Request::UpdateAudioTrack { track: TrackSid::new(wish.track_sid), features: wish.features }

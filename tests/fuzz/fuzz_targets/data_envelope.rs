@@ -1,0 +1,7 @@
+//! `bodies::data_envelope` under libFuzzer.
+#![no_main]
+
+#[path = "../src/bodies.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::data_envelope(data));

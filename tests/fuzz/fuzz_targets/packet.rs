@@ -1,0 +1,7 @@
+//! `bodies::packet` under libFuzzer.
+#![no_main]
+
+#[path = "../src/bodies.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::packet(data));

@@ -1,0 +1,7 @@
+//! `bodies::sctp` under libFuzzer.
+#![no_main]
+
+#[path = "../src/bodies.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::sctp(data));
