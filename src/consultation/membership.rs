@@ -30,10 +30,11 @@ impl Room {
         if self.facts.max_participants != 0 && taken >= self.facts.max_participants as usize {
             return Err(Refusal::RoomFull);
         }
-        if let Some(previous) = previous {
-            self.leave(previous, LeaveReason::DuplicateIdentity, LeaveAction::Disconnect, effects)?;
-        }
         let id = self.new_member_id();
+        if let Some(previous) = previous {
+            // The newcomer must not hear of it: a client takes a record of its own identity for its own.
+            self.depart(previous, LeaveReason::DuplicateIdentity, LeaveAction::Disconnect, To::AllBut(id), effects)?;
+        }
         let record = Arc::new(Participant {
             sid: seat.sid,
             identity: seat.identity,
@@ -84,6 +85,17 @@ impl Room {
         action: LeaveAction,
         effects: &mut Effects,
     ) -> Result<(), Refusal> {
+        self.depart(id, reason, action, To::All, effects)
+    }
+
+    fn depart(
+        &mut self,
+        id: MemberId,
+        reason: LeaveReason,
+        action: LeaveAction,
+        told: To,
+        effects: &mut Effects,
+    ) -> Result<(), Refusal> {
         let index = self.members.iter().position(|member| member.id == id).ok_or(Refusal::NoSuchParticipant)?;
         let mut member = self.members.remove(index);
         // What reduces access happens first: routes and tracks go before anybody is told.
@@ -101,7 +113,7 @@ impl Room {
             record.tracks.clear();
         });
         effects.push(Effect::Gone { member: id, reason, action });
-        effects.push(Effect::Roster { to: To::All, records: vec![member.record] });
+        effects.push(Effect::Roster { to: told, records: vec![member.record] });
         Ok(())
     }
 

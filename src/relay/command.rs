@@ -351,6 +351,8 @@ pub enum AdminAction {
         reliable: bool,
         /// Receivers; empty means all.
         destinations: Vec<Identity>,
+        /// The caller's number of the message: a repetition within a moment is not sent again.
+        nonce: Option<[u8; 16]>,
     },
 }
 

@@ -16,6 +16,33 @@ const RECENT_FOR: Duration = Duration::from_secs(2);
 /// Bytes of such messages a room keeps at most.
 const RECENT_BYTES: usize = 100 * 1024;
 
+/// How long the platform may repeat a call whose answer it did not get; server SDKs give up after 10 s.
+const REPEATED_FOR: Duration = Duration::from_secs(30);
+
+/// Nonces kept at most, 32 bytes each; a platform that sends more within half a minute repeats none.
+const MAX_NONCES: usize = 1_024;
+
+/// Numbers of the platform's last messages to a room, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Nonces(VecDeque<(Instant, [u8; 16])>);
+
+impl Nonces {
+    /// Whether a message was sent already; remembers it.
+    pub(super) fn seen(&mut self, nonce: [u8; 16], now: Instant) -> bool {
+        while self.0.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > REPEATED_FOR) {
+            self.0.pop_front();
+        }
+        if self.0.iter().any(|(_, seen)| *seen == nonce) {
+            return true;
+        }
+        if self.0.len() == MAX_NONCES {
+            self.0.pop_front();
+        }
+        self.0.push_back((now, nonce));
+        false
+    }
+}
+
 /// Reliable messages of the last moments, for members whose channel opens a moment later.
 #[derive(Debug, Default)]
 pub(super) struct Recent {

@@ -30,6 +30,7 @@ pub(super) struct RoomState {
     pub(super) speakers: SpeakerDetector,
     /// Recent reliable messages, for members whose channel opens a moment later.
     pub(super) recent: super::data::Recent,
+    pub(super) nonces: super::data::Nonces,
     /// When it closes, while nobody is in it.
     pub(super) close_at: Option<Instant>,
     pub(super) scheduled: Option<Instant>,
@@ -177,6 +178,7 @@ impl Shard {
             tracks: BTreeMap::new(),
             speakers: SpeakerDetector::default(),
             recent: super::data::Recent::default(),
+            nonces: super::data::Nonces::default(),
             close_at: None,
             scheduled: None,
             openings: 0,
@@ -376,7 +378,11 @@ impl Shard {
                 self.apply(room, rules::Command::Subscribe { member, tracks, subscribe }, now)?;
                 Ok(AdminReply::Done)
             }
-            AdminAction::SendData { message, reliable, destinations } => {
+            AdminAction::SendData { message, reliable, destinations, nonce } => {
+                let repeated = nonce.zip(self.rooms.get_mut(room)).is_some_and(|(nonce, room)| room.nonces.seen(nonce, now.mono));
+                if repeated {
+                    return Ok(AdminReply::Done);
+                }
                 self.send_from_platform(room, &message.0, reliable, &destinations, now.mono);
                 Ok(AdminReply::Done)
             }

@@ -27,6 +27,14 @@ def pytest_collection_modifyitems(items):
             item.obj = bounded(item.obj)
 
 
+def pytest_unconfigure():
+    """Ends the native library while Python still can: at the interpreter's end its threads would call into what is gone."""
+    from livekit.rtc._ffi_client import FfiClient
+
+    if FfiClient._instance is not None:
+        FfiClient._instance._dispose()
+
+
 def bounded(test):
     @functools.wraps(test)
     async def run(*args, **kwargs):

@@ -40,17 +40,21 @@ class Signalling:
     async def send(self, **message):
         await self.socket.send_bytes(wire.SignalRequest(**message).SerializeToString())
 
+    async def any(self, seconds=5.0):
+        """The next message, whatever it is."""
+        got = await self.socket.receive(timeout=seconds)
+        assert got.type == aiohttp.WSMsgType.BINARY, f"got {got.type} {got.data}; seen {self.seen}"
+        response = wire.SignalResponse.FromString(got.data)
+        self.seen.append(response.WhichOneof("message"))
+        return response
+
     async def message(self, kind, seconds=5.0):
         """Waits for a message of that kind and passes over others."""
         end = time.monotonic() + seconds
         while True:
-            got = await self.socket.receive(timeout=max(0.01, end - time.monotonic()))
-            assert got.type == aiohttp.WSMsgType.BINARY, f"wanted {kind}, got {got.type} {got.data}; seen {self.seen}"
-            response = wire.SignalResponse.FromString(got.data)
-            which = response.WhichOneof("message")
-            self.seen.append(which)
-            if which == kind:
-                return getattr(response, which)
+            response = await self.any(max(0.01, end - time.monotonic()))
+            if response.WhichOneof("message") == kind:
+                return getattr(response, kind)
 
     async def close(self):
         await self.socket.close()

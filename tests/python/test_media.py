@@ -178,7 +178,8 @@ async def test_a_publisher_chooses_who_receives(node, join, sources):
     await media.watch(picture, judge)
     a.me.set_track_subscription_permissions(allow_all_participants=False)
     # This client raises no event for it, so the pictures themselves are counted.
-    stopped = await asyncio.gather(*(media.still(await media.current(person, "a", VIDEO)) for person in (b, c)))
+    tracks = [await media.current(person, "a", VIDEO) for person in (b, c)]
+    stopped = await asyncio.gather(*(media.still(track) for track in tracks))
     assert stopped == [0, 0], "pictures still come"
 
 

@@ -5,10 +5,12 @@ import time
 
 import pytest
 from livekit import api, rtc
+from livekit.protocol import rtc as wire
 from livekit.rtc.participant import PublishTrackError
 
 import media
 from person import SOON, eventually, token, within
+from signalling import Signalling
 
 VIDEO = rtc.TrackKind.KIND_VIDEO
 Reason, State = rtc.DisconnectReason, rtc.ConnectionState
@@ -237,3 +239,22 @@ async def test_subscribing_withdrawn_stops_picture_and_data(node, join, platform
     track = await media.current(b, "a", VIDEO)
     judge, _, _ = media.recognise(media.COLOURS["a"], pictures=3)
     await media.watch(track, judge)
+
+
+async def test_a_second_device_is_not_told_of_the_first_ones_end(node, http, room_name):
+    jwt = token(room_name, "b")
+    first, second = await Signalling.open(http, node, jwt), await Signalling.open(http, node, jwt)
+    old = (await first.message("join")).participant.sid
+    own = (await second.message("join")).participant.sid
+    assert own != old
+    leave = await first.message("leave")
+    assert leave.reason == Reason.DUPLICATE_IDENTITY
+    # An answer that comes after whatever the join brought.
+    await second.send(ping_req=wire.Ping(timestamp=1))
+    records = []
+    while not records or records[-1] is not None:
+        message = await second.any()
+        which = message.WhichOneof("message")
+        records += message.update.participants if which == "update" else [None] if which == "pong_resp" else []
+    assert [record.sid for record in records if record and record.sid != own] == [], "its own identity under another id"
+    await asyncio.gather(first.close(), second.close())

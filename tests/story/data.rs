@@ -3,6 +3,7 @@
 use crate::world::World;
 use crate::world::net::Weather;
 use crate::world::person::Coming;
+use colloque::relay::command::{AdminAction, AdminReply};
 use livekit_protocol::data_packet::Value;
 use livekit_protocol::{DataPacket, UserPacket};
 use prost::Message;
@@ -100,4 +101,22 @@ fn a_newcomer_hears_what_was_said_since_it_came_and_nothing_from_before() {
     assert!(world.act(doctor, |person| person.send_data("_reliable", &packet("while the channel opens"))));
     world.run(3 * SECOND);
     assert_eq!(heard(&world, patient), [line("_reliable", "doctor", "while the channel opens")]);
+}
+
+#[test]
+fn a_message_the_platform_repeats_is_read_once() {
+    let mut world = World::new(28);
+    let patient = world.seat("patient", Coming::viewer());
+    world.run(2 * SECOND);
+    let send =
+        |nonce| AdminAction::SendData { message: packet("please wait").into(), reliable: true, destinations: Vec::new(), nonce };
+    for nonce in [Some([1; 16]), Some([1; 16]), Some([2; 16]), None, None] {
+        assert!(matches!(world.admin("consultation", send(nonce)), Ok(AdminReply::Done)));
+    }
+    world.run(SECOND);
+    assert_eq!(heard(&world, patient).len(), 4);
+    world.run(31 * SECOND);
+    assert!(world.admin("consultation", send(Some([1; 16]))).is_ok());
+    world.run(SECOND);
+    assert_eq!(heard(&world, patient).len(), 5, "after half a minute it is a new message");
 }

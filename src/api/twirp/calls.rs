@@ -222,9 +222,10 @@ fn data_action(asked: proto::SendDataRequest) -> Result<AdminAction, TwirpError>
         // Ignoring them would send to everybody what was meant for one.
         return Err(invalid("destination_sids is not supported, use destination_identities"));
     }
-    if !matches!(asked.nonce.len(), 0 | 16) {
-        return Err(invalid("nonce must be 16 bytes"));
-    }
+    let nonce = match asked.nonce.as_slice() {
+        [] => None,
+        bytes => Some(bytes.try_into().map_err(|_| invalid("nonce must be 16 bytes"))?),
+    };
     let packet = proto::DataPacket {
         kind: asked.kind,
         destination_identities: asked.destination_identities.clone(),
@@ -241,6 +242,7 @@ fn data_action(asked: proto::SendDataRequest) -> Result<AdminAction, TwirpError>
         message: Message(packet.encode_to_vec().into()),
         reliable: asked.kind == proto::data_packet::Kind::Reliable as i32,
         destinations: asked.destination_identities.into_iter().map(Identity::new).collect(),
+        nonce,
     })
 }
 
