@@ -165,8 +165,20 @@ impl Shard {
         }
     }
 
-    /// Sends a message of the platform into a room.
-    pub(super) fn send_from_platform(&mut self, room: usize, message: &[u8], reliable: bool, to: &[Identity], now: Instant) {
+    /// Sends a message of the platform into a room, unless it was sent a moment ago.
+    pub(super) fn send_from_platform(
+        &mut self,
+        room: usize,
+        message: &[u8],
+        reliable: bool,
+        to: &[Identity],
+        nonce: Option<[u8; 16]>,
+        now: Instant,
+    ) {
+        let repeated = nonce.zip(self.rooms.get_mut(room)).is_some_and(|(nonce, room)| room.nonces.seen(nonce, now));
+        if repeated {
+            return;
+        }
         self.fan_out_data(room, None, reliable, to, message, now);
     }
 

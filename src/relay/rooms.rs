@@ -379,11 +379,7 @@ impl Shard {
                 Ok(AdminReply::Done)
             }
             AdminAction::SendData { message, reliable, destinations, nonce } => {
-                let repeated = nonce.zip(self.rooms.get_mut(room)).is_some_and(|(nonce, room)| room.nonces.seen(nonce, now.mono));
-                if repeated {
-                    return Ok(AdminReply::Done);
-                }
-                self.send_from_platform(room, &message.0, reliable, &destinations, now.mono);
+                self.send_from_platform(room, &message.0, reliable, &destinations, nonce, now.mono);
                 Ok(AdminReply::Done)
             }
         }

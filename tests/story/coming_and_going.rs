@@ -61,16 +61,8 @@ fn the_second_arrival_of_an_identity_takes_the_seat() {
     world.run(3 * SECOND);
     assert_eq!(world.person(first).left, Some(LeaveReason::DuplicateIdentity));
     world.assert_flows(&[doctor, second]);
-    let departed = |who| {
-        let records = world
-            .person(who)
-            .heard
-            .iter()
-            .filter_map(|event| if let Event::Roster(records) = event { Some(records) } else { None });
-        records.flatten().filter(|record| record.left.is_some()).count()
-    };
-    assert_eq!(departed(doctor), 1);
-    assert_eq!(departed(second), 0, "it would take the record of its own identity for its own");
+    assert_eq!(world.person(doctor).departures, 1);
+    assert_eq!(world.person(second).departures, 0, "it would take the record of its own identity for its own");
     assert_eq!(world.counters().peers, 2);
     let mark = world.sent.len();
     world.run(SECOND);

@@ -108,8 +108,12 @@ fn a_message_the_platform_repeats_is_read_once() {
     let mut world = World::new(28);
     let patient = world.seat("patient", Coming::viewer());
     world.run(2 * SECOND);
-    let send =
-        |nonce| AdminAction::SendData { message: packet("please wait").into(), reliable: true, destinations: Vec::new(), nonce };
+    let send = |nonce| AdminAction::SendData {
+        message: colloque::model::roster::Message(packet("please wait").into()),
+        reliable: true,
+        destinations: Vec::new(),
+        nonce,
+    };
     for nonce in [Some([1; 16]), Some([1; 16]), Some([2; 16]), None, None] {
         assert!(matches!(world.admin("consultation", send(nonce)), Ok(AdminReply::Done)));
     }

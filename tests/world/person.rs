@@ -148,6 +148,8 @@ pub(crate) struct Person {
     pub(crate) control: Control,
     /// Every event of the relay, in order, without roster news.
     pub(crate) heard: Vec<Event>,
+    /// Records of people who left.
+    pub(crate) departures: usize,
     pub(crate) roster: HashMap<ParticipantSid, Arc<Participant>>,
     pub(crate) by_mid: HashMap<String, TrackSid>,
     pub(crate) left: Option<LeaveReason>,
@@ -206,6 +208,7 @@ impl Person {
             channels: HashMap::new(),
             control: Control::default(),
             heard: Vec::new(),
+            departures: 0,
             roster: HashMap::new(),
             by_mid: HashMap::new(),
             left: None,
@@ -320,6 +323,7 @@ impl Person {
     fn on_roster(&mut self, records: &[Arc<Participant>]) {
         for record in records {
             if record.left.is_some() {
+                self.departures += 1;
                 self.roster.remove(&record.sid);
             } else {
                 self.roster.insert(record.sid.clone(), record.clone());
