@@ -292,16 +292,11 @@ impl Shard {
     fn schedule(&mut self, link: usize, now: Instant) {
         let Some(state) = self.links.get(link) else { return };
         let timing = &state.timing;
-        let due = [
-            timing.connect_by,
-            timing.gone_at,
-            timing.report_at,
-            timing.ask_offer_at,
-            state.peer.poll_timeout(),
-            state.twcc.next_deadline(),
-            self.repair_deadline(link),
-        ];
-        let Some(due) = due.into_iter().flatten().min() else { return };
+        let always = [timing.connect_by, timing.gone_at, timing.ask_offer_at, state.peer.poll_timeout()];
+        let media = [timing.report_at, state.twcc.next_deadline(), self.repair_deadline(link)];
+        // Feedback that cannot be sent must not wake anybody: it waits until the peer is back.
+        let media = media.into_iter().filter(|_| state.peer.is_connected());
+        let Some(due) = always.into_iter().chain(media).flatten().min() else { return };
         // A deadline in the past means "as soon as possible", but never a busy loop.
         let due = due.max(now + MIN_TIMER);
         let Some(state) = self.links.get_mut(link) else { return };

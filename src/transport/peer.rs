@@ -367,7 +367,9 @@ impl Peer {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let dtls = self.dtls.as_ref().and_then(DtlsTransport::poll_timeout);
         let channels = self.channels.as_ref().and_then(DataChannels::poll_timeout);
-        [self.ice.poll_timeout(), dtls, channels].into_iter().flatten().min()
+        // Once consent has run out, its end is no longer news.
+        let consent = self.ice.poll_timeout().filter(|_| !self.silent);
+        [consent, dtls, channels].into_iter().flatten().min()
     }
 
     /// What happened, until there is no more.

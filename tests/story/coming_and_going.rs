@@ -132,6 +132,23 @@ fn thirty_silent_seconds_end_the_stay() {
 }
 
 #[test]
+fn silence_costs_nothing_and_may_last_as_long_as_the_operator_allows() {
+    let mut world = World::with(82, Rules { resume_window: 90 * SECOND, ..Rules::default() });
+    let (doctor, patient) = pair(&mut world);
+    world.leave(doctor);
+    world.line(patient).up = Weather::DEAD;
+    world.run(40 * SECOND);
+    let (mark, wakeups) = (world.sent.len(), world.wakeups);
+    world.run(45 * SECOND);
+    assert_eq!(world.counters().peers, 1, "the window is not over");
+    assert_eq!(world.media_to(world.person(patient).address, mark), 0, "nothing is sent without consent");
+    let woken = world.wakeups - wakeups;
+    assert!(woken <= 45, "at most once a second: {woken}");
+    world.run(10 * SECOND);
+    assert_eq!(world.counters().peers, 0);
+}
+
+#[test]
 fn who_never_connects_is_sent_away() {
     let mut world = World::with(77, Rules { connect_within: 12 * SECOND, ..Rules::default() });
     let doctor = world.seat("doctor", Coming::default());

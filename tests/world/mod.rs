@@ -90,6 +90,8 @@ pub(crate) struct World {
     pub(crate) start: Instant,
     pub(crate) shard: Shard,
     pub(crate) people: Vec<Person>,
+    /// How often the shard asked to be woken.
+    pub(crate) wakeups: u64,
     pub(crate) lines: Vec<Line>,
     pub(crate) net: Net,
     /// Every datagram the relay sent, in order.
@@ -109,11 +111,17 @@ pub(crate) struct Rules {
     pub(crate) connect_within: Duration,
     pub(crate) rate: Rate,
     pub(crate) departure_timeout_s: u32,
+    pub(crate) resume_window: Duration,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { connect_within: Duration::from_secs(20), rate: Rate { packets: 3_000, bytes: 1_500_000 }, departure_timeout_s: 20 }
+        Self {
+            connect_within: Duration::from_secs(20),
+            rate: Rate { packets: 3_000, bytes: 1_500_000 },
+            departure_timeout_s: 20,
+            resume_window: Duration::from_secs(30),
+        }
     }
 }
 
@@ -146,7 +154,7 @@ impl World {
 
     pub(crate) fn with(seed: u64, rules: Rules) -> Self {
         let config = ShardConfig {
-            resume_window: Duration::from_secs(30),
+            resume_window: rules.resume_window,
             id: ShardId(0),
             room_defaults: Defaults { empty_timeout_s: 300, departure_timeout_s: rules.departure_timeout_s, max_participants: 0 },
             connect_within: rules.connect_within,
@@ -167,6 +175,7 @@ impl World {
             recording: false,
             around: None,
             closed_rooms: 0,
+            wakeups: 0,
             sessions: 0,
         }
     }
@@ -347,6 +356,7 @@ impl World {
 
     fn step(&mut self) {
         if self.shard.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.wakeups += 1;
             self.on_shard(Call::Timers, |shard, now| shard.handle_timeout(now));
         }
         while let Some(flight) = self.net.arrive(self.now) {
