@@ -101,6 +101,15 @@ impl InboundStream {
         }
     }
 
+    /// Starts the stream that takes another's place under a new SSRC: its extended numbers go on far above the old ones, so that
+    /// nobody takes its first packets for late ones.
+    #[must_use]
+    pub fn following(ssrc: u32, clock_rate: u32, previous: &Self) -> Self {
+        let mut stream = Self::new(ssrc, clock_rate);
+        stream.cycles = previous.highest().map_or(0, |highest| (highest | 0xffff) + 1);
+        stream
+    }
+
     /// The stream's id.
     #[must_use]
     pub fn ssrc(&self) -> u32 {
@@ -469,5 +478,16 @@ mod tests {
                 prop_assert!(block.cumulative_lost >= 0);
             }
         }
+    }
+
+    #[test]
+    fn a_stream_that_follows_another_counts_on_above_it() {
+        let t0 = Instant::now();
+        let mut first = InboundStream::new(1, 90_000);
+        let (arrival, _) = first.on_packet(40_000, 0, t0);
+        let mut second = InboundStream::following(2, 90_000, &first);
+        let (next, _) = second.on_packet(7, 0, t0);
+        assert!(next.sequence() > arrival.sequence(), "{next:?} after {arrival:?}");
+        assert_eq!(next.sequence().map(|sequence| sequence as u16), Some(7));
     }
 }

@@ -92,7 +92,10 @@ impl Shard {
         let Some(track) = self.tracks.get_mut(inbound.track) else { return };
         let clock_rate = track.codec.clock_rate();
         if let Some(layer) = track.layers.get_mut(usize::from(inbound.layer)) {
-            layer.stream = Some(InboundStream::new(inbound.ssrc, clock_rate));
+            layer.stream = Some(match &layer.stream {
+                Some(previous) => InboundStream::following(inbound.ssrc, clock_rate, previous),
+                None => InboundStream::new(inbound.ssrc, clock_rate),
+            });
             layer.cache.clear();
         }
         if let Some(publisher) = self.links.get_mut(track.publisher)
