@@ -50,6 +50,13 @@ pub(super) struct Recent {
     bytes: usize,
 }
 
+/// A reliable message that waits for those before it.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    to: Vec<Identity>,
+    message: Bytes,
+}
+
 #[derive(Debug)]
 struct RecentMessage {
     at: Instant,
@@ -131,15 +138,7 @@ impl Shard {
         if !stamped.relayed {
             return self.counters.drop(DropReason::DataRefused);
         }
-        let Some(state) = self.links.get_mut(link) else { return };
-        let room = state.room;
-        if reliable && stamped.sequence > 0 {
-            // A client that resumed sends again what it is not sure of.
-            if stamped.sequence <= state.data.last_sequence {
-                return;
-            }
-            state.data.last_sequence = stamped.sequence;
-        }
+        let Some(room) = self.links.get(link).map(|state| state.room) else { return };
         let mut to = stamped.to;
         if let Some(room) = self.rooms.get(room) {
             let by_sid = stamped.to_sids.iter().filter_map(|sid| room.rules.record(room.rules.id_of_stay(sid)?));
@@ -148,10 +147,40 @@ impl Shard {
                 return;
             }
         }
-        self.fan_out_data(room, Some(link), reliable, &to, &stamped.message.0, now);
-        if reliable && let Some(room) = self.rooms.get_mut(room) {
-            room.recent.expire(now);
-            room.recent.push(RecentMessage { at: now, from: record.sid.clone(), to, message: stamped.message.0 });
+        let waiting = Waiting { to, message: stamped.message.0 };
+        if !reliable {
+            return self.fan_out_data(room, Some(link), false, &waiting.to, &waiting.message, now);
+        }
+        let ready = match self.links.get_mut(link) {
+            // A client that resumed sends again what it is not sure of, and what it kept back.
+            Some(state) if stamped.sequence > 0 => {
+                let size = waiting.message.len();
+                state.data.order.push(stamped.sequence, waiting, size, now)
+            }
+            _ => vec![waiting],
+        };
+        self.pass_on(link, ready, now);
+    }
+
+    /// Hands reliable messages of a member to the others.
+    fn pass_on(&mut self, link: usize, ready: Vec<Waiting>, now: Instant) {
+        let may = self.record_of(link).filter(|record| record.permissions.publish_data).map(|record| record.sid.clone());
+        let (Some(from), Some(room)) = (may, self.links.get(link).map(|state| state.room)) else { return };
+        for Waiting { to, message } in ready {
+            self.fan_out_data(room, Some(link), true, &to, &message, now);
+            if let Some(room) = self.rooms.get_mut(room) {
+                room.recent.expire(now);
+                room.recent.push(RecentMessage { at: now, from: from.clone(), to, message });
+            }
+        }
+    }
+
+    /// Lets go of messages that waited long enough for one before them.
+    pub(super) fn poll_held_data(&mut self, link: usize, now: Instant) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        let ready = state.data.order.poll(now, state.events.is_none());
+        if !ready.is_empty() {
+            self.pass_on(link, ready, now);
         }
     }
 

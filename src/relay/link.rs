@@ -1,6 +1,8 @@
 //! A member's line to the relay: its transport, its media sections and its signalling session.
 
+use super::data::Waiting;
 use super::event::{Event, EventSink};
+use super::in_order::InOrder;
 use super::sections::Sections;
 use crate::consultation::MemberId;
 use crate::media::twcc::TwccRecorder;
@@ -55,6 +57,8 @@ pub(super) struct Timing {
     pub(super) since: Instant,
     /// Must be connected by then.
     pub(super) connect_by: Option<Instant>,
+    /// When streams that were just answered open.
+    pub(super) opens_at: Option<Instant>,
     /// When a silent member's stay ends.
     pub(super) gone_at: Option<Instant>,
     /// When media came up.
@@ -97,8 +101,8 @@ pub(super) struct DataState {
     pub(super) reliable: Option<u16>,
     /// Channel that carries lossy messages, once open.
     pub(super) lossy: Option<u16>,
-    /// Highest number of a reliable message received in this stay.
-    pub(super) last_sequence: u32,
+    /// Its reliable messages in the order of their numbers.
+    pub(super) order: InOrder<Waiting>,
 }
 
 /// How much a publisher may send: a bucket of packets and one of bytes, refilled as time passes.
@@ -145,6 +149,7 @@ impl Timing {
         Self {
             since: now,
             connect_by: Some(now + connect_within),
+            opens_at: None,
             gone_at: None,
             connected_at: None,
             report_at: None,

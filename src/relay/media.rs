@@ -180,7 +180,7 @@ impl Shard {
         let Some(track) = self.tracks.get_mut(inbound.track) else { return };
         for route in &mut track.routes {
             let (Some(out), Some(receiver)) = (route.out.as_mut(), self.links.get_mut(route.receiver)) else { continue };
-            if !receiver.peer.is_connected() {
+            if !receiver.peer.is_connected() || incoming.now < out.opens_at {
                 continue;
             }
             let Verdict::Forward(rewrite) = route.route.on_packet(inbound.layer, incoming) else { continue };

@@ -11,6 +11,7 @@ mod data;
 pub mod envelope;
 pub mod event;
 mod feedback;
+mod in_order;
 pub mod link;
 mod media;
 mod negotiation;

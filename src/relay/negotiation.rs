@@ -22,6 +22,10 @@ const GATHER: Duration = Duration::from_millis(10);
 /// The same when the client was asked a moment ago.
 const GATHER_AGAIN: Duration = Duration::from_millis(150);
 
+/// How long a running client gets to apply an answer before media it announces is sent: what comes earlier, Firefox may take for
+/// another section's for good. A client that joins needs none: it connects only once it has applied its first answer.
+const APPLY_ANSWER: Duration = Duration::from_millis(250);
+
 /// How long to wait for an offer before asking again: an offer takes a client far less, and its own time-out is 15 s.
 const ASK_AGAIN: Duration = Duration::from_secs(4);
 
@@ -134,9 +138,12 @@ impl Shard {
         let Some(publisher) = self.links.get(source.publisher) else { return };
         let Some(offered) = state.sections.offer.as_ref().and_then(|offer| offer.sections.get(index)) else { return };
         let passes = Passes::between(&publisher.extensions, &offered.accepted_extensions(Role::Send));
+        let running = state.timing.connected_at.is_some();
+        let opens_at = if running { now + APPLY_ANSWER } else { now };
         let first = source.routes.iter().all(|route| route.out.is_none());
         let (publisher, sid) = (source.publisher, source.sid.clone());
-        let stream = OutStream::new(ssrc, rtx.map(|rtx| (rtx, rtx_ssrc)), payload_type, source.codec.clock_rate(), passes);
+        let stream =
+            OutStream::new(ssrc, rtx.map(|rtx| (rtx, rtx_ssrc)), payload_type, source.codec.clock_rate(), passes, opens_at);
         let Some(route) = self.tracks.get_mut(track).and_then(|track| track.route_to(link)) else { return };
         route.out = Some(stream);
         if let Some(state) = self.links.get_mut(link) {
@@ -149,8 +156,8 @@ impl Shard {
             self.tell(publisher, Event::TrackSubscribed(sid));
         }
         self.retarget(track, now);
-        if self.links.get(link).is_some_and(|state| state.timing.connected_at.is_some()) {
-            self.want_key_frame(track, link, now);
+        if let Some(state) = self.links.get_mut(link).filter(|_| running) {
+            state.timing.opens_at = Some(opens_at);
         }
     }
 

@@ -208,7 +208,8 @@ impl Shard {
         state.session = resume.session;
         state.events = Some(events);
         let missed = std::mem::take(&mut state.missed);
-        let last_data_sequence = state.data.last_sequence;
+        state.data.order.resumed(now.mono);
+        let last_data_sequence = state.data.order.last();
         state.tell(Event::Resumed { participant: record, last_data_sequence });
         if !missed.is_empty() {
             state.tell(Event::Roster(missed));

@@ -278,9 +278,14 @@ impl Shard {
         } else {
             state.timing.gone_at = None;
         }
+        if state.timing.opens_at.take_if(|at| *at <= now.mono).is_some() {
+            self.request_key_frames_for(link, now.mono);
+        }
+        let Some(state) = self.links.get_mut(link) else { return };
         if state.timing.ask_offer_at.is_some_and(|at| at <= now.mono) {
             self.ask_for_offer(link, now.mono);
         }
+        self.poll_held_data(link, now.mono);
         self.poll_feedback(link, now.mono);
         if let Some(state) = self.links.get_mut(link) {
             // What the events above produced (SCTP acknowledgements, channel replies) leaves in the same batch.
@@ -292,7 +297,8 @@ impl Shard {
     fn schedule(&mut self, link: usize, now: Instant) {
         let Some(state) = self.links.get(link) else { return };
         let timing = &state.timing;
-        let always = [timing.connect_by, timing.gone_at, timing.ask_offer_at, state.peer.poll_timeout()];
+        let held = state.data.order.deadline(state.events.is_none());
+        let always = [timing.connect_by, timing.gone_at, timing.opens_at, timing.ask_offer_at, held, state.peer.poll_timeout()];
         let media = [timing.report_at, state.twcc.next_deadline(), self.repair_deadline(link)];
         // Feedback that cannot be sent must not wake anybody: it waits until the peer is back.
         let media = media.into_iter().filter(|_| state.peer.is_connected());

@@ -101,6 +101,8 @@ pub(super) struct RouteState {
 pub(super) struct OutStream {
     pub(super) ssrc: u32,
     pub(super) payload_type: u8,
+    /// Nothing is sent before.
+    pub(super) opens_at: Instant,
     pub(super) rtx: Option<RtxStream>,
     pub(super) passes: Passes,
     pub(super) stats: OutboundStream,
@@ -141,9 +143,16 @@ pub(super) struct RtxStream {
 }
 
 impl OutStream {
-    pub(super) fn new(ssrc: u32, rtx: Option<(u8, u32)>, payload_type: u8, clock_rate: u32, passes: Passes) -> Self {
+    pub(super) fn new(
+        ssrc: u32,
+        rtx: Option<(u8, u32)>,
+        payload_type: u8,
+        clock_rate: u32,
+        passes: Passes,
+        opens_at: Instant,
+    ) -> Self {
         let rtx = rtx.map(|(payload_type, ssrc)| RtxStream { ssrc, payload_type, sequence: 1 });
-        Self { ssrc, payload_type, rtx, passes, stats: OutboundStream::new(ssrc, clock_rate), credit: MAX_CREDIT }
+        Self { ssrc, payload_type, opens_at, rtx, passes, stats: OutboundStream::new(ssrc, clock_rate), credit: MAX_CREDIT }
     }
 }
 
@@ -342,7 +351,10 @@ impl Shard {
         let Some(state) = self.tracks.get_mut(track) else { return };
         // A key frame that comes before its receiver is connected is lost, and the throttle would hold the next one back.
         let links = &self.links;
-        let connected = |route: &&RouteState| links.get(route.receiver).is_some_and(|link| link.peer.is_connected());
+        let connected = |route: &&RouteState| {
+            let open = route.out.as_ref().is_some_and(|out| out.opens_at <= now);
+            open && links.get(route.receiver).is_some_and(|link| link.peer.is_connected())
+        };
         let waiting = state.routes.iter().filter(connected).filter_map(|route| route.route.wants_key_frame());
         let wanted = waiting.fold(0u8, |mask, layer| mask | 1 << layer);
         for layer in 0..crate::media::MAX_LAYERS as u8 {
