@@ -12,6 +12,10 @@ const GAP: Duration = Duration::from_secs(1);
 /// The same while its signalling is down: clients try to resume for this long before they join anew.
 const GAP_WHILE_AWAY: Duration = Duration::from_secs(20);
 
+/// The same after a resume: a client sends what it kept back only when its ICE restart has come through, which takes Firefox
+/// some seconds.
+const GAP_AFTER_RESUME: Duration = Duration::from_secs(10);
+
 /// Messages that may wait; with the bound on bytes this is a long minute of chat.
 const MAX_HELD: usize = 256;
 
@@ -25,11 +29,12 @@ pub(super) struct InOrder<T> {
     held: BTreeMap<u32, (T, usize)>,
     bytes: usize,
     since: Option<Instant>,
+    resumed: Option<Instant>,
 }
 
 impl<T> Default for InOrder<T> {
     fn default() -> Self {
-        Self { last: 0, held: BTreeMap::new(), bytes: 0, since: None }
+        Self { last: 0, held: BTreeMap::new(), bytes: 0, since: None, resumed: None }
     }
 }
 
@@ -60,12 +65,14 @@ impl<T> InOrder<T> {
 
     /// When [`poll`](Self::poll) has something to say.
     pub(super) fn deadline(&self, away: bool) -> Option<Instant> {
-        self.since.map(|since| since + if away { GAP_WHILE_AWAY } else { GAP })
+        let gap = if away { GAP_WHILE_AWAY } else { GAP };
+        let after_resume = self.resumed.map(|at| at + GAP_AFTER_RESUME);
+        self.since.map(|since| (since + gap).max(after_resume.unwrap_or(since)))
     }
 
     /// The client is back: what it kept is on its way.
     pub(super) fn resumed(&mut self, now: Instant) {
-        self.since = self.since.map(|_| now);
+        self.resumed = Some(now);
     }
 
     fn release(&mut self, now: Instant) -> Vec<T> {
@@ -108,6 +115,7 @@ mod tests {
         assert_eq!(order.last(), 3, "the client is told to repeat from here");
         assert!(order.poll(t0 + 5 * SECOND, true).is_empty(), "it is away and will come back");
         order.resumed(t0 + 6 * SECOND);
+        assert!(order.poll(t0 + 9 * SECOND, false).is_empty(), "its transport is still coming up");
         assert_eq!(numbered(&mut order, &[4, 5, 6, 7], t0 + 6 * SECOND), [4, 5, 6, 7], "each once");
         assert_eq!(order.deadline(false), None);
     }
