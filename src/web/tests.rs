@@ -520,17 +520,3 @@ fn the_page_is_looked_up_and_sent_with_strict_headers() {
     assert_eq!(script.headers()[header::CONTENT_TYPE], "text/javascript; charset=utf-8");
     assert!(pages.answer("/../Cargo.toml").is_none() && pages.answer("/assets").is_none());
 }
-
-/// Serves for hand tests with real SDKs: `cargo test --lib web::tests::by_hand -- --ignored`, then call port 17880.
-#[tokio::test]
-#[ignore = "waits for somebody to call"]
-async fn by_hand() {
-    let wall_ms = || u64::try_from(std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_millis()).expect("before 584 million");
-    let mut node = node_at(HttpLimits::default(), DoorConfig::default(), Arc::new(wall_ms)).await;
-    let outside = TcpListener::bind("127.0.0.1:17880").await.unwrap();
-    while let Ok((mut stream, _)) = outside.accept().await {
-        let mut inside = TcpStream::connect(node.address).await.unwrap();
-        tokio::spawn(async move { tokio::io::copy_bidirectional(&mut stream, &mut inside).await });
-        while node.seen.try_recv().is_ok() {}
-    }
-}
