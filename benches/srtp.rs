@@ -5,7 +5,7 @@ mod meter;
 
 use colloque::media::packet::{OutgoingHeader, write_header};
 use colloque::transport::srtp::{Profile, SessionKeys, SrtpReceiver, SrtpSender};
-use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
+use criterion::{BenchmarkId, Criterion, SamplingMode};
 use meter::Spent;
 use std::hint::black_box;
 
@@ -79,7 +79,6 @@ fn srtp(criterion: &mut Criterion) {
         group.sampling_mode(SamplingMode::Flat);
         for (profile, payload) in Profile::ALL.into_iter().flat_map(|profile| PAYLOADS.map(|payload| (profile, payload))) {
             let mut line = Line::new(profile, payload);
-            group.throughput(Throughput::Bytes(payload as u64));
             group.bench_function(BenchmarkId::new(format!("{profile:?}"), payload), |bencher| {
                 bencher.iter_custom(|iterations| {
                     let mut spent = Spent::default();
