@@ -41,7 +41,7 @@ impl Feed {
     fn new(mut hall: Hall, receivers: u64, packets_per_picture: u8) -> Self {
         hall.speak(packets_per_picture);
         // Streams are learnt, first pictures asked for, buffers grown.
-        hall.run(Duration::from_millis(600));
+        hall.run(Duration::from_secs(2));
         let buffer = vec![0; BATCH * SLOT];
         let mut feed = Self { hall, receivers, buffer, spent: Spent::default(), delivered: 0, expected: 0 };
         for _ in 0..10 {
