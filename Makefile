@@ -14,7 +14,7 @@ test:
 	@scripts/test
 
 bench:
-	@scripts/not-yet bench "benchmarks of the packet path: fan-out, SRTP, idle shard, commands, audit log"
+	@scripts/bench $(ARGS)
 
 loadtest:
 	@scripts/not-yet loadtest "synthetic clients in seeded scenarios against a running node"

@@ -1,0 +1,6 @@
+//! What the benches of the relay share.
+
+pub(crate) mod hall;
+pub(crate) mod meter;
+#[path = "../../tests/world/mod.rs"]
+pub(crate) mod world;

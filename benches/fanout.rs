@@ -1,0 +1,134 @@
+//! Forwarding: genuine datagrams of an independent stack go through one shard in batches of 64 as from a socket, and what comes out
+//! is thrown away. One iteration is one delivered packet: opened once, and routed, rewritten and sealed for each receiver.
+//!
+//! Included are the timers that fall due, checks and control packets of the same virtual time. Not included are sockets and
+//! what receivers report. Pictures come as whole frames of 1,000-byte packets, sound as packets of 80 bytes, four to one or
+//! rather more; the senders' work is not measured, but it does use the caches between the batches.
+#![expect(clippy::print_stdout, reason = "the numbers are the result")]
+
+mod common;
+
+use colloque::model::Path;
+use colloque::relay::shard::Shard;
+use common::hall::{Datagram, Hall, is_media};
+use common::meter::{self, Spent};
+use criterion::{Criterion, SamplingMode};
+use std::time::Duration;
+
+/// Datagrams one call to the kernel brings at most.
+const BATCH: usize = 64;
+
+/// Datagrams prepared at a time: much of the work between batches of the relay is done before them.
+const PREPARED: usize = 64 * BATCH;
+
+/// Room for one datagram in the receive buffer.
+const SLOT: usize = 2_048;
+
+/// People talk that long before they hear of the relay again; their checks wait as long for an answer.
+const AHEAD: Duration = Duration::from_millis(200);
+
+struct Feed {
+    hall: Hall,
+    buffer: Vec<u8>,
+    /// Of each packet.
+    receivers: u64,
+    spent: Spent,
+    delivered: u64,
+    expected: u64,
+}
+
+impl Feed {
+    fn new(mut hall: Hall, receivers: u64, packets_per_picture: u8) -> Self {
+        hall.speak(packets_per_picture);
+        // Streams are learnt, first pictures asked for, buffers grown.
+        hall.run(Duration::from_secs(2));
+        let buffer = vec![0; BATCH * SLOT];
+        let mut feed = Self { hall, receivers, buffer, spent: Spent::default(), delivered: 0, expected: 0 };
+        for _ in 0..10 {
+            feed.round();
+        }
+        (feed.spent, feed.delivered, feed.expected) = (Spent::default(), 0, 0);
+        feed
+    }
+
+    /// Prepares some batches and feeds them.
+    fn round(&mut self) {
+        let before = self.hall.shard.counters().forwarded;
+        self.hall.let_people_act(self.hall.now + AHEAD, PREPARED);
+        let waiting: Vec<Datagram> = self.hall.up.drain(..).collect();
+        self.expected += self.receivers * waiting.iter().filter(|datagram| is_media(&datagram.bytes)).count() as u64;
+        let mut letters = Vec::new();
+        for batch in waiting.chunks(BATCH) {
+            self.feed(batch);
+            letters.extend(self.hall.take_letters());
+        }
+        self.hall.deliver(letters);
+        self.hall.hear();
+        self.delivered += self.hall.shard.counters().forwarded - before;
+    }
+
+    fn feed(&mut self, batch: &[Datagram]) {
+        let Some(last) = batch.last() else { return };
+        let now = self.hall.time_at(last.at);
+        // The kernel's copy: what has just been received is in the cache.
+        for (slot, datagram) in self.buffer.chunks_mut(SLOT).zip(batch) {
+            slot[..datagram.bytes.len()].copy_from_slice(&datagram.bytes);
+        }
+        let (shard, buffer): (&mut Shard, _) = (&mut self.hall.shard, &mut self.buffer);
+        self.spent.on(|| {
+            shard.handle_timeout(now);
+            for (slot, datagram) in buffer.chunks_mut(SLOT).zip(batch) {
+                let path = Path { socket: 0, local: None, remote: datagram.from };
+                shard.handle_datagram(now, path, &mut slot[..datagram.bytes.len()]);
+            }
+            shard.finish_batch(now);
+        });
+    }
+
+    /// Delivers so many packets or a few more, and says what so many take.
+    fn deliver(&mut self, packets: u64) -> Duration {
+        let (spent, delivered) = (self.spent, self.delivered);
+        let mut idle = 0;
+        while self.delivered - delivered < packets {
+            let before = self.delivered;
+            self.round();
+            idle = if self.delivered == before { idle + 1 } else { 0 };
+            assert!(idle < 10, "media flows");
+        }
+        Spent { time: self.spent.time - spent.time, allocations: 0 }.scaled(self.delivered - delivered, packets)
+    }
+}
+
+/// A name, then rooms, publishers and viewers in each, packets of a picture.
+const CASES: [(&str, usize, usize, usize, u8); 4] =
+    [("1 to 2", 1, 1, 2, 60), ("1 to 10", 1, 1, 10, 60), ("1 to 100", 1, 1, 100, 60), ("1000 rooms of three", 1_000, 3, 0, 6)];
+
+fn fanout(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("fanout");
+    group.sampling_mode(SamplingMode::Flat).sample_size(10);
+    // A round of preparing and feeding is thousands of packets.
+    group.warm_up_time(Duration::from_secs(2)).measurement_time(Duration::from_secs(4));
+    for (name, rooms, publishers, viewers, packets_per_picture) in CASES {
+        // Before criterion looks at the clock: it plans its samples by what the first iterations take.
+        let receivers = (publishers + viewers - 1) as u64;
+        let mut feed = Feed::new(Hall::of(rooms, publishers, viewers), receivers, packets_per_picture);
+        group.bench_function(name, |bencher| bencher.iter_custom(|packets| feed.deliver(packets)));
+        if feed.delivered == 0 {
+            continue;
+        }
+        assert!(feed.delivered * 100 >= feed.expected * 99, "{} of {} packets arrive", feed.delivered, feed.expected);
+        let per_packet = feed.spent.allocations as f64 / feed.delivered as f64;
+        let counters = feed.hall.shard.counters();
+        println!(
+            "fanout/{name}: {:.4} allocations per delivered packet; {} delivered, {} peers ({} with GCM)",
+            per_packet, feed.delivered, counters.peers, counters.srtp_gcm
+        );
+    }
+    group.finish();
+}
+
+fn main() {
+    let mut criterion = meter::criterion();
+    fanout(&mut criterion);
+    criterion.final_summary();
+}
