@@ -184,7 +184,7 @@ impl Shard {
                 continue;
             }
             let Verdict::Forward(rewrite) = route.route.on_packet(inbound.layer, incoming) else { continue };
-            if write_media(out, receiver, &mut self.outbox, &rewrite, header, packet, payload) {
+            if write_media(out, receiver, &mut self.outbox, &rewrite, Source { header, packet, payload }) {
                 self.counters.forwarded += 1;
                 out.on_sent(rewrite.timestamp, payload.len(), incoming.now);
                 if receiver.timing.report_at.is_none() {
@@ -235,7 +235,7 @@ impl Shard {
             self.counters.drop(DropReason::RateLimit);
             return true;
         }
-        if write_again(out, receiver, &mut self.outbox, &sent.rewrite, &header, packet, payload) {
+        if write_again(out, receiver, &mut self.outbox, &sent.rewrite, Source { header: &header, packet, payload }) {
             self.counters.retransmitted += 1;
         }
         true
@@ -274,70 +274,58 @@ fn outgoing_extensions<'a>(
     count
 }
 
-fn write_media(
-    out: &OutStream,
-    receiver: &mut Link,
-    outbox: &mut Outbox,
-    rewrite: &Rewrite,
-    header: &RtpHeader,
-    packet: &[u8],
-    payload: &[u8],
-) -> bool {
-    let Some(path) = receiver.peer.path() else { return false };
-    let mut found = [(0u8, [].as_slice()); Passes::MAX];
-    let count = outgoing_extensions(&out.passes, header, packet, &mut found);
-    let outgoing = OutgoingHeader {
-        marker: rewrite.marker,
-        payload_type: out.payload_type,
-        sequence: rewrite.sequence,
-        timestamp: rewrite.timestamp,
-        ssrc: out.ssrc,
-    };
-    let payload = if rewrite.empty { &[] } else { payload };
-    let peer = &mut receiver.peer;
-    outbox.push_with(path, |slot| {
-        let header_len = write_header(slot, &outgoing, found.get(..count)?)?;
-        let body = slot.get_mut(header_len..header_len + payload.len())?;
-        body.copy_from_slice(payload);
-        if let Some(patch) = rewrite.vp8 {
-            patch.apply(body);
-        }
-        peer.seal_rtp(slot, header_len, header_len + payload.len())
-    })
+/// A packet as it came in, to be written once for each receiver.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    header: &'a RtpHeader,
+    packet: &'a [u8],
+    payload: &'a [u8],
 }
 
-fn write_again(
-    out: &mut OutStream,
-    receiver: &mut Link,
-    outbox: &mut Outbox,
-    rewrite: &Rewrite,
-    header: &RtpHeader,
-    packet: &[u8],
-    payload: &[u8],
-) -> bool {
-    let (Some(path), Some(rtx)) = (receiver.peer.path(), out.rtx.as_mut()) else { return false };
-    let mut found = [(0u8, [].as_slice()); Passes::MAX];
-    let count = outgoing_extensions(&out.passes, header, packet, &mut found);
-    let outgoing = OutgoingHeader {
-        marker: rewrite.marker,
-        payload_type: rtx.payload_type,
-        sequence: rtx.sequence,
-        timestamp: rewrite.timestamp,
-        ssrc: rtx.ssrc,
-    };
-    let payload = if rewrite.empty { &[] } else { payload };
-    let peer = &mut receiver.peer;
-    let written = outbox.push_with(path, |slot| {
-        let header_len = write_header(slot, &outgoing, found.get(..count)?)?;
-        let body = slot.get_mut(header_len..)?;
-        let len = write_rtx_payload(body, rewrite.sequence, payload)?;
-        if let Some(patch) = rewrite.vp8 {
-            patch.apply(body.get_mut(2..len)?);
-        }
-        peer.seal_rtp(slot, header_len, header_len + len)
-    });
+fn write_media(out: &OutStream, receiver: &mut Link, outbox: &mut Outbox, rewrite: &Rewrite, source: Source<'_>) -> bool {
+    let stream = (out.payload_type, rewrite.sequence, out.ssrc);
+    write_packet(stream, None, &out.passes, receiver, outbox, rewrite, source)
+}
+
+fn write_again(out: &mut OutStream, receiver: &mut Link, outbox: &mut Outbox, rewrite: &Rewrite, source: Source<'_>) -> bool {
+    let Some(rtx) = out.rtx.as_mut() else { return false };
+    let stream = (rtx.payload_type, rtx.sequence, rtx.ssrc);
+    let written = write_packet(stream, Some(rewrite.sequence), &out.passes, receiver, outbox, rewrite, source);
     if written {
         rtx.sequence = rtx.sequence.wrapping_add(1);
     }
     written
+}
+
+/// Writes and seals one packet into the outgoing batch; one that repeats another carries the other's number before its payload.
+fn write_packet(
+    (payload_type, sequence, ssrc): (u8, u16, u32),
+    repeats: Option<u16>,
+    passes: &Passes,
+    receiver: &mut Link,
+    outbox: &mut Outbox,
+    rewrite: &Rewrite,
+    Source { header, packet, payload }: Source<'_>,
+) -> bool {
+    let Some(path) = receiver.peer.path() else { return false };
+    let mut found = [(0u8, [].as_slice()); Passes::MAX];
+    let count = outgoing_extensions(passes, header, packet, &mut found);
+    let outgoing = OutgoingHeader { marker: rewrite.marker, payload_type, sequence, timestamp: rewrite.timestamp, ssrc };
+    let payload = if rewrite.empty { &[] } else { payload };
+    let peer = &mut receiver.peer;
+    outbox.push_with(path, |slot| {
+        let header_len = write_header(slot, &outgoing, found.get(..count)?)?;
+        let body = slot.get_mut(header_len..)?;
+        let len = match repeats {
+            Some(original) => write_rtx_payload(body, original, payload)?,
+            None => {
+                body.get_mut(..payload.len())?.copy_from_slice(payload);
+                payload.len()
+            }
+        };
+        if let Some(patch) = rewrite.vp8 {
+            patch.apply(body.get_mut(len - payload.len()..len)?);
+        }
+        peer.seal_rtp(slot, header_len, header_len + len)
+    })
 }
