@@ -144,6 +144,20 @@ impl Media {
 pub struct Limits {
     /// Participants in one room; 0 is unlimited.
     pub participants_per_room: u32,
+    /// Participants on this node; 0 is unlimited.
+    pub max_participants: u32,
+    /// Rooms on this node; 0 is unlimited.
+    pub max_rooms: u32,
+    /// Joins one worker takes per second; 0 is unlimited.
+    pub max_joins_per_s: u32,
+    /// Share of its time a worker may spend working before new rooms are refused, in per cent; 0 switches the rule off.
+    pub max_busy_percent: u32,
+    /// 99th percentile of the time packets stay in the relay before new rooms are refused; zero switches the rule off.
+    #[serde(rename = "max_delay_ms", with = "milliseconds")]
+    pub max_delay: Duration,
+    /// Memory of the process in MiB, of which new rooms are refused at nine tenths; 0 takes what the control group or the machine
+    /// has.
+    pub max_memory_mib: u32,
     /// Datagrams per second one publisher may send; 0 is unlimited.
     pub publisher_packets_per_s: u32,
     /// Bytes per second one publisher may send; 0 is unlimited.
@@ -152,7 +166,17 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { participants_per_room: 0, publisher_packets_per_s: 4_000, publisher_bytes_per_s: 3_000_000 }
+        Self {
+            participants_per_room: 0,
+            max_participants: 0,
+            max_rooms: 0,
+            max_joins_per_s: 200,
+            max_busy_percent: 85,
+            max_delay: Duration::from_millis(3),
+            max_memory_mib: 0,
+            publisher_packets_per_s: 4_000,
+            publisher_bytes_per_s: 3_000_000,
+        }
     }
 }
 
@@ -300,6 +324,16 @@ mod seconds {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         u32::deserialize(deserializer).map(|seconds| Duration::from_secs(u64::from(seconds)))
+    }
+}
+
+/// Whole milliseconds in TOML, a [`Duration`] inside.
+mod milliseconds {
+    use serde::{Deserialize, Deserializer};
+    use std::time::Duration;
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u32::deserialize(deserializer).map(|milliseconds| Duration::from_millis(u64::from(milliseconds)))
     }
 }
 

@@ -3,6 +3,7 @@
 //! Order of starting: sockets (so that a taken port is said before anything else runs), workers, doors, the ready line. Order of
 //! stopping: no new calls, everybody is told to leave, workers end, doors end.
 
+mod admission;
 mod placement;
 mod sockets;
 
@@ -21,6 +22,7 @@ use crate::relay::shard::ShardConfig;
 use crate::signal::livekit::codec::Greeting;
 use crate::signal::livekit::{Door, DoorConfig, IceServer, LiveKitEnvelope};
 use crate::telemetry::health::Health;
+use crate::telemetry::host::Ceiling;
 use crate::telemetry::metrics::{self, Board, Doors};
 use crate::transport::peer::Transport;
 use crate::web::{HttpLimits, HttpState, Pages, router, serve};
@@ -36,6 +38,9 @@ use tokio::sync::watch;
 
 /// How long a join may take until media is up: clients give up after 15 s, and a slow line deserves the whole of it.
 const CONNECT_WITHIN: Duration = Duration::from_secs(20);
+
+/// How often memory and file descriptors are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How long sockets get to carry the last goodbye when the node stops.
 const GOODBYE: Duration = Duration::from_millis(1_500);
@@ -69,7 +74,7 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     let listeners = sockets::open_http(&config.http.bind, config.http.port)?;
     let board = Arc::new(Board::new(count));
     let health = Arc::new(Health::default());
-    let placement = Arc::new(Placement::new(count, board.clone(), health.clone()));
+    let placement = Arc::new(Placement::new(count, admission_limits(&config), wall_ms(), board.clone(), health.clone()));
     let workers = start_workers(&config, count, &placement)?;
     placement.connect(workers.mailboxes.clone());
 
@@ -82,6 +87,7 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     let doors = Arc::new(Doors::default());
     let limits = http_limits(&config, &doors);
     let state = http_state(&config, mode, &keys, placement.clone(), pages, board, doors, health.clone());
+    runtime.spawn(look_at_host(Ceiling::find(u64::from(config.limits.max_memory_mib) << 20), placement.clone()));
     let served = runtime.block_on(serve_until_told(&config, mode, listeners, limits, state, &placement, &health, &keys));
     workers.join();
     runtime.shutdown_timeout(GOODBYE);
@@ -135,6 +141,25 @@ async fn serve_until_told(
     Ok(())
 }
 
+/// Tells the admission how memory and file descriptors stand, as long as the doors' runtime lives.
+async fn look_at_host(ceiling: Ceiling, placement: Arc<Placement>) {
+    loop {
+        placement.on_host(ceiling.read());
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn admission_limits(config: &Config) -> admission::Limits {
+    let limits = &config.limits;
+    admission::Limits {
+        participants: limits.max_participants.into(),
+        rooms: limits.max_rooms.into(),
+        joins_per_s: limits.max_joins_per_s.into(),
+        busy_permille: u64::from(limits.max_busy_percent) * 10,
+        delay: limits.max_delay,
+    }
+}
+
 fn start_workers(config: &Config, count: usize, placement: &Arc<Placement>) -> Result<Workers, NodeError> {
     let opened = sockets::open_media(&config.media, count)?;
     let transport = Transport::new(&[]).map_err(|_| internal("the DTLS certificate cannot be made"))?;
@@ -175,7 +200,7 @@ fn http_state(
     config: &Config,
     mode: Mode,
     keys: &Arc<KeyRing>,
-    relay: Arc<dyn Relay>,
+    placement: Arc<Placement>,
     pages: Arc<Pages>,
     board: Arc<Board>,
     doors: Arc<Doors>,
@@ -190,8 +215,9 @@ fn http_state(
         sockets: unlimited(config.http.max_connections),
         counts: doors.clone(),
     };
+    let relay: Arc<dyn Relay> = placement.clone();
     let door = Door::new(relay.clone(), keys.clone(), revocations.clone(), door_config, wall_ms.clone());
-    let render = Arc::new(move || metrics::render(&board.snapshot(), &doors, &health));
+    let render = Arc::new(move || metrics::render(&board.snapshot(), &doors, &health, &placement.admitting()));
     HttpState {
         door: Arc::new(door),
         rooms: RoomService { relay: relay.clone(), keys: keys.clone(), revocations, wall_ms },

@@ -80,9 +80,7 @@ fn wants_page(request: &Request) -> bool {
 }
 
 fn root(state: &HttpState) -> Response {
-    let (status, text) =
-        if state.health.relay.ready() { (StatusCode::OK, "OK") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
-    let mut response = (status, text).into_response();
+    let mut response = health::answer(state.health.relay.as_ref());
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     response
 }

@@ -142,7 +142,11 @@ async fn handle(State(service): State<RoomService>, Path((name, method)): Path<(
         }
         _ => TwirpError::new(Code::BadRoute, "no such method").into_response(),
     };
+    let busy = response.status() == StatusCode::SERVICE_UNAVAILABLE;
     let headers = response.headers_mut();
+    if busy {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(service.relay.retry_after().as_secs()));
+    }
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("OPTIONS, HEAD, GET, POST, PATCH, DELETE"));
     // A wildcard does not cover `Authorization` (Fetch standard), so it is named.

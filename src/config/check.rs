@@ -14,6 +14,7 @@ impl Config {
     pub(super) fn check(&self) -> Result<(), Fault> {
         self.check_http()?;
         self.check_media()?;
+        self.check_limits()?;
         self.check_rooms()?;
         self.check_ice_servers()?;
         self.check_tenants()
@@ -47,6 +48,13 @@ impl Config {
             ));
         }
         Ok(())
+    }
+
+    fn check_limits(&self) -> Result<(), Fault> {
+        let limits = &self.limits;
+        // Newcomers to running rooms are let in a little longer, which needs room below the whole.
+        ensure(limits.max_busy_percent <= 95, "limits.max_busy_percent", || limits.max_busy_percent.to_string())?;
+        ensure(limits.max_delay <= Duration::from_secs(1), "limits.max_delay_ms", || limits.max_delay.as_millis().to_string())
     }
 
     fn check_rooms(&self) -> Result<(), Fault> {

@@ -29,6 +29,12 @@ impl Config {
         page.line("workers", media.workers);
         page.head("[limits]");
         page.line("participants_per_room", limits.participants_per_room);
+        page.line("max_participants", limits.max_participants);
+        page.line("max_rooms", limits.max_rooms);
+        page.line("max_joins_per_s", limits.max_joins_per_s);
+        page.line("max_busy_percent", limits.max_busy_percent);
+        page.line("max_delay_ms", limits.max_delay.as_millis());
+        page.line("max_memory_mib", limits.max_memory_mib);
         page.line("publisher_packets_per_s", limits.publisher_packets_per_s);
         page.line("publisher_bytes_per_s", limits.publisher_bytes_per_s);
         page.head("[rooms]");

@@ -82,6 +82,32 @@ reasons! {
     }
 }
 
+reasons! {
+    /// Why a new call is not taken.
+    Pressure {
+        /// The worker spends too much of its time working.
+        Worker = "worker_busy",
+        /// Packets stay too long in the relay.
+        Delay = "delay",
+        /// Packets are dropped on their way out or between workers.
+        Drops = "drops",
+        /// Too many commands wait for the worker.
+        Mailbox = "mailbox",
+        /// Memory comes to its end.
+        Memory = "memory",
+        /// File descriptors come to their end.
+        Handles = "file_descriptors",
+        /// More joins in this second than a worker takes.
+        JoinRate = "join_rate",
+        /// As many participants as are allowed.
+        Participants = "participants",
+        /// As many rooms as are allowed.
+        Rooms = "rooms",
+        /// The node starts, stops or has a fault.
+        NotOpen = "not_open",
+    }
+}
+
 /// Upper bounds of the forwarding-delay histogram, in microseconds; the last bucket is open.
 pub const DELAY_BOUNDS_US: [u64; 12] = [50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 500_000];
 
@@ -96,6 +122,8 @@ pub struct Counters {
     pub tracks: u64,
     /// Gauge: transports.
     pub peers: u64,
+    /// Gauge: share of its time the worker spent working, in thousandths, smoothed over about two seconds.
+    pub busy_permille: u32,
     /// Datagrams received.
     pub packets_in: u64,
     /// Bytes of them.

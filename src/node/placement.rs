@@ -1,22 +1,30 @@
-//! Which worker owns which room: the one place where doors and workers meet.
+//! Which worker owns which room: the one place where doors and workers meet, and where newcomers are taken or refused.
 
-use crate::model::RoomKey;
-use crate::model::ShardId;
-use crate::model::counters::Counters;
+use super::admission::{Admission, Limits, Newcomer, Workers};
+use crate::model::counters::{Counters, Pressure};
+use crate::model::{Identity, RoomKey, ShardId};
 use crate::relay::command::{AdminAction, Busy, Command, Relay};
 use crate::telemetry::health::Health;
-use crate::telemetry::metrics::Board;
+use crate::telemetry::host::Host;
+use crate::telemetry::metrics::{Admitting, Board};
 use crate::worker::{Mailbox, Observer};
 use dashmap::DashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
-/// Rooms and their workers. A room is placed on the worker with the fewest rooms when it opens, and stays there until it closes.
+/// People remembered of one running room so that they are let in again; of more, those who came first are forgotten.
+const REMEMBERED: usize = 64;
+
+/// Rooms and their workers. A room is placed on the worker with the most time to spare when it opens, and stays there until it
+/// closes.
 #[derive(Debug)]
 pub(super) struct Placement {
     rooms: DashMap<RoomKey, Placed>,
     per_shard: Vec<AtomicUsize>,
     mailboxes: OnceLock<Vec<Mailbox>>,
+    admission: Mutex<Admission>,
     board: Arc<Board>,
     health: Arc<Health>,
 }
@@ -27,14 +35,43 @@ struct Placed {
     /// Commands sent that may open the room, minus those the worker has reported with a closed room. The entry goes when none is
     /// left: so a join that is on its way while its room closes still finds the same worker.
     openings: u64,
+    seats: Seats,
+}
+
+/// Who was let into a room: fingerprints, so that no identity is kept twice. Two that look alike let a newcomer in.
+#[derive(Debug, Default)]
+struct Seats(Vec<u64>);
+
+impl Seats {
+    fn fingerprint(identity: &Identity) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        identity.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn remember(&mut self, seat: u64) {
+        if self.0.contains(&seat) {
+            return;
+        }
+        if self.0.len() >= REMEMBERED {
+            self.0.remove(0);
+        }
+        self.0.push(seat);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "where the admission's time comes from")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 impl Placement {
-    pub(super) fn new(shards: usize, board: Arc<Board>, health: Arc<Health>) -> Self {
+    pub(super) fn new(shards: usize, limits: Limits, seed: u64, board: Arc<Board>, health: Arc<Health>) -> Self {
         Self {
             rooms: DashMap::new(),
             per_shard: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
             mailboxes: OnceLock::new(),
+            admission: Mutex::new(Admission::new(limits, shards, seed, now())),
             board,
             health,
         }
@@ -46,25 +83,78 @@ impl Placement {
         let _ = self.mailboxes.set(mailboxes);
     }
 
+    /// Tells what the machine says of this process.
+    pub(super) fn on_host(&self, host: Host) {
+        self.admission().on_host(host);
+    }
+
+    /// What the metrics show of the admission.
+    pub(super) fn admitting(&self) -> Admitting {
+        let workers = self.workers();
+        let open = self.health.ready();
+        let (mut admission, now) = (self.admission(), now());
+        Admitting {
+            rooms: open && admission.closed(&workers, now).is_none(),
+            members: open && admission.admits_members(&workers, now),
+            refused: admission.refused(),
+            expected_permille: admission.expected_permille(&workers, now),
+        }
+    }
+
+    fn admission(&self) -> MutexGuard<'_, Admission> {
+        self.admission.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn workers(&self) -> Workers {
+        let mailboxes = self.mailboxes.get().map(Vec::as_slice).unwrap_or_default();
+        Workers {
+            rooms: self.per_shard.iter().map(|rooms| rooms.load(Ordering::Relaxed)).collect(),
+            waiting: mailboxes.iter().map(Mailbox::waiting).collect(),
+        }
+    }
+
     fn mailbox(&self, shard: ShardId) -> Result<&Mailbox, Busy> {
         self.mailboxes.get().and_then(|mailboxes| mailboxes.get(usize::from(shard.0))).ok_or(Busy)
     }
 
-    fn place(&self) -> ShardId {
-        let least = self.per_shard.iter().enumerate().min_by_key(|(_, rooms)| rooms.load(Ordering::Relaxed));
-        ShardId(least.map_or(0, |(shard, _)| u8::try_from(shard).unwrap_or(0)))
+    /// Asks the admission for a seat; answers where.
+    fn admit(&self, room: &RoomKey, seat: u64) -> Result<ShardId, Busy> {
+        if !self.health.ready() {
+            self.admission().refuse(Pressure::NotOpen);
+            return Err(Busy);
+        }
+        let newcomer = self.rooms.get(room).map_or(Newcomer::Room, |placed| {
+            if placed.seats.0.contains(&seat) { Newcomer::Returning(placed.shard) } else { Newcomer::Member(placed.shard) }
+        });
+        let workers = self.workers();
+        self.admission().decide(newcomer, &workers, now()).map_err(|_| Busy)
     }
 
-    fn open(&self, room: &RoomKey, command: Command) -> Result<(), Busy> {
+    /// The same for a room the platform opens; settings of an open one are always taken.
+    fn admit_room(&self, room: &RoomKey) -> Result<ShardId, Busy> {
+        if let Some(placed) = self.rooms.get(room) {
+            return Ok(placed.shard);
+        }
+        let workers = self.workers();
+        self.admission().decide_room(&workers, now()).map_err(|_| Busy)
+    }
+
+    fn open(&self, room: &RoomKey, shard: ShardId, seat: Option<u64>, command: Command) -> Result<(), Busy> {
         let mut placed = self.rooms.entry(room.clone()).or_insert_with(|| {
-            let shard = self.place();
             self.count(shard, 1);
-            Placed { shard, openings: 0 }
+            Placed { shard, openings: 0, seats: Seats::default() }
         });
         placed.openings += 1;
+        // Another who opened the same room at the same moment may have placed it elsewhere.
         let shard = placed.shard;
+        if let Some(seat) = seat {
+            placed.seats.remember(seat);
+        }
         drop(placed);
-        self.mailbox(shard).and_then(|mailbox| mailbox.send(command)).inspect_err(|_| self.settle(room, 1))
+        self.mailbox(shard).and_then(|mailbox| mailbox.send(command)).inspect_err(|_| {
+            self.admission().refuse(Pressure::Mailbox);
+            self.settle(room, 1);
+        })
     }
 
     fn settle(&self, room: &RoomKey, openings: u64) {
@@ -100,15 +190,14 @@ impl Relay for Placement {
     fn send(&self, command: Command) -> Result<(), Busy> {
         match &command {
             Command::Join(join) => {
-                if !self.health.ready() {
-                    return Err(Busy);
-                }
-                let room = join.room.clone();
-                self.open(&room, command)
+                let (room, seat) = (join.room.clone(), Seats::fingerprint(&join.identity));
+                let shard = self.admit(&room, seat)?;
+                self.open(&room, shard, Some(seat), command)
             }
             Command::Admin { room, action: AdminAction::CreateRoom(_), .. } => {
                 let room = room.clone();
-                self.open(&room, command)
+                let shard = self.admit_room(&room)?;
+                self.open(&room, shard, None, command)
             }
             Command::Resume(resume) => {
                 let room = resume.room.clone();
@@ -129,6 +218,18 @@ impl Relay for Placement {
         self.health.ready()
     }
 
+    fn closed(&self) -> Option<&'static str> {
+        if !self.health.ready() {
+            return Some("not ready");
+        }
+        let workers = self.workers();
+        self.admission().closed(&workers, now()).map(Pressure::as_str)
+    }
+
+    fn retry_after(&self) -> Duration {
+        self.admission().retry_after()
+    }
+
     fn shards(&self) -> usize {
         self.per_shard.len()
     }
@@ -136,6 +237,7 @@ impl Relay for Placement {
 
 impl Observer for Placement {
     fn counters(&self, shard: ShardId, counters: &Counters) {
+        self.admission().on_report(shard, counters, now());
         self.board.publish(shard, counters.clone());
     }
 
@@ -149,43 +251,103 @@ mod tests {
     use super::*;
     use crate::model::{RoomName, TenantId};
 
+    fn placement_with(limits: Limits) -> Placement {
+        let placement = Placement::new(2, limits, 1, Arc::new(Board::new(2)), Arc::new(Health::default()));
+        placement.health.set_ready(true);
+        placement
+    }
+
     fn placement() -> Placement {
-        Placement::new(2, Arc::new(Board::new(2)), Arc::new(Health::default()))
+        placement_with(Limits::default())
     }
 
     fn key(name: &str) -> RoomKey {
         RoomKey { tenant: TenantId::new("t"), name: RoomName::new(name) }
     }
 
-    fn placed(placement: &Placement, name: &str, openings: u64) -> ShardId {
-        let shard = placement.place();
-        placement.count(shard, 1);
-        placement.rooms.insert(key(name), Placed { shard, openings });
-        shard
+    fn seat(identity: &str) -> u64 {
+        Seats::fingerprint(&Identity::new(identity))
+    }
+
+    /// What the relay does with a join, but for the mailbox, which no test has.
+    fn join(placement: &Placement, room: &str, identity: &str) -> Result<ShardId, Busy> {
+        let shard = placement.admit(&key(room), seat(identity))?;
+        let mut placed = placement.rooms.entry(key(room)).or_insert_with(|| {
+            placement.count(shard, 1);
+            Placed { shard, openings: 0, seats: Seats::default() }
+        });
+        placed.openings += 1;
+        placed.seats.remember(seat(identity));
+        Ok(placed.shard)
     }
 
     #[test]
     fn rooms_spread_over_the_workers() {
         let placement = placement();
-        assert_ne!(placed(&placement, "a", 1), placed(&placement, "b", 1));
+        assert_ne!(join(&placement, "a", "x"), join(&placement, "b", "x"));
+        assert_eq!(join(&placement, "a", "x"), join(&placement, "a", "y"), "a room stays where it is");
     }
 
     #[test]
     fn a_join_on_its_way_keeps_a_closing_room_in_its_place() {
         let placement = placement();
-        placed(&placement, "a", 3);
+        for identity in ["x", "y", "z"] {
+            join(&placement, "a", identity).expect("nothing limits it");
+        }
         placement.room_closed(&key("a"), 2);
         assert!(placement.rooms.contains_key(&key("a")), "one join is still on its way");
         placement.room_closed(&key("a"), 1);
         assert!(!placement.rooms.contains_key(&key("a")));
-        assert_eq!(placement.per_shard.iter().map(|rooms| rooms.load(Ordering::Relaxed)).sum::<usize>(), 0);
+        assert_eq!(placement.workers().rooms, [0, 0]);
     }
 
     #[test]
     fn a_refused_opening_leaves_nothing_behind() {
         let placement = placement();
-        let opened = placement.open(&key("a"), Command::Shutdown);
+        let opened = placement.open(&key("a"), ShardId(0), None, Command::Shutdown);
         assert_eq!(opened, Err(Busy), "no worker runs in this test");
         assert!(placement.rooms.is_empty());
+        assert_eq!(placement.admitting().refused[Pressure::Mailbox as usize], 1);
+    }
+
+    #[test]
+    fn who_had_a_seat_comes_back_into_a_full_node_until_the_room_closes() {
+        let placement = placement_with(Limits { participants: 2, ..Limits::default() });
+        assert!(join(&placement, "a", "x").is_ok() && join(&placement, "a", "y").is_ok());
+        assert_eq!(join(&placement, "a", "z"), Err(Busy));
+        assert_eq!(join(&placement, "b", "x"), Err(Busy), "a seat is a seat of its room");
+        assert!(join(&placement, "a", "x").is_ok());
+        assert_eq!(placement.closed(), Some("participants"));
+        placement.room_closed(&key("a"), 3);
+        assert_eq!(join(&placement, "a", "x"), Err(Busy), "a new room is a new call");
+        placement.counters(ShardId(0), &Counters::default());
+        placement.counters(ShardId(1), &Counters::default());
+        assert_eq!(placement.closed(), None);
+        assert_eq!(placement.admitting().refused[Pressure::Participants as usize], 3);
+    }
+
+    #[test]
+    fn settings_of_an_open_room_are_taken_when_no_new_room_is() {
+        let placement = placement_with(Limits { rooms: 1, ..Limits::default() });
+        let shard = join(&placement, "a", "x");
+        assert_eq!(placement.admit_room(&key("a")), shard);
+        assert_eq!(placement.admit_room(&key("b")), Err(Busy));
+        assert!(join(&placement, "a", "y").is_ok(), "the limit is of rooms");
+    }
+
+    #[test]
+    fn a_node_that_drains_takes_nobody() {
+        let placement = placement();
+        placement.health.set_ready(false);
+        assert_eq!(join(&placement, "a", "x"), Err(Busy));
+        assert_eq!((placement.closed(), placement.admitting().rooms), (Some("not ready"), false));
+    }
+
+    #[test]
+    fn only_so_many_are_remembered() {
+        let mut seats = Seats::default();
+        (0..1_000).for_each(|seat| seats.remember(seat));
+        seats.remember(999);
+        assert_eq!(seats.0, (1_000 - REMEMBERED as u64..1_000).collect::<Vec<_>>());
     }
 }

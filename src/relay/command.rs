@@ -8,6 +8,7 @@ use crate::model::roster::{
 use crate::model::{Identity, ParticipantSid, RoomKey, RoomName, SessionId, TenantId, TrackSid};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Hands commands to the shard that owns their room; the doors hold one of these and nothing else of the core.
 pub trait Relay: Send + Sync {
@@ -17,8 +18,18 @@ pub trait Relay: Send + Sync {
     /// [`Busy`] when the shard's mailbox is full or the node takes no new calls; the caller answers "busy, try again".
     fn send(&self, command: Command) -> Result<(), Busy>;
 
-    /// Whether new calls are taken.
+    /// Whether the node is open: it neither starts nor drains. A node that is open may be busy all the same.
     fn ready(&self) -> bool;
+
+    /// Why no new room would be taken now, in a few words; `None` while one would be.
+    fn closed(&self) -> Option<&'static str> {
+        (!self.ready()).then_some("not ready")
+    }
+
+    /// When somebody who was refused as busy should try again; differs from call to call, so that they do not all come at once.
+    fn retry_after(&self) -> Duration {
+        Duration::from_secs(5)
+    }
 
     /// How many shards there are: how often a [`Command::ListRooms`] is answered.
     fn shards(&self) -> usize;

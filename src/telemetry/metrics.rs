@@ -6,7 +6,7 @@
 use super::health::Health;
 use super::process;
 use crate::model::ShardId;
-use crate::model::counters::{Counters, DELAY_BOUNDS_US, DropReason, FailureReason};
+use crate::model::counters::{Counters, DELAY_BOUNDS_US, DropReason, FailureReason, Pressure};
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +38,50 @@ impl Board {
     #[must_use]
     pub fn snapshot(&self) -> Vec<Counters> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What the node's admission of newcomers shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admitting {
+    /// New rooms are taken.
+    pub rooms: bool,
+    /// Newcomers to running rooms are taken, on one worker at least.
+    pub members: bool,
+    /// Refusals so far, in the order of [`Pressure::ALL`].
+    pub refused: [u64; Pressure::ALL.len()],
+    /// Each worker's time in use with what the newcomers of the last seconds will add, in thousandths.
+    pub expected_permille: Vec<u64>,
+}
+
+impl Admitting {
+    fn families(&self, shards: &[Counters]) -> Vec<MetricFamily> {
+        let admits = [("room", u64::from(self.rooms)), ("member", u64::from(self.members))];
+        let refused = Pressure::ALL.iter().zip(self.refused).map(|(pressure, count)| (pressure.as_str(), count));
+        vec![
+            labelled(
+                "colloque_admits",
+                "1 while newcomers are taken: to a new room, to a running room",
+                MetricType::GAUGE,
+                "newcomer",
+                admits.into_iter(),
+            ),
+            labelled(
+                "colloque_joins_refused_total",
+                "Joins and rooms refused because the node was busy, by reason",
+                MetricType::COUNTER,
+                "reason",
+                refused,
+            ),
+            by_worker("colloque_worker_busy_ratio", "Share of its time a worker spent working, smoothed over two seconds", {
+                shards.iter().map(|counters| u64::from(counters.busy_permille))
+            }),
+            by_worker(
+                "colloque_worker_expected_ratio",
+                "The same with what the newcomers of the last seconds will add; admission goes by it",
+                self.expected_permille.iter().copied(),
+            ),
+        ]
     }
 }
 
@@ -161,7 +205,7 @@ const PLAIN: &[Plain] = {
 
 /// The page a scraper reads.
 #[must_use]
-pub fn render(shards: &[Counters], doors: &Doors, health: &Health) -> String {
+pub fn render(shards: &[Counters], doors: &Doors, health: &Health, admitting: &Admitting) -> String {
     let mut families: Vec<MetricFamily> =
         PLAIN.iter().map(|(name, help, kind, read)| simple(name, help, *kind, float(sum(shards, read)))).collect();
     families.push(by_reason(
@@ -180,10 +224,11 @@ pub fn render(shards: &[Counters], doors: &Doors, health: &Health) -> String {
     families.push(simple("colloque_shards", "Worker threads, one shard each", MetricType::GAUGE, float(shards.len() as u64)));
     families.push(simple(
         "colloque_ready",
-        "1 while new calls are taken",
+        "1 between start and drain; whether newcomers are taken says colloque_admits",
         MetricType::GAUGE,
         f64::from(u8::from(health.ready())),
     ));
+    families.extend(admitting.families(shards));
     families.extend(doors.families());
     families.extend(process_families());
     families.push(labelled(
@@ -193,7 +238,9 @@ pub fn render(shards: &[Counters], doors: &Doors, health: &Health) -> String {
         "version",
         [(env!("CARGO_PKG_VERSION"), 1)].into_iter(),
     ));
-    // Every name above is a valid constant and no family is empty, which is all the encoder checks.
+    // The encoder refuses an empty family, and a node without workers has some.
+    families.retain(|family| !family.get_metric().is_empty());
+    // Every name above is a valid constant, which is all else the encoder checks.
     TextEncoder::new().encode_to_string(&families).unwrap_or_default()
 }
 
@@ -260,6 +307,19 @@ fn labelled(
     family(name, help, kind, metrics.collect())
 }
 
+/// A gauge for each worker, from thousandths; without workers there is no family.
+fn by_worker(name: &str, help: &str, permille: impl Iterator<Item = u64>) -> MetricFamily {
+    let metrics = permille.enumerate().map(|(worker, permille)| {
+        let mut pair = LabelPair::default();
+        pair.set_name("worker".to_owned());
+        pair.set_value(worker.to_string());
+        let mut metric = number(MetricType::GAUGE, float(permille) / 1_000.0);
+        metric.set_label(vec![pair]);
+        metric
+    });
+    family(name, help, MetricType::GAUGE, metrics.collect())
+}
+
 fn simple(name: &str, help: &str, kind: MetricType, value: f64) -> MetricFamily {
     family(name, help, kind, vec![number(kind, value)])
 }
@@ -309,7 +369,8 @@ mod tests {
     }
 
     fn page(shards: &[Counters]) -> String {
-        render(shards, &Doors::default(), &Health::default())
+        let admitting = Admitting { expected_permille: vec![0; shards.len()], ..Admitting::default() };
+        render(shards, &Doors::default(), &Health::default(), &admitting)
     }
 
     fn sample(page: &str, name: &str) -> f64 {
@@ -390,7 +451,13 @@ mod tests {
         doors.http_connections.down();
         doors.signal_sessions.down();
         health.set_ready(true);
-        let page = render(&[], &doors, &health);
+        let admitting = Admitting { rooms: true, expected_permille: vec![40, 870], ..Admitting::default() };
+        let page = render(&[counted(|c| c.busy_permille = 640)], &doors, &health, &admitting);
+        assert_eq!(sample(&page, "colloque_admits{newcomer=\"room\"}").to_bits(), 1.0_f64.to_bits());
+        assert_eq!(sample(&page, "colloque_admits{newcomer=\"member\"}").to_bits(), 0.0_f64.to_bits());
+        assert_eq!(sample(&page, "colloque_joins_refused_total{reason=\"memory\"}").to_bits(), 0.0_f64.to_bits());
+        assert_eq!(sample(&page, "colloque_worker_busy_ratio{worker=\"0\"}").to_bits(), 0.64_f64.to_bits());
+        assert_eq!(sample(&page, "colloque_worker_expected_ratio{worker=\"1\"}").to_bits(), 0.87_f64.to_bits());
         assert_eq!(sample(&page, "colloque_http_connections").to_bits(), 1.0_f64.to_bits());
         assert_eq!(sample(&page, "colloque_signal_sessions").to_bits(), 0.0_f64.to_bits());
         assert_eq!(sample(&page, "colloque_ready").to_bits(), 1.0_f64.to_bits());

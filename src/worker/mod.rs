@@ -65,6 +65,12 @@ impl Mailbox {
         let _ = self.waker.wake();
         Ok(())
     }
+
+    /// Commands that wait in it.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.commands.len()
+    }
 }
 
 /// What a worker tells the node; called on the worker's thread, must not block.

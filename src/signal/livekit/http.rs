@@ -1,7 +1,8 @@
 //! `/rtc/v1` and its validation: token, limits, join, and only then the upgrade.
 //!
 //! A browser cannot read the status of a failed upgrade; the client asks `…/validate` with the same query for it. Refusals
-//! a person should read are 401 and 403 with a short text, on both. Query and headers are never logged: they hold the token.
+//! a person should read are 401 and 403 with a short text, on both. A busy node answers 503 with `Retry-After`, on both.
+//! Query and headers are never logged: they hold the token.
 
 use super::codec::Greeting;
 use super::join::{BadJoin, Wish, decode};
@@ -161,11 +162,23 @@ pub async fn handle(State(door): State<Arc<Door>>, request: Request) -> Response
     answer.unwrap_or_else(|Fault(status, text)| {
         match status {
             StatusCode::UNAUTHORIZED => door.config.counts.tokens_refused.up(),
-            StatusCode::SERVICE_UNAVAILABLE => door.config.counts.busy.up(),
+            StatusCode::SERVICE_UNAVAILABLE => {
+                door.config.counts.busy.up();
+                return busy(door.relay.retry_after().as_secs());
+            }
             _ => {}
         }
         closing(status, text)
     })
+}
+
+/// Names the time to come back in words and, for programs, in the header; pages of other origins may read it.
+fn busy(seconds: u64) -> Response {
+    let mut response = closing(StatusCode::SERVICE_UNAVAILABLE, format!("busy, try again in {seconds} s"));
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Retry-After"));
+    response
 }
 
 /// A plain answer after which the connection is closed, so that nothing can be pipelined behind a failed upgrade.
@@ -300,8 +313,8 @@ impl Door {
         let (relay, keys) = (Arc::clone(&self.relay), Arc::clone(&self.keys));
         let now = Instant::now().into_std();
         let mut session = Session::new(id, grants.clone(), relay, keys, receiver, now).with_dev(self.config.dev);
-        self.relay.send(command).map_err(|_| Refusal::Busy)?;
-        let first = timeout(JOIN_DEADLINE, session.next_event()).await.ok().flatten().ok_or(Refusal::Busy)?;
+        self.relay.send(command).map_err(|_| self.busy(&grants))?;
+        let first = timeout(JOIN_DEADLINE, session.next_event()).await.ok().flatten().ok_or_else(|| self.busy(&grants))?;
         if let Event::Rejected(refusal) = first
             && status_of(refusal).is_some()
         {
@@ -309,6 +322,12 @@ impl Door {
             return Err(refusal.into());
         }
         Ok((session, first))
+    }
+
+    /// The client asks for the reason in a moment, and may find the node less busy by then.
+    fn busy(&self, grants: &Grants) -> Refusal {
+        self.keep_refusal(grants, Refusal::Busy);
+        Refusal::Busy
     }
 
     fn keep_refusal(&self, grants: &Grants, refusal: Refusal) {
