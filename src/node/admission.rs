@@ -446,7 +446,7 @@ mod tests {
         counters
     }
 
-    fn busy(permille: u32) -> Counters {
+    fn busy(permille: u16) -> Counters {
         counted(|counters| (counters.busy_permille, counters.participants) = (permille, 100))
     }
 
