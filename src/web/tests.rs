@@ -491,6 +491,26 @@ async fn a_removed_seat_does_not_come_back_with_its_token() {
 }
 
 #[tokio::test]
+async fn a_busy_relay_names_the_time_to_come_back() {
+    let mut node = node().await;
+    let (seat, join) = (token("open", &claims()), join_request(&proto::JoinRequest::default()));
+    node.seen.close();
+    let (status, answer) = ask(node.address, &rtc("/rtc/v1", &seat, &join), UPGRADE).await;
+    assert_eq!(status, 503, "the relay is open and takes nobody: {answer}");
+    let (status, answer) = ask(node.address, &rtc("/rtc/v1/validate", &seat, ""), "Connection: close\r\n").await;
+    assert_eq!((status, answer.ends_with("busy, try again in 5 s")), (503, true), "{answer}");
+    assert!(answer.contains("\r\nretry-after: 5\r\n") && answer.contains("access-control-expose-headers: retry-after"));
+    let other = Claims { sub: Some("another".into()), ..claims() };
+    let target = rtc("/rtc/v1/validate", &token("open", &other), "");
+    assert_eq!(ask(node.address, &target, "Connection: close\r\n").await.0, 200, "only who was refused is told so");
+
+    let admin = token("open", &admin());
+    let (status, head, body) = twirp(&node, "ListRooms", &admin, "application/protobuf", &[]).await;
+    assert_eq!((status, String::from_utf8_lossy(&body).contains("\"code\":\"unavailable\"")), (503, true));
+    assert!(head.contains("\r\nretry-after: 5"), "{head}");
+}
+
+#[tokio::test]
 async fn health_metrics_and_the_page_have_their_answers() {
     let node = node().await;
     let close = "Connection: close\r\n";
@@ -500,7 +520,10 @@ async fn health_metrics_and_the_page_have_their_answers() {
     }
     assert_eq!(ask(node.address, "/settings/regions", close).await.0, 404);
     node.relay.ready.store(false, Ordering::Relaxed);
-    assert_eq!(ask(node.address, "/readyz", close).await.0, 503);
+    for path in ["/", "/readyz"] {
+        let (status, answer) = ask(node.address, path, close).await;
+        assert_eq!((status, answer.contains("\r\nretry-after: 5\r\n"), answer.ends_with("not ready")), (503, true, true));
+    }
     assert_eq!(ask(node.address, "/healthz", close).await.0, 200);
 }
 

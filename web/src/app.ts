@@ -17,6 +17,8 @@ import { faultView, joiningView, leftView } from './ui/notice';
 import { writeSetting } from './ui/shortcuts';
 
 type Phase = 'lobby' | 'joining' | 'call' | 'reconnecting' | 'left' | 'error';
+/** How often a busy relay is asked again by itself: some minutes, then the person decides. */
+const MOST_RETRIES = 30;
 export const LANGUAGE_KEY = 'colloque.language';
 
 export class App {
@@ -28,6 +30,8 @@ export class App {
   private session: Session | undefined;
   private lobby: LobbyView | undefined;
   private call: CallView | undefined;
+  private retryTimer: number | undefined;
+  private retries = 0;
   private readonly devices: DeviceChoice = {};
   private readonly wanted = { camera: true, microphone: true };
   private readonly announcer = new Announcer();
@@ -70,13 +74,20 @@ export class App {
     void this.preview.start();
   }
 
-  private join(): void {
+  /** Joins once more without the lobby; camera and microphone rest until the relay lets us in. */
+  private joinAgain(): void {
+    this.retries += 1;
+    this.preview = new Preview(this.devices, () => undefined, this.wanted);
+    this.join(true);
+  }
+
+  private join(again = false): void {
     const { link, seat, preview } = this;
     if (link === undefined || seat === undefined || preview === undefined) return;
     this.wanted.camera = preview.inputs.camera.wanted;
     this.wanted.microphone = preview.inputs.microphone.wanted;
     // Who joins before the devices have opened still wants them: they are opened again inside the call.
-    const late = (['microphone', 'camera'] as const).filter((kind) => preview.inputs[kind].wanted && preview.inputs[kind].starting);
+    const late = (['microphone', 'camera'] as const).filter((kind) => preview.inputs[kind].wanted && (again || preview.inputs[kind].starting));
     const tracks = preview.handOver();
     this.preview = undefined;
     const session: Session = new Session(seat, this.devices, {
@@ -103,21 +114,27 @@ export class App {
     this.session = session;
     this.go('joining');
     void session.join(link, tracks).then((joined) => {
-      if (joined) for (const kind of late) void session.toggle(kind);
+      if (!joined) return;
+      this.retries = 0;
+      for (const kind of late) void session.toggle(kind);
     });
   }
 
   /** After a fault the link gets another chance, even against this device's clock: the relay decides. */
   private retry(): void {
+    this.retries = 0;
     if (this.link === undefined || this.seat === undefined) this.openLink();
     else this.enterLobby();
   }
 
   private fail(fault: Fault): void {
-    this.fault = fault;
+    const { retryAfter, ...rest } = fault;
+    const again = retryAfter !== undefined && this.retries < MOST_RETRIES;
+    this.fault = again ? fault : rest;
     this.preview?.stop();
     this.preview = undefined;
     this.go('error');
+    if (again) this.retryTimer = window.setTimeout(() => this.joinAgain(), retryAfter * 1_000);
   }
 
   private rememberToken(): void {
@@ -128,6 +145,7 @@ export class App {
   private go(phase: Phase): void {
     const entered = phase !== this.phase || this.body.parentElement === null;
     this.phase = phase;
+    window.clearTimeout(this.retryTimer);
     this.draw();
     if (entered) this.root.querySelector<HTMLElement>('h1')?.focus({ preventScroll: true });
   }

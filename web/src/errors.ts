@@ -11,6 +11,7 @@ export type FaultKind =
   | 'early'
   | 'refused'
   | 'absent'
+  | 'busy'
   | 'unreachable'
   | 'media_blocked'
   | 'duplicate'
@@ -24,6 +25,8 @@ export interface Fault {
   kind: FaultKind;
   /** What the relay said, for people; shown as a quotation. */
   detail?: string;
+  /** Seconds after which it is worth another try; only where the relay named them. */
+  retryAfter?: number;
 }
 
 export type DeviceFault = 'denied' | 'not_found' | 'in_use' | 'insecure' | 'other';

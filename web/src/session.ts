@@ -3,6 +3,7 @@
  * Reports a `CallState` after every change; never draws. Entry points: `Session.join`, `CallActions`, `leave`.
  */
 import { ConnectionState, DisconnectReason, LocalVideoTrack, Room, RoomEvent, Track, VideoPresets, type LocalTrack } from 'livekit-client';
+import { askBusy } from './busy';
 import { ChatLog, collect, MAX_MESSAGE, type ChatEntry } from './chat';
 import { hasMediaDevices, listDevices, mediaKind, type DeviceChoice, type DeviceKind } from './devices';
 import { connectFault, deviceFault, disconnectFault, type Fault } from './errors';
@@ -93,7 +94,12 @@ export class Session implements CallActions {
     try {
       await this.room.connect(link.url, link.token);
     } catch (error) {
-      this.finish(connectFault(error));
+      let fault = connectFault(error);
+      if (fault?.kind === 'unreachable') {
+        const retryAfter = await askBusy(link);
+        if (retryAfter !== undefined) fault = { kind: 'busy', retryAfter };
+      }
+      this.finish(fault);
       return false;
     } finally {
       window.clearTimeout(deadline);

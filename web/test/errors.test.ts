@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ConnectionError, DisconnectReason } from 'livekit-client';
-import { connectFault, deviceFault, disconnectFault } from '../src/errors';
+import { canRetry, connectFault, deviceFault, disconnectFault } from '../src/errors';
 
 describe('why joining failed', () => {
   it('tells an expired link from a refusal', () => {
@@ -22,6 +22,7 @@ describe('why joining failed', () => {
     expect(connectFault(ConnectionError.internal('could not establish pc connection'))).toEqual({ kind: 'media_blocked' });
     expect(connectFault(new Error('?'))).toEqual({ kind: 'unreachable' });
     expect(connectFault(undefined)).toEqual({ kind: 'unreachable' });
+    expect(canRetry('busy')).toBe(true);
   });
 
   it('understands a leave before the join', () => {

@@ -29,13 +29,13 @@ export function leftView(rejoin: () => void): HTMLElement {
 /** `opens` is when an early link begins to work, in seconds since 1970. */
 export function faultView(fault: Fault, opens: number | undefined, retry: () => void): HTMLElement {
   const time = opens === undefined ? '' : new Date(opens * 1000).toLocaleString(language(), { dateStyle: 'full', timeStyle: 'short' });
-  const calm = fault.kind === 'ended' || fault.kind === 'duplicate' || fault.kind === 'early';
+  const calm = fault.kind === 'busy' || fault.kind === 'ended' || fault.kind === 'duplicate' || fault.kind === 'early';
   return h(
     'div',
     { class: 'card notice', 'data-testid': 'error', 'data-kind': fault.kind },
     h('div', { class: calm ? 'badge' : 'badge warn' }, icon(calm ? 'info' : 'warning')),
     h('h1', { tabindex: -1 }, t(`fault.${fault.kind}.title`)),
-    h('p', {}, t(`fault.${fault.kind}.body`, { time })),
+    h('p', {}, fault.retryAfter === undefined ? t(`fault.${fault.kind}.body`, { time }) : t('fault.busy.again', { n: fault.retryAfter })),
     fault.detail !== undefined && h('p', { class: 'quote' }, t('fault.quote'), ' ', h('q', {}, fault.detail)),
     canRetry(fault.kind) &&
       h('button', { type: 'button', class: 'primary', 'data-testid': 'retry', on: { click: retry } }, t(fault.kind === 'duplicate' ? 'fault.here' : 'fault.retry')),
