@@ -24,7 +24,7 @@ const COST_UNKNOWN: u64 = 2_000;
 /// Bounds of the measured cost of a participant, in millionths of a core: a listener, and the sender of a large webinar.
 const COST: (u64, u64) = (300, 20_000);
 
-/// Participants from which a worker's measured cost of one is believed.
+/// Participants, without those of the last seconds, from which a worker's measured cost of one is believed.
 const COST_SAMPLE: u64 = 20;
 
 /// How long a join counts with its expected cost: cameras start and tracks are negotiated within this.
@@ -381,10 +381,13 @@ impl Load {
 
     /// What one participant takes of the worker's time, in millionths.
     fn cost(&self) -> u64 {
-        if self.counters.participants < COST_SAMPLE {
+        // Those of the last seconds are counted already and send nothing yet: with them each would seem to cost little.
+        let everybody = self.counters.participants + self.unseen;
+        let settled = everybody.saturating_sub(self.pending.iter().sum());
+        if settled < COST_SAMPLE {
             return COST_UNKNOWN;
         }
-        (u64::from(self.counters.busy_permille) * 1_000 / self.counters.participants).clamp(COST.0, COST.1)
+        (u64::from(self.counters.busy_permille) * 1_000 / settled).clamp(COST.0, COST.1)
     }
 
     fn gates(&self, room: bool) -> bool {
@@ -506,7 +509,8 @@ mod tests {
         assert_eq!(admission.closed(&idle(), t0), Some(Pressure::Worker));
         assert_eq!(admission.closed(&idle(), t0 + s(1)), Some(Pressure::Worker), "the worker has not said anything yet");
         // Half a second is one slot of ten, and what is expected falls below 750 after three.
-        admission.on_report(ONE, &busy(500), t0 + s(2));
+        let seen = counted(|counters| (counters.busy_permille, counters.participants) = (500, 171));
+        admission.on_report(ONE, &seen, t0 + s(2));
         assert_eq!(admission.closed(&idle(), t0 + s(2)), None);
         assert_eq!(admission.expected_permille(&idle(), t0 + s(4)), [571]);
     }
@@ -516,6 +520,19 @@ mod tests {
         let (mut admission, t0) = admission(Limits { joins_per_s: 0, ..LIMITS }, 2);
         let taken = (0..2_000).filter(|_| admission.decide(Newcomer::Room, &idle(), t0).is_ok()).count();
         assert_eq!(taken, 850, "two workers, each with what 425 unknown participants may cost");
+    }
+
+    #[test]
+    fn a_storm_that_sends_nothing_yet_does_not_look_cheap() {
+        let (mut admission, t0) = admission(Limits { joins_per_s: 0, ..LIMITS }, 1);
+        let mut taken = 0;
+        for half_second in 0..6 {
+            let now = t0 + Duration::from_millis(500) * half_second;
+            let all = counted(|counters| (counters.busy_permille, counters.participants) = (10, taken));
+            admission.on_report(ONE, &all, now);
+            taken += (0..200).filter(|_| admission.decide(Newcomer::Member(ONE), &idle(), now).is_ok()).count() as u64;
+        }
+        assert!((400..=650).contains(&taken), "{taken} of 1,200, which would take the time of two workers");
     }
 
     #[test]
