@@ -2,7 +2,7 @@
 //!
 //! First, alone: one iteration is one step of the worker, timers and batch, of which there is one each millisecond of virtual
 //! time. Then beside three rooms that talk: one iteration is one delivered packet of theirs, timers included, and the last line
-//! is the ratio to what it takes beside next to nobody. The checks that people send and their answers are in neither.
+//! is the ratio to what it takes beside nobody. The checks that people send and their answers are in neither.
 #![expect(clippy::print_stdout, reason = "the numbers are the result")]
 
 mod common;
@@ -21,15 +21,15 @@ const STEPS: u64 = 100;
 
 const PEERS: [usize; 4] = [0, 100, 1_000, 10_000];
 
-/// Silent people beside those who talk; the first number is what the others are compared with.
-const BESIDE: [usize; 4] = [1, 100, 1_000, 9_990];
-
 /// Datagrams one call to the kernel brings at most.
 const BATCH: usize = 64;
 
 /// Packets delivered in one measurement beside silent people, and how many measurements; the least counts, the rest is noise.
-const DELIVERED: u64 = 40_000;
+const DELIVERED: u64 = 20_000;
 const MEASUREMENTS: usize = 7;
+
+/// People who talk beside the silent ones, three to a room.
+const TALKERS: usize = 9;
 
 fn silent_hall(peers: usize) -> Hall {
     let mut hall = Hall::of(peers / 3, 3, 0);
@@ -60,7 +60,8 @@ fn steps(hall: &mut Hall, count: u64, spent: &mut Spent) {
     hall.settle();
 }
 
-fn alone(criterion: &mut Criterion) {
+fn alone(criterion: &mut Criterion) -> Vec<(usize, Hall)> {
+    let mut halls = Vec::new();
     let mut group = criterion.benchmark_group("idle_shard");
     group.sampling_mode(SamplingMode::Flat).sample_size(10);
     for peers in PEERS {
@@ -85,8 +86,10 @@ fn alone(criterion: &mut Criterion) {
             all.allocations as f64 / count as f64,
             all.time.as_secs_f64() * 1_000.0 / count as f64 * 100.0
         );
+        halls.push((peers, hall));
     }
     group.finish();
+    halls
 }
 
 /// What so many packets of those who talk take, batch by batch as from a socket.
@@ -118,50 +121,38 @@ fn deliver(hall: &mut Hall, packets: u64) -> (Spent, u64) {
     (spent, hall.shard.counters().forwarded - before)
 }
 
-/// The halls are measured in turn, so that all see the same weather.
-fn beside_others() {
-    let mut halls: Vec<Hall> = BESIDE
-        .iter()
-        .map(|silent| {
-            let mut hall = silent_hall(*silent);
-            for number in 0..9 {
-                hall.join(&format!("busy-{}", number / 3), &Coming::default());
-            }
-            hall.connect();
-            hall.speak(6);
-            let listeners = hall.people.len() - 9;
-            hall.people
-                .iter_mut()
-                .take(listeners)
-                .flat_map(|person| &mut person.tracks)
-                .for_each(|track| track.packets_per_frame = 0);
-            deliver(&mut hall, DELIVERED);
-            hall
-        })
-        .collect();
-    let mut least = [f64::INFINITY; BESIDE.len()];
-    let mut allocations = [0.0; BESIDE.len()];
+/// The same halls with some people who talk; they are measured in turn, so that all see the same weather.
+fn beside_others(mut halls: Vec<(usize, Hall)>) {
+    for (silent, hall) in &mut halls {
+        for number in 0..TALKERS {
+            hall.join(&format!("busy-{}", number / 3), &Coming::default());
+        }
+        hall.connect();
+        hall.speak(6);
+        let quiet = hall.people.iter_mut().take(*silent);
+        quiet.flat_map(|person| &mut person.tracks).for_each(|track| track.packets_per_frame = 0);
+        deliver(hall, DELIVERED);
+    }
+    let mut least = vec![(f64::INFINITY, 0.0); halls.len()];
     for _ in 0..MEASUREMENTS {
-        for ((hall, least), allocations) in halls.iter_mut().zip(&mut least).zip(&mut allocations) {
+        for ((_, hall), least) in halls.iter_mut().zip(&mut least) {
             let (spent, delivered) = deliver(hall, DELIVERED);
-            *least = least.min(spent.time.as_secs_f64() * 1e9 / delivered as f64);
-            *allocations = spent.allocations as f64 / delivered as f64;
+            let (time, allocations) = (spent.time.as_secs_f64() * 1e9, spent.allocations as f64);
+            *least = (least.0.min(time / delivered as f64), allocations / delivered as f64);
         }
     }
-    for ((silent, least_here), allocations) in BESIDE.iter().zip(least).zip(allocations) {
+    let Some((first, _)) = least.first().copied() else { return };
+    for ((silent, _), (time, allocations)) in halls.iter().zip(least) {
+        let ratio = time / first;
         println!(
-            "idle_shard/9 talk, {silent} are silent: {least_here:.0} ns per delivered packet, {:.3} of the first; {allocations:.4} allocations",
-            least_here / least[0]
+            "idle_shard/{TALKERS} talk beside {silent}: {time:.0} ns and {allocations:.4} allocations per delivered packet, {ratio:.3} of the first"
         );
     }
 }
 
 fn main() {
     let mut criterion = meter::criterion();
-    alone(&mut criterion);
-    // Under `cargo test --benches` and `--list` nothing is measured.
-    if std::env::args().any(|argument| argument == "--bench") {
-        beside_others();
-    }
+    let halls = alone(&mut criterion);
+    beside_others(halls);
     criterion.final_summary();
 }

@@ -24,6 +24,9 @@ const MAX_BLOCKS: usize = 31;
 /// Requests for packets answered per message: what a receiver could miss in half a second of video.
 const MAX_RETRANSMISSIONS: usize = 128;
 
+/// Round trip that a line may have as long as none was measured: packets are kept for a second then.
+const UNTOLD_RTT: Duration = Duration::from_millis(225);
+
 impl Shard {
     pub(super) fn handle_rtcp(&mut self, link: usize, now: Instant, path: Path, datagram: &mut [u8]) {
         let Some(state) = self.links.get_mut(link) else { return };
@@ -212,7 +215,11 @@ impl Shard {
     /// Looks whether a track's layers came or went, whether a wanted key frame is overdue, and what its caches may forget.
     fn look_after(&mut self, track: usize, now: Instant) {
         let Some(state) = self.tracks.get_mut(track) else { return };
+        let receivers = state.routes.iter().filter(|route| route.out.is_some());
+        let round_trips = receivers.filter_map(|route| self.links.get(route.receiver)).map(|link| link.rtt);
+        let age = asked_again_within(round_trips);
         for layer in &mut state.layers {
+            layer.cache.set_age(age);
             layer.cache.expire(now);
         }
         if state.live_layers(now) == state.live {
@@ -280,9 +287,34 @@ impl Shard {
     }
 }
 
+/// How long a packet may be asked for again on lines of these round trips; one that nobody has told counts as long.
+///
+/// Receivers ask when they see a gap and again each round trip, and the fourth answer comes too late for most of them. The
+/// bounds are a packet that came late anyway, and two seconds, beyond which no picture waits.
+fn asked_again_within(round_trips: impl Iterator<Item = Option<Duration>>) -> Duration {
+    let longest = round_trips.map(|rtt| rtt.unwrap_or(UNTOLD_RTT)).max().unwrap_or(UNTOLD_RTT);
+    (longest * 4 + Duration::from_millis(100)).clamp(Duration::from_millis(250), Duration::from_secs(2))
+}
+
 impl super::tracks::Layer {
     fn next_deadline(&self) -> Option<Instant> {
         let nacks = self.stream.as_ref().and_then(|stream| stream.nack_deadline());
         [nacks, self.key_frames.next_deadline()].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_are_kept_as_long_as_the_longest_line_asks_for_them() {
+        let ms = Duration::from_millis;
+        let within = |lines: &[Option<u64>]| asked_again_within(lines.iter().map(|rtt| rtt.map(ms)));
+        assert_eq!(within(&[]), ms(1_000));
+        assert_eq!(within(&[Some(20), None]), ms(1_000));
+        assert_eq!(within(&[Some(20), Some(5)]), ms(250));
+        assert_eq!(within(&[Some(20), Some(80)]), ms(420));
+        assert_eq!(within(&[Some(3_000)]), ms(2_000));
     }
 }
