@@ -22,11 +22,11 @@ pub struct CacheLimits {
 
 impl CacheLimits {
     /// Video: 512 KiB with its index is a second at about 3.5 Mbit/s; a request later than a second comes after the
-    /// receiver's jitter buffer has given up, unless its line is a long one. A chunk of 8 KiB wastes less than a tenth at its
-    /// end.
-    pub const VIDEO: Self = Self { packets: 1_000, age: Duration::from_secs(1), bytes: 448 * 1024, chunk: 8 * 1024 };
+    /// receiver's jitter buffer has given up, unless its line is a long one. A chunk of 4 KiB
+    /// wastes a tenth at its end; larger ones would waste more at both ends of the row.
+    pub const VIDEO: Self = Self { packets: 1_000, age: Duration::from_secs(1), bytes: 448 * 1024, chunk: 4 * 1024 };
     /// Audio: a second of 20 ms packets at 128 kbit/s is 16 KiB; redundant and stereo sound may take a few times that.
-    pub const AUDIO: Self = Self { packets: 200, age: Duration::from_secs(1), bytes: 64 * 1024, chunk: 4 * 1024 };
+    pub const AUDIO: Self = Self { packets: 200, age: Duration::from_secs(1), bytes: 64 * 1024, chunk: 2 * 1024 };
 }
 
 /// Index entries a recycled chunk keeps room for: video packets of 256 bytes and more fit without growing it again.

@@ -222,6 +222,7 @@ impl Shard {
             layer.cache.set_age(age);
             layer.cache.expire(now);
         }
+        state.routes.iter_mut().for_each(|route| route.route.set_age(age, now));
         if state.live_layers(now) == state.live {
             self.request_wanted_key_frames(track, now);
             self.poll_demand(track, now);

@@ -69,6 +69,9 @@ impl Demand {
     }
 }
 
+/// Routes of a track that are made room for one by one: in a room of three, room for four would be half empty.
+const FEW_ROUTES: usize = 4;
+
 /// How long less must be wanted before the publisher is told: a tile that is resized or scrolled by should not stop an encoder.
 const LESS_AFTER: Duration = Duration::from_secs(2);
 
@@ -282,6 +285,9 @@ impl Shard {
             if let Some((ntp, rtp)) = stream.stream.as_ref().and_then(InboundStream::sender_clock) {
                 route.set_layer_clock(layer, ntp, rtp);
             }
+        }
+        if state.routes.len() < FEW_ROUTES {
+            state.routes.reserve_exact(1);
         }
         state.routes.push(RouteState { receiver: link, route, choice: LayerChoice::default(), out: None, refused: false });
         self.poll_demand(track, now);
