@@ -1,11 +1,14 @@
-//! What silent people cost: rooms of three in which everybody is connected, has published and sends nothing any more. One
-//! iteration is one step of the worker, timers and batch, of which there is one each millisecond of virtual time; the checks
-//! that people send and their answers are not in it.
+//! What silent people cost: rooms of three in which everybody is connected, has published and sends nothing any more.
+//!
+//! First, alone: one iteration is one step of the worker, timers and batch, of which there is one each millisecond of virtual
+//! time. Then beside three rooms that talk: one iteration is one delivered packet of theirs, timers included, and the last line
+//! is the ratio to what it takes beside nobody. The checks that people send and their answers are in neither.
 #![expect(clippy::print_stdout, reason = "the numbers are the result")]
 
 mod common;
 
-use common::hall::Hall;
+use colloque::model::Path;
+use common::hall::{Datagram, Hall, is_media};
 use common::meter::{self, Spent};
 use common::world::person::Coming;
 use criterion::{BenchmarkId, Criterion, SamplingMode};
@@ -16,7 +19,17 @@ const STEP: Duration = Duration::from_millis(1);
 /// Steps between two looks at the clock; people's checks wait as long for an answer.
 const STEPS: u64 = 100;
 
-const PEERS: [usize; 3] = [0, 100, 1_000];
+const PEERS: [usize; 4] = [0, 100, 1_000, 10_000];
+
+/// Datagrams one call to the kernel brings at most.
+const BATCH: usize = 64;
+
+/// Packets delivered in one measurement beside silent people, and how many measurements; the least counts, the rest is noise.
+const DELIVERED: u64 = 20_000;
+const MEASUREMENTS: usize = 7;
+
+/// People who talk beside the silent ones, three to a room.
+const TALKERS: usize = 9;
 
 fn silent_hall(peers: usize) -> Hall {
     let mut hall = Hall::of(peers / 3, 3, 0);
@@ -47,39 +60,99 @@ fn steps(hall: &mut Hall, count: u64, spent: &mut Spent) {
     hall.settle();
 }
 
-fn idle_shard(criterion: &mut Criterion) {
+fn alone(criterion: &mut Criterion) -> Vec<(usize, Hall)> {
+    let mut halls = Vec::new();
     let mut group = criterion.benchmark_group("idle_shard");
     group.sampling_mode(SamplingMode::Flat).sample_size(10);
     for peers in PEERS {
-        // Before criterion looks at the clock: it plans its samples by what the first iterations take.
-        let mut hall = silent_hall(peers);
+        let mut hall = None;
         let (mut all, mut count) = (Spent::default(), 0);
         group.bench_function(BenchmarkId::new("step with silent peers", peers), |bencher| {
+            let hall = hall.get_or_insert_with(|| silent_hall(peers));
             bencher.iter_custom(|iterations| {
                 let mut spent = Spent::default();
                 let rounds = iterations.div_ceil(STEPS);
-                (0..rounds).for_each(|_| steps(&mut hall, STEPS, &mut spent));
+                (0..rounds).for_each(|_| steps(hall, STEPS, &mut spent));
                 all.time += spent.time;
                 all.allocations += spent.allocations;
                 count += rounds * STEPS;
                 spent.scaled(rounds * STEPS, iterations)
             });
         });
-        if count == 0 {
-            continue;
-        }
+        let Some(mut hall) = hall else { continue };
         assert_eq!(hall.shard.counters().peers, peers as u64, "everybody is still here");
         println!(
             "idle_shard/{peers}: {:.4} allocations per step; {:.3} % of a core at a step each millisecond",
             all.allocations as f64 / count as f64,
             all.time.as_secs_f64() * 1_000.0 / count as f64 * 100.0
         );
+        halls.push((peers, hall));
     }
     group.finish();
+    halls
+}
+
+/// What so many packets of those who talk take, batch by batch as from a socket.
+fn deliver(hall: &mut Hall, packets: u64) -> (Spent, u64) {
+    let (mut spent, before) = (Spent::default(), hall.shard.counters().forwarded);
+    while hall.shard.counters().forwarded - before < packets {
+        hall.let_people_act(hall.now + STEP * 100, 8 * BATCH);
+        let waiting: Vec<Datagram> = hall.up.drain(..).collect();
+        // Those who are silent send checks, which are not to be measured.
+        let (media, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|datagram| is_media(&datagram.bytes));
+        for batch in media.chunks(BATCH) {
+            let Some(now) = batch.last().map(|last| hall.time_at(last.at)) else { continue };
+            let mut batch = batch.to_vec();
+            let shard = &mut hall.shard;
+            spent.on(|| {
+                shard.handle_timeout(now);
+                for datagram in &mut batch {
+                    let path = Path { socket: 0, local: None, remote: datagram.from };
+                    shard.handle_datagram(now, path, &mut datagram.bytes);
+                }
+                shard.finish_batch(now);
+            });
+            let letters = hall.take_letters();
+            hall.deliver(letters);
+        }
+        hall.up.extend(rest);
+        hall.settle();
+    }
+    (spent, hall.shard.counters().forwarded - before)
+}
+
+/// The same halls with some people who talk; they are measured in turn, so that all see the same weather.
+fn beside_others(mut halls: Vec<(usize, Hall)>) {
+    for (silent, hall) in &mut halls {
+        for number in 0..TALKERS {
+            hall.join(&format!("busy-{}", number / 3), &Coming::default());
+        }
+        hall.connect();
+        hall.speak(6);
+        let quiet = hall.people.iter_mut().take(*silent);
+        quiet.flat_map(|person| &mut person.tracks).for_each(|track| track.packets_per_frame = 0);
+        deliver(hall, DELIVERED);
+    }
+    let mut least = vec![(f64::INFINITY, 0.0); halls.len()];
+    for _ in 0..MEASUREMENTS {
+        for ((_, hall), least) in halls.iter_mut().zip(&mut least) {
+            let (spent, delivered) = deliver(hall, DELIVERED);
+            let (time, allocations) = (spent.time.as_secs_f64() * 1e9, spent.allocations as f64);
+            *least = (least.0.min(time / delivered as f64), allocations / delivered as f64);
+        }
+    }
+    let Some((first, _)) = least.first().copied() else { return };
+    for ((silent, _), (time, allocations)) in halls.iter().zip(least) {
+        let ratio = time / first;
+        println!(
+            "idle_shard/{TALKERS} talk beside {silent}: {time:.0} ns and {allocations:.4} allocations per delivered packet, {ratio:.3} of the first"
+        );
+    }
 }
 
 fn main() {
     let mut criterion = meter::criterion();
-    idle_shard(&mut criterion);
+    let halls = alone(&mut criterion);
+    beside_others(halls);
     criterion.final_summary();
 }

@@ -8,6 +8,7 @@ mod world;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
 use std::alloc::System;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -86,6 +87,69 @@ fn a_room_of_three_fits_a_mebibyte_and_is_given_back_when_it_ends() {
             assert!(left <= 64 * KIB, "the outgoing buffer, at most: {left}");
         }
     }
+}
+
+/// What a seat may hold while three people see and hear each other at 1.2 Mbit/s. The largest part is what may be asked for again.
+const SEAT: isize = 136 * KIB;
+
+#[test]
+fn a_seat_with_a_good_picture_stays_within_its_share() {
+    let _alone = alone();
+    let mut world = World::new(204);
+    let mut people = Vec::new();
+    for n in 0..4 {
+        let room = format!("room-{n}");
+        people.push(["doctor", "patient", "interpreter"].map(|name| world.join_room(&room, name, Coming::default())));
+    }
+    for who in people.iter().flatten() {
+        // 25 pictures a second of six packets: 1.2 Mbit/s.
+        let track = world.person_mut(*who).own_mut(world::media::Kind::Video);
+        (track.packets_per_frame, track.packet_len) = (6, 1_000);
+    }
+    world.run(12 * SECOND);
+    let before = world.counters().forwarded;
+    world.run(SECOND);
+    let forwarded = world.counters().forwarded - before;
+    assert!(forwarded >= 12 * 2 * 190, "positive control: {forwarded} packets in a second");
+    let seats = people.as_flattened().len() as isize;
+    let with = heap();
+    // The shard's own memory is not the seats'.
+    drop(std::mem::replace(&mut world.shard, World::with(0, Rules::default()).shard));
+    let seat = (with - heap()) / seats;
+    println!("live heap per seat in rooms of three at 1.2 Mbit/s: {} KiB", seat / KIB);
+    assert!(seat <= SEAT, "{seat}");
+}
+
+#[test]
+fn heap_is_flat_over_hundreds_of_visits() {
+    let _alone = alone();
+    // The room outlives its visitors: what it and the shard keep of them is what is looked for.
+    let mut world = World::with(205, Rules { departure_timeout_s: 3_600, ..Rules::default() });
+    let mut after = Vec::new();
+    for _ in 0..10 {
+        let mut here = VecDeque::new();
+        for n in 0..30 {
+            // Some with sound and picture, some who only watch, some who never get that far.
+            let coming = match n % 3 {
+                0 => Coming::default(),
+                1 => Coming::viewer(),
+                _ => Coming { mute_line: true, ..Coming::default() },
+            };
+            here.push_back(world.join(&format!("visitor-{n}"), coming));
+            world.run(SECOND / 5);
+            if here.len() > 3 {
+                here.pop_front().into_iter().for_each(|who| world.leave(who));
+            }
+        }
+        here.into_iter().for_each(|who| world.leave(who));
+        world.run(5 * SECOND);
+        assert_eq!((world.counters().peers, world.counters().rooms, world.counters().tracks), (0, 1, 0));
+        after.push(only_the_relay(&mut world));
+    }
+    assert!(world.counters().joins >= 300 && world.counters().dtls_completed >= 190, "positive control: calls came up");
+    println!("heap after each thirty visits, against the first: {:?}", after.iter().map(|n| n - after[0]).collect::<Vec<_>>());
+    let growth = after.last().expect("ten") - after[1];
+    assert!(growth < 4 * KIB, "{growth} bytes in two hundred and forty visits");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Coming, staying and going: seats, records and permissions.
 
 use super::room::Member;
+use super::subscription::Unsettled;
 use super::{Effect, Effects, MemberId, Policy, Refusal, Room, Seat, SubscriptionPermission, To};
 use crate::model::Now;
 use crate::model::roster::{Attributes, LeaveAction, LeaveReason, Participant, ParticipantState, Permissions, Role, Text};
@@ -63,6 +64,7 @@ impl Room {
             receives: BTreeSet::new(),
             withheld: BTreeSet::new(),
         });
+        self.unsettled.push(Unsettled::Receiver(id));
         effects.push(Effect::Joined(id));
         // The others learn of the newcomer before any route towards it can open: the roster cannot lie.
         effects.push(Effect::Roster { to: To::AllBut(id), records: vec![record] });
@@ -175,6 +177,7 @@ impl Room {
         });
         member.spend(&lost);
         let record = member.record.clone();
+        self.unsettled.push(Unsettled::Receiver(id));
         for track in lost {
             self.drop_track_routes(&track.sid, effects);
             effects.push(Effect::TrackClosed { member: id, track: track.sid.clone(), withdrawn: true });

@@ -1,6 +1,7 @@
 //! Tracks: announced, matched with their media section, muted, taken down.
 
 use super::room::Member;
+use super::subscription::Unsettled;
 use super::{AddTrack, Effect, Effects, MemberId, Refusal, Room, Section, To};
 use crate::model::roster::{Quality, Source, Track};
 use crate::model::{Identity, MediaKind, TrackCid, TrackSid};
@@ -116,8 +117,9 @@ impl Room {
             layer.rid = Some(rid.clone());
         }
         member.edit(|record| record.tracks.push(track.clone()));
-        effects.push(Effect::TrackOpened { member: id, track });
+        effects.push(Effect::TrackOpened { member: id, track: track.clone() });
         effects.push(Effect::Roster { to: To::All, records: vec![member.record.clone()] });
+        self.unsettled.push(Unsettled::Track(id, track.sid.clone()));
         Ok(())
     }
 

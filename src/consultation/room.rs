@@ -1,5 +1,6 @@
 //! One room: its members, and the dispatcher of what happens to it.
 
+use super::subscription::Unsettled;
 use super::{Command, Effect, Effects, MemberId, Policy, Refusal, RoomSettings, SubscriptionPermission};
 use crate::model::roster::{LeaveAction, LeaveReason, Participant, RoomFacts, Text, Track};
 use crate::model::{Identity, Now, ParticipantSid, RoomKey, RoomSid, TrackCid, TrackSid};
@@ -23,6 +24,8 @@ pub struct Room {
     pub(super) policy: Policy,
     pub(super) facts: RoomFacts,
     pub(super) members: Vec<Member>,
+    /// What the command being applied leaves to [`Room::reconcile`].
+    pub(super) unsettled: Vec<Unsettled>,
     next_member: u32,
 }
 
@@ -78,7 +81,7 @@ impl Room {
             empty_timeout_s: settings.empty_timeout_s.unwrap_or(defaults.empty_timeout_s),
             departure_timeout_s: settings.departure_timeout_s.unwrap_or(defaults.departure_timeout_s),
         };
-        Self { policy, facts, members: Vec::new(), next_member: 0 }
+        Self { policy, facts, members: Vec::new(), unsettled: Vec::new(), next_member: 0 }
     }
 
     /// Applies one command and says what follows from it.
@@ -100,7 +103,7 @@ impl Room {
             Command::Unbind { member, mid } => self.unbind(member, &mid, &mut effects)?,
             Command::Mute { member, track, muted } => self.mute(member, &track, muted, &mut effects)?,
             Command::MuteRemotely { identity, track, muted } => self.mute_remotely(&identity, &track, muted, &mut effects)?,
-            Command::Subscribe { member, tracks, subscribe } => self.subscribe(member, &tracks, subscribe)?,
+            Command::Subscribe { member, tracks, subscribe } => self.subscribe(member, tracks, subscribe)?,
             Command::Audience { member, permission } => self.audience(member, permission)?,
             Command::UpdateRecord { member, metadata, name, attributes, by_owner } => {
                 self.update_record(member, &metadata, &name, attributes, by_owner, &mut effects)?;

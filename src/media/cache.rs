@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 pub struct CacheLimits {
     /// Packets at most.
     pub packets: usize,
-    /// Age at most.
+    /// Age at most, until [`PacketCache::set_age`] says another.
     pub age: Duration,
     /// Packet bytes at most, in whole chunks; the index and one spare chunk come on top.
     pub bytes: usize,
@@ -22,14 +22,18 @@ pub struct CacheLimits {
 
 impl CacheLimits {
     /// Video: 512 KiB with its index is a second at about 3.5 Mbit/s; a request later than a second comes after the
-    /// receiver's jitter buffer has given up. A chunk of 8 KiB wastes less than a tenth at its end.
-    pub const VIDEO: Self = Self { packets: 1_000, age: Duration::from_secs(1), bytes: 448 * 1024, chunk: 8 * 1024 };
+    /// receiver's jitter buffer has given up, unless its line is a long one. A chunk of 4 KiB
+    /// wastes a tenth at its end; larger ones would waste more at both ends of the row.
+    pub const VIDEO: Self = Self { packets: 1_000, age: Duration::from_secs(1), bytes: 448 * 1024, chunk: 4 * 1024 };
     /// Audio: a second of 20 ms packets at 128 kbit/s is 16 KiB; redundant and stereo sound may take a few times that.
-    pub const AUDIO: Self = Self { packets: 200, age: Duration::from_secs(1), bytes: 64 * 1024, chunk: 4 * 1024 };
+    pub const AUDIO: Self = Self { packets: 200, age: Duration::from_secs(1), bytes: 64 * 1024, chunk: 2 * 1024 };
 }
 
 /// Index entries a recycled chunk keeps room for: video packets of 256 bytes and more fit without growing it again.
 const USUAL_ENTRIES: usize = 64;
+
+/// A list of so many chunks is not worth making shorter.
+const FEW_CHUNKS: usize = 16;
 
 /// Recent packets of one layer, found by extended sequence number.
 #[derive(Debug)]
@@ -75,6 +79,11 @@ impl PacketCache {
         }
     }
 
+    /// Sets how old a packet may become: what is asked for again comes within a few round trips of the receivers' lines.
+    pub fn set_age(&mut self, age: Duration) {
+        self.limits.age = age;
+    }
+
     /// The packet of an extended sequence number.
     #[must_use]
     pub fn find(&self, sequence: u64) -> Option<&[u8]> {
@@ -86,6 +95,10 @@ impl PacketCache {
         self.drop_aged(now);
         if self.packets == 0 {
             self.clear();
+        }
+        // A burst leaves no long list behind.
+        if self.chunks.capacity() > 4 * self.chunks.len() + FEW_CHUNKS {
+            self.chunks.shrink_to(2 * self.chunks.len());
         }
     }
 
@@ -221,6 +234,24 @@ mod tests {
         assert_eq!((cache.find(70_000), cache.find(70_002)), (None, Some(&[2; 900][..])), "each by its own age");
         cache.expire(t0 + 1_401 * MS);
         assert_eq!((cache.len(), cache.bytes()), (0, 0), "idle: no memory");
+    }
+
+    #[test]
+    fn a_shorter_age_frees_what_it_takes_away() {
+        let t0 = Instant::now();
+        let mut cache = PacketCache::new(CacheLimits::VIDEO);
+        let mut held = |age: u32, range: std::ops::Range<u64>| {
+            cache.set_age(age * MS);
+            for sequence in range {
+                cache.insert(sequence, &[5; 1_150], t0 + 7 * MS * sequence as u32);
+            }
+            (cache.len(), cache.bytes())
+        };
+        let (long, many) = held(1_000, 0..1_000);
+        let (short, few) = held(300, 1_000..1_100);
+        assert_eq!((long, short), (143, 43));
+        assert!(few < 70 * 1024 && few < many / 2, "{few} of {many}");
+        assert_eq!(held(1_000, 1_100..2_000), (long, many), "and back");
     }
 
     #[test]

@@ -162,6 +162,11 @@ impl Route {
         self.current
     }
 
+    /// Sets how long a packet may be asked for again.
+    pub fn set_age(&mut self, age: Duration, now: Instant) {
+        self.sent.set_age(age, now);
+    }
+
     /// The highest temporal layer to forward; `None` forwards all. Fewer take effect with the next frame, more where the
     /// stream allows it.
     pub fn set_max_temporal(&mut self, highest: Option<u8>) {

@@ -5,7 +5,7 @@ use super::shard::Shard;
 use crate::media::outbox::MAX_DATAGRAM;
 use crate::media::rtcp::{Compound, ReportBlock, Rtcp, SenderInfo, packets};
 use crate::model::counters::DropReason;
-use crate::model::{MediaKind, Path};
+use crate::model::{MediaKind, ParticipantSid, Path};
 use std::time::{Duration, Instant};
 
 /// How often a link with media looks after itself: live layers, overdue key frames, and every second time its reports.
@@ -23,6 +23,9 @@ const MAX_BLOCKS: usize = 31;
 
 /// Requests for packets answered per message: what a receiver could miss in half a second of video.
 const MAX_RETRANSMISSIONS: usize = 128;
+
+/// Round trip that a line may have as long as none was measured: packets are kept for a second then.
+const UNTOLD_RTT: Duration = Duration::from_millis(225);
 
 impl Shard {
     pub(super) fn handle_rtcp(&mut self, link: usize, now: Instant, path: Path, datagram: &mut [u8]) {
@@ -119,13 +122,30 @@ impl Shard {
             state.peer.send_rtcp(buffer.get(..len).unwrap_or_default(), &mut self.outbox);
         }
         self.each_published(link, |shard, track| shard.poll_repairs(track, now));
-        let Some(state) = self.links.get_mut(link) else { return };
-        if state.timing.report_at.is_some_and(|at| at <= now) {
-            let busy = !state.inbound.is_empty() || !state.outbound.is_empty();
-            state.timing.report_at = busy.then_some(now + TICK);
+        let report_at = self.links.get(link).and_then(|state| state.timing.report_at);
+        if report_at.is_some_and(|at| at > now) {
+            return;
+        }
+        if report_at.is_some() {
             self.each_published(link, |shard, track| shard.look_after(track, now));
             self.send_reports(link, now);
         }
+        // Who neither sends nor receives has nothing to report and is not looked at again: the next packet either way begins anew.
+        let busy = self.is_busy(link, now);
+        if let Some(state) = self.links.get_mut(link) {
+            state.timing.report_at = busy.then_some(now + TICK);
+        }
+    }
+
+    /// Whether a link's media wants looking after: something comes in, or is sent and no report has told of it.
+    fn is_busy(&self, link: usize, now: Instant) -> bool {
+        let Some(state) = self.links.get(link) else { return false };
+        let mut published = state.published().filter_map(|track| self.tracks.get(track));
+        let unreported = |track: usize| {
+            let track = self.tracks.get(track).filter(|track| track.is_busy(now))?;
+            track.routes.iter().find(|route| route.receiver == link)?.out.as_ref()?.stats.next_report()
+        };
+        published.any(|track| track.is_busy(now)) || state.outbound.iter().any(|sent| unreported(sent.track).is_some())
     }
 
     /// Visits the tracks of a link; it is looked at for every packet, so without a list of them.
@@ -195,9 +215,14 @@ impl Shard {
     /// Looks whether a track's layers came or went, whether a wanted key frame is overdue, and what its caches may forget.
     fn look_after(&mut self, track: usize, now: Instant) {
         let Some(state) = self.tracks.get_mut(track) else { return };
+        let receivers = state.routes.iter().filter(|route| route.out.is_some());
+        let round_trips = receivers.filter_map(|route| self.links.get(route.receiver)).map(|link| link.rtt);
+        let age = asked_again_within(round_trips);
         for layer in &mut state.layers {
+            layer.cache.set_age(age);
             layer.cache.expire(now);
         }
+        state.routes.iter_mut().for_each(|route| route.route.set_age(age, now));
         if state.live_layers(now) == state.live {
             self.request_wanted_key_frames(track, now);
             self.poll_demand(track, now);
@@ -210,9 +235,8 @@ impl Shard {
         let mut blocks = [ReportBlock::default(); MAX_BLOCKS];
         let mut count = 0;
         let Some(state) = self.links.get(link) else { return };
-        let (own_ssrc, outbound) = (state.own_ssrc, state.outbound.clone());
-        let inbound: Vec<_> = state.inbound.iter().filter(|inbound| !inbound.rtx).copied().collect();
-        for inbound in inbound {
+        let own_ssrc = state.own_ssrc;
+        for inbound in state.inbound.iter().filter(|inbound| !inbound.rtx) {
             let stream = self
                 .tracks
                 .get_mut(inbound.track)
@@ -227,9 +251,11 @@ impl Shard {
         let mut buffer = [0u8; MAX_DATAGRAM - TAG_ROOM];
         let mut compound = Compound::new(&mut buffer);
         let mut any = false;
-        for outbound in outbound {
+        let mut sent = 0;
+        while let Some(outbound) = self.links.get(link).and_then(|state| state.outbound.get(sent)).copied() {
+            sent += 1;
             if let Some((report, cname)) = self.sender_report(link, outbound.track, now) {
-                any |= compound.sender_report(&report, &[]) && compound.cname(report.ssrc, &cname);
+                any |= compound.sender_report(&report, &[]) && compound.cname(report.ssrc, cname.as_str());
             }
         }
         if count > 0 || !any {
@@ -243,7 +269,7 @@ impl Shard {
 
     /// The report of one sent stream, when it is due: the publisher's own clock on the outgoing timeline, so that voice and
     /// picture of one person stay together.
-    fn sender_report(&mut self, link: usize, track: usize, now: Instant) -> Option<(SenderInfo, String)> {
+    fn sender_report(&mut self, link: usize, track: usize, now: Instant) -> Option<(SenderInfo, ParticipantSid)> {
         let state = self.tracks.get_mut(track)?;
         let member = state.member;
         let room = state.room;
@@ -257,14 +283,39 @@ impl Shard {
         let ntp = layer.stream.as_ref()?.rtp_to_ntp(layer.newest)?;
         let rtp = route.route.timestamp_for(current, layer.newest)?;
         let report = out.stats.sender_report(ntp, rtp, now);
-        let cname = self.rooms.get(room)?.rules.record(member)?.sid.as_str().to_owned();
+        let cname = self.rooms.get(room)?.rules.record(member)?.sid.clone();
         Some((report, cname))
     }
+}
+
+/// How long a packet may be asked for again on lines of these round trips; one that nobody has told counts as long.
+///
+/// Receivers ask when they see a gap and again each round trip, and the fourth answer comes too late for most of them. The
+/// bounds are a packet that came late anyway, and two seconds, beyond which no picture waits.
+fn asked_again_within(round_trips: impl Iterator<Item = Option<Duration>>) -> Duration {
+    let longest = round_trips.map(|rtt| rtt.unwrap_or(UNTOLD_RTT)).max().unwrap_or(UNTOLD_RTT);
+    (longest * 4 + Duration::from_millis(100)).clamp(Duration::from_millis(250), Duration::from_secs(2))
 }
 
 impl super::tracks::Layer {
     fn next_deadline(&self) -> Option<Instant> {
         let nacks = self.stream.as_ref().and_then(|stream| stream.nack_deadline());
         [nacks, self.key_frames.next_deadline()].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_are_kept_as_long_as_the_longest_line_asks_for_them() {
+        let ms = Duration::from_millis;
+        let within = |lines: &[Option<u64>]| asked_again_within(lines.iter().map(|rtt| rtt.map(ms)));
+        assert_eq!(within(&[]), ms(1_000));
+        assert_eq!(within(&[Some(20), None]), ms(1_000));
+        assert_eq!(within(&[Some(20), Some(5)]), ms(250));
+        assert_eq!(within(&[Some(20), Some(80)]), ms(420));
+        assert_eq!(within(&[Some(3_000)]), ms(2_000));
     }
 }

@@ -41,6 +41,8 @@ pub(super) struct Link {
     pub(super) inbound: Vec<Inbound>,
     /// SSRCs sent, each with the route behind it.
     pub(super) outbound: Vec<Outbound>,
+    /// Slots of the tracks it should receive and has no section for, oldest first.
+    pub(super) waiting: Vec<usize>,
     pub(super) twcc: TwccRecorder,
     pub(super) own_ssrc: u32,
     /// Round trip of the line, once a receiver report has told it.

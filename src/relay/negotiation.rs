@@ -105,7 +105,8 @@ impl Shard {
 
     /// Gives waiting tracks the free sections of the last offer.
     fn assign_sections(&mut self, link: usize, now: Instant) {
-        for track in self.waiting_tracks(link) {
+        let waiting = self.links.get(link).map(|state| state.waiting.clone()).unwrap_or_default();
+        for track in waiting {
             let Some(kind) = self.tracks.get(track).map(|track| track.codec.kind()) else { continue };
             let Some(index) = self.links.get(link).and_then(|state| state.sections.free(kind)) else { continue };
             match self.payload_types(link, index, track) {
@@ -123,12 +124,13 @@ impl Shard {
         Some((picked.payload_type, picked.rtx))
     }
 
-    fn refuse_subscription(&mut self, link: usize, track: usize) {
-        let Some(track) = self.tracks.get_mut(track) else { return };
+    fn refuse_subscription(&mut self, link: usize, waiting: usize) {
+        let Some(track) = self.tracks.get_mut(waiting) else { return };
         let sid = track.sid.clone();
         if let Some(route) = track.routes.iter_mut().find(|route| route.receiver == link) {
             route.refused = true;
         }
+        self.waits_no_longer(link, waiting);
         self.tell(link, Event::SubscriptionFailed(sid));
     }
 
@@ -146,6 +148,7 @@ impl Shard {
             OutStream::new(ssrc, rtx.map(|rtx| (rtx, rtx_ssrc)), payload_type, source.codec.clock_rate(), passes, opens_at);
         let Some(route) = self.tracks.get_mut(track).and_then(|track| track.route_to(link)) else { return };
         route.out = Some(stream);
+        self.waits_no_longer(link, track);
         if let Some(state) = self.links.get_mut(link) {
             state.outbound.push(Outbound { ssrc, track });
             if let Some(section) = state.sections.list.get_mut(index) {
@@ -167,6 +170,9 @@ impl Shard {
             route.out = None;
             route.route.set_target(None);
             route.route.forget_sent();
+            if let Some(state) = self.links.get_mut(link).filter(|state| !route.refused && !state.waiting.contains(&track)) {
+                state.waiting.push(track);
+            }
         }
         let Some(state) = self.links.get_mut(link) else { return };
         let closed: Vec<Outbound> = state.outbound.extract_if(.., |outbound| outbound.track == track).collect();
@@ -256,21 +262,17 @@ impl Shard {
         })
     }
 
-    /// Tracks a link should receive and has no section for, oldest first.
-    fn waiting_tracks(&self, link: usize) -> Vec<usize> {
-        let Some(room) = self.links.get(link).and_then(|state| self.rooms.get(state.room)) else { return Vec::new() };
-        let waits = |track: &&usize| {
-            self.tracks.get(**track).is_some_and(|track| {
-                track.routes.iter().any(|route| route.receiver == link && route.out.is_none() && !route.refused)
-            })
-        };
-        room.tracks.values().filter(waits).copied().collect()
+    /// A track has found its section, or wants none.
+    pub(super) fn waits_no_longer(&mut self, link: usize, track: usize) {
+        if let Some(state) = self.links.get_mut(link) {
+            state.waiting.retain(|waiting| *waiting != track);
+        }
     }
 
     /// Sets the time at which the client is asked for an offer, if something waits for one.
     pub(super) fn ask_for_offer_if_needed(&mut self, link: usize, now: Instant) {
-        let waiting = !self.waiting_tracks(link).is_empty();
         let Some(state) = self.links.get_mut(link) else { return };
+        let waiting = !state.waiting.is_empty();
         let stale = state.sections.list.iter().any(|section| section.answered_send && !matches!(section.used, Use::Send(_)));
         if state.sections.offer.is_none() || !(waiting || stale) {
             return;
@@ -288,8 +290,8 @@ impl Shard {
 
     /// Asks the client for an offer with as many further sections as the waiting tracks lack.
     pub(super) fn ask_for_offer(&mut self, link: usize, now: Instant) {
-        let waiting = self.waiting_tracks(link);
-        let kinds = waiting.iter().filter_map(|track| self.tracks.get(*track).map(|track| track.codec.kind()));
+        let Some(state) = self.links.get(link) else { return };
+        let kinds = state.waiting.iter().filter_map(|track| self.tracks.get(*track).map(|track| track.codec.kind()));
         let video = kinds.clone().filter(|kind| *kind == MediaKind::Video).count();
         let audio = kinds.count() - video;
         let Some(state) = self.links.get_mut(link) else { return };

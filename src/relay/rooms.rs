@@ -150,6 +150,7 @@ impl Shard {
             extensions: crate::model::ExtensionMap::default(),
             inbound: Vec::new(),
             outbound: Vec::new(),
+            waiting: Vec::new(),
             twcc: TwccRecorder::default(),
             own_ssrc,
             rtt: None,
@@ -468,7 +469,7 @@ impl Shard {
             && state.scheduled.is_none_or(|scheduled| due < scheduled)
         {
             state.scheduled = Some(due);
-            self.timers.set(due, Owner::Room(room, state.generation));
+            self.timers.set(now, due, Owner::Room(room, state.generation));
         }
     }
 

@@ -308,7 +308,7 @@ impl Shard {
         let Some(state) = self.links.get_mut(link) else { return };
         if state.timing.scheduled.is_none_or(|scheduled| due < scheduled) {
             state.timing.scheduled = Some(due);
-            self.timers.set(due, Owner::Link(link, state.generation));
+            self.timers.set(now, due, Owner::Link(link, state.generation));
         }
     }
 

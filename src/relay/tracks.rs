@@ -69,6 +69,9 @@ impl Demand {
     }
 }
 
+/// Routes of a track that are made room for one by one: in a room of three, room for four would be half empty.
+const FEW_ROUTES: usize = 4;
+
 /// How long less must be wanted before the publisher is told: a tile that is resized or scrolled by should not stop an encoder.
 const LESS_AFTER: Duration = Duration::from_secs(2);
 
@@ -200,6 +203,13 @@ impl Track {
     }
 }
 
+impl Track {
+    /// Whether it wants looking after: packets come, some are kept, or the publisher will have to be told of less demand.
+    pub(super) fn is_busy(&self, now: Instant) -> bool {
+        self.live_layers(now) != 0 || self.demand.less_since.is_some() || self.layers.iter().any(|layer| !layer.cache.is_empty())
+    }
+}
+
 impl Shard {
     /// A track met its media section: from now on its packets are taken in.
     pub(super) fn open_track(&mut self, room: usize, member: MemberId, record: &TrackRecord) {
@@ -276,8 +286,14 @@ impl Shard {
                 route.set_layer_clock(layer, ntp, rtp);
             }
         }
+        if state.routes.len() < FEW_ROUTES {
+            state.routes.reserve_exact(1);
+        }
         state.routes.push(RouteState { receiver: link, route, choice: LayerChoice::default(), out: None, refused: false });
         self.poll_demand(track, now);
+        if let Some(state) = self.links.get_mut(link) {
+            state.waiting.push(track);
+        }
         self.ask_for_offer_if_needed(link, now);
     }
 
@@ -289,6 +305,7 @@ impl Shard {
         if let Some(state) = self.tracks.get_mut(track) {
             state.routes.retain(|route| route.receiver != link);
         }
+        self.waits_no_longer(link, track);
         self.ask_for_offer_if_needed(link, now);
     }
 
@@ -368,7 +385,10 @@ impl Shard {
                 self.send_pli(track, layer);
             }
         }
-        if let Some(publisher) = self.tracks.get(track).map(|track| track.publisher) {
+        // What was asked too soon is asked again by the publisher's own timer.
+        if wanted != 0
+            && let Some(publisher) = self.tracks.get(track).map(|track| track.publisher)
+        {
             self.mark_dirty(publisher);
         }
     }

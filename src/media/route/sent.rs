@@ -11,7 +11,8 @@ const MAX_VIDEO: usize = 512;
 const MAX_AUDIO: usize = 128;
 /// Entries at first: a small layer or a voice needs no more for a second.
 const FIRST_STEP: usize = 64;
-/// The ring grows when it would overwrite an entry younger than this; packets do not stay longer in the cache.
+/// The ring grows when it would overwrite an entry younger than this, until the age is told; packets do not stay longer in the
+/// cache.
 const WANTED_AGE_MS: u32 = 1_000;
 
 /// A packet as it went out.
@@ -31,30 +32,47 @@ pub(super) struct SentRing {
     newest: Option<u64>,
     /// Nothing is known below this number.
     known_from: u64,
+    wanted_age_ms: u32,
     epoch: Option<Instant>,
 }
 
+/// A packet as it is remembered, in half a cache line: there are two rings of them for each two people who see each other.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    packet: SentPacket,
+    /// Its outgoing number to 32 bits; the ring is far shorter.
+    outgoing: u32,
     /// When it was sent last, in ms since the ring's first packet.
     at_ms: u32,
+    /// Its number in its layer to 48 bits: the lower 32 and the upper 16.
+    sequence: (u32, u16),
+    /// [`VACANT`] in an entry never written.
+    layer: u8,
     resent: u8,
+    rewrite: Rewrite,
 }
 
-/// Marks an entry never written: no outgoing number comes near it.
-const VACANT: u64 = u64::MAX;
+/// A layer that does not exist.
+const VACANT: u8 = u8::MAX;
 
 const EMPTY: Entry = Entry {
-    packet: SentPacket {
-        outgoing: VACANT,
-        layer: 0,
-        sequence: 0,
-        rewrite: Rewrite { sequence: 0, timestamp: 0, marker: false, empty: false, vp8: None },
-    },
+    outgoing: 0,
     at_ms: 0,
+    sequence: (0, 0),
+    layer: VACANT,
     resent: 0,
+    rewrite: Rewrite { sequence: 0, timestamp: 0, marker: false, empty: false, vp8: None },
 };
+
+impl Entry {
+    fn new(packet: &SentPacket, at_ms: u32) -> Self {
+        let SentPacket { outgoing, layer, sequence, rewrite } = *packet;
+        Self { outgoing: outgoing as u32, at_ms, sequence: (sequence as u32, (sequence >> 32) as u16), layer, resent: 0, rewrite }
+    }
+
+    fn is(&self, outgoing: u64) -> bool {
+        self.layer != VACANT && self.outgoing == outgoing as u32
+    }
+}
 
 impl SentRing {
     pub(super) fn new(kind: MediaKind) -> Self {
@@ -62,7 +80,7 @@ impl SentRing {
             MediaKind::Audio => MAX_AUDIO,
             MediaKind::Video => MAX_VIDEO,
         };
-        Self { entries: Vec::new(), most, newest: None, known_from: 0, epoch: None }
+        Self { entries: Vec::new(), most, newest: None, known_from: 0, wanted_age_ms: WANTED_AGE_MS, epoch: None }
     }
 
     pub(super) fn record(&mut self, packet: SentPacket, now: Instant) {
@@ -72,11 +90,11 @@ impl SentRing {
             self.known_from = packet.outgoing;
         }
         while self.entries.len() < self.most && self.would_lose_a_young_one(packet.outgoing, at_ms) {
-            self.grow();
+            self.resize((self.entries.len() * 2).min(self.most));
         }
         self.newest = self.newest.max(Some(packet.outgoing));
         if let Some(entry) = self.entry_mut(packet.outgoing) {
-            *entry = Entry { packet, at_ms, resent: 0 };
+            *entry = Entry::new(&packet, at_ms);
         }
     }
 
@@ -84,7 +102,7 @@ impl SentRing {
     pub(super) fn is_free(&self, outgoing: u64) -> bool {
         let Some(newest) = self.newest else { return false };
         let oldest = self.known_from.max((newest + 1).saturating_sub(self.entries.len() as u64));
-        outgoing >= oldest && self.entry(outgoing).is_some_and(|entry| entry.packet.outgoing != outgoing)
+        outgoing >= oldest && self.entry(outgoing).is_some_and(|entry| !entry.is(outgoing))
     }
 
     /// Whether a number went out, or was kept free, so long ago that nothing is known of it any more.
@@ -102,15 +120,30 @@ impl SentRing {
         let wanted = newest.checked_sub(behind)?;
         let now_ms = self.elapsed_ms(now);
         let known_from = self.known_from;
-        let entry = self.entry_mut(wanted).filter(|entry| entry.packet.outgoing == wanted && wanted >= known_from)?;
+        let entry = self.entry_mut(wanted).filter(|entry| entry.is(wanted) && wanted >= known_from)?;
         let too_soon = entry.resent > 0 && u128::from(now_ms.wrapping_sub(entry.at_ms)) < rtt.as_millis();
         if entry.resent >= MAX_RESENDS || too_soon {
             return None;
         }
         entry.resent += 1;
         entry.at_ms = now_ms;
-        let SentPacket { layer, sequence, rewrite, .. } = entry.packet;
-        Some(Sent { layer, sequence, rewrite, times_resent: entry.resent })
+        let (low, high) = entry.sequence;
+        let sequence = u64::from(high) << 32 | u64::from(low);
+        Some(Sent { layer: entry.layer, sequence, rewrite: entry.rewrite, times_resent: entry.resent })
+    }
+
+    /// Sets how long a packet may be asked for again; a ring that is far too long for that becomes half as long.
+    pub(super) fn set_age(&mut self, age: Duration, now: Instant) {
+        self.wanted_age_ms = age.as_millis().try_into().unwrap_or(u32::MAX);
+        let half = self.entries.len() / 2;
+        let now_ms = self.elapsed_ms(now);
+        // Twice the age, so that it does not change to and fro.
+        let spare = self.newest.and_then(|newest| self.entry(newest.checked_sub(half as u64)?)).is_some_and(|entry| {
+            entry.layer != VACANT && now_ms.wrapping_sub(entry.at_ms) > self.wanted_age_ms.saturating_mul(2)
+        });
+        if half >= FIRST_STEP && spare {
+            self.resize(half);
+        }
     }
 
     /// Forgets the packets, but not that their numbers are used.
@@ -135,17 +168,20 @@ impl SentRing {
 
     fn would_lose_a_young_one(&self, outgoing: u64, at_ms: u32) -> bool {
         self.entry(outgoing).is_some_and(|entry| {
-            ![VACANT, outgoing].contains(&entry.packet.outgoing) && at_ms.wrapping_sub(entry.at_ms) < WANTED_AGE_MS
+            entry.layer != VACANT && !entry.is(outgoing) && at_ms.wrapping_sub(entry.at_ms) < self.wanted_age_ms
         })
     }
 
-    fn grow(&mut self) {
-        let len = self.entries.len();
-        // What the small ring has overwritten stays unknown to the larger one.
-        self.known_from = self.known_from.max(self.newest.map_or(0, |newest| (newest + 1).saturating_sub(len as u64)));
-        let old = std::mem::replace(&mut self.entries, vec![EMPTY; (len * 2).min(self.most)]);
-        for entry in old.into_iter().filter(|entry| entry.packet.outgoing != VACANT) {
-            if let Some(slot) = self.entry_mut(entry.packet.outgoing) {
+    fn resize(&mut self, len: usize) {
+        let kept = self.entries.len().min(len) as u64;
+        let newest = self.newest.unwrap_or(0);
+        // What the small ring has overwritten, or has no room for, stays unknown.
+        self.known_from = self.known_from.max((newest + 1).saturating_sub(kept));
+        let old = std::mem::replace(&mut self.entries, vec![EMPTY; len]);
+        for entry in old.into_iter().filter(|entry| entry.layer != VACANT) {
+            let behind = u64::from((newest as u32).wrapping_sub(entry.outgoing));
+            if let Some(slot) = newest.checked_sub(behind).filter(|_| behind < kept).and_then(|outgoing| self.entry_mut(outgoing))
+            {
                 *slot = entry;
             }
         }
@@ -180,6 +216,25 @@ mod tests {
         assert!(ring.entries.len() > FIRST_STEP);
         assert!((900..1_260).all(|number| !ring.is_free(number)), "all of them went out, or were before the first");
         assert!(ring.is_free(1_261) && !ring.is_free(1_000));
+    }
+
+    #[test]
+    fn a_shorter_age_makes_the_ring_shorter_and_loses_nothing_young() {
+        let t0 = Instant::now();
+        let at = |n: u64| t0 + Duration::from_millis(7 * n);
+        let mut ring = SentRing::new(MediaKind::Video);
+        (0..1_000).for_each(|n| ring.record(packet((1 << 32) - 500 + n), at(n)));
+        assert_eq!(ring.heap_bytes(), 256 * 32);
+        for n in 1_000..1_200 {
+            ring.set_age(Duration::from_millis(200), at(n));
+            ring.record(packet((1 << 32) - 500 + n), at(n));
+        }
+        assert_eq!(ring.heap_bytes(), 64 * 32);
+        let (young, old) = ((1u64 << 32) - 500 + 1_199 - 28, (1u64 << 32) - 500 + 1_100);
+        let resent = ring.resend(young as u16, at(1_200), Duration::ZERO);
+        assert_eq!(resent.map(|sent| sent.sequence), Some(young), "numbers of more than 32 bits come back whole");
+        assert!(ring.resend(old as u16, at(1_200), Duration::ZERO).is_none() && ring.is_forgotten(old as u16));
+        assert!((1_000..1_200).all(|n| !ring.is_free((1 << 32) - 500 + n)), "none of the numbers is used twice");
     }
 
     #[test]
