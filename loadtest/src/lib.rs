@@ -1,0 +1,3 @@
+//! Synthetic clients that load a relay, and what they got from it.
+
+pub mod impair;
