@@ -96,6 +96,8 @@ pub struct Counters {
     pub tracks: u64,
     /// Gauge: transports.
     pub peers: u64,
+    /// Gauge: the share of time the worker was at work, in thousandths, smoothed over about two seconds.
+    pub busy_permille: u16,
     /// Datagrams received.
     pub packets_in: u64,
     /// Bytes of them.

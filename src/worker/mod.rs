@@ -4,6 +4,7 @@
 //! the others, counters, waiting. Timers come before packets so that an overload cannot starve keep-alives; commands come before
 //! packets so that what was withdrawn is withdrawn for the very next packet. Every "some" in that list is a bound below.
 
+mod load;
 pub mod udp;
 
 use crate::model::counters::{Counters, DropReason};
@@ -12,6 +13,7 @@ use crate::relay::command::{Busy, Command};
 use crate::relay::outbox::MAX_DATAGRAM;
 use crate::relay::shard::{Disposition, Shard, ShardConfig};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use load::Load;
 use mio::{Events, Poll, Token, Waker};
 use std::collections::HashMap;
 use std::io;
@@ -69,7 +71,7 @@ impl Mailbox {
 
 /// What a worker tells the node; called on the worker's thread, must not block.
 pub trait Observer: Send + Sync {
-    /// The counters of a shard, once a second while something happens and once more before it sleeps.
+    /// The counters of a shard, once a second while something happens or the load of it fades, and once more before it sleeps.
     fn counters(&self, shard: ShardId, counters: &Counters);
     /// A room closed after it had taken this many openings (joins, creations).
     fn room_closed(&self, room: &RoomKey, openings: u64);
@@ -119,6 +121,7 @@ struct Worker {
     observer: Arc<dyn Observer>,
     report_at: Instant,
     reported: bool,
+    load: Load,
     stopping: bool,
 }
 
@@ -183,6 +186,7 @@ pub fn start(shards: Vec<(ShardConfig, Vec<std::net::UdpSocket>)>, observer: &Ar
             observer: observer.clone(),
             report_at: now().mono,
             reported: false,
+            load: Load::new(now().mono),
             stopping: false,
         };
         threads.push(std::thread::Builder::new().name(format!("worker-{}", id.0)).spawn(move || worker.run())?);
@@ -200,11 +204,14 @@ impl Worker {
     fn run(mut self) {
         let mut events = Events::with_capacity(64);
         loop {
-            self.tick(now());
+            let began = now();
+            self.tick(began);
             if self.stopping {
                 return;
             }
-            let wait = self.wait();
+            let ended = now().mono;
+            self.load.worked(began.mono, ended);
+            let wait = self.wait(ended);
             if let Err(error) = self.poll.poll(&mut events, wait)
                 && error.kind() != io::ErrorKind::Interrupted
             {
@@ -360,18 +367,18 @@ impl Worker {
         if self.reported || now.mono < self.report_at {
             return;
         }
-        self.reported = true;
+        self.reported = self.load.is_settled();
         self.report_at = now.mono + REPORT_EVERY;
+        self.shard.counters().busy_permille = self.load.permille();
         self.observer.counters(self.id, self.shard.counters());
     }
 
     /// How long to sleep at most; `None` until something comes.
-    fn wait(&self) -> Option<Duration> {
+    fn wait(&self, now: Instant) -> Option<Duration> {
         let pending = self.port.is_readable() || !self.commands.is_empty() || !self.parcels.is_empty();
         if pending {
             return Some(Duration::ZERO);
         }
-        let now = now().mono;
         let report = (!self.reported).then_some(self.report_at);
         let unsent = self.lanes.iter().any(|lane| !lane.unsent.is_empty()).then(|| now + Duration::from_millis(10));
         let next = [self.shard.poll_timeout(), report, unsent].into_iter().flatten().min()?;
