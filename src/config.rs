@@ -27,6 +27,9 @@ pub const SHORTEST_SECRET: usize = 32;
 /// Most workers a node runs: the first character of a ufrag names the worker, and ice-char has 64 (RFC 8839 section 5.4).
 pub const MOST_WORKERS: u16 = 64;
 
+/// Longest pause between two looks at the sockets, in microseconds: what a call may lose to it unnoticed.
+pub const MOST_COALESCE_US: u16 = 1_000;
+
 /// Longest configuration file read, in bytes; the commented sample is under 8 KiB.
 const LONGEST_FILE: u64 = 1024 * 1024;
 
@@ -105,6 +108,36 @@ pub struct Media {
     pub advertise: Vec<IpAddr>,
     /// Worker threads; 0 is one per core.
     pub workers: u16,
+    /// Whether each worker keeps to one core, where there are as many cores as workers.
+    pub pin_workers: bool,
+    /// Whether the kernel cuts trains of datagrams when sending.
+    pub gso: Use,
+    /// Whether the kernel puts neighbouring datagrams together when receiving.
+    pub gro: Use,
+    /// Microseconds a worker with thick traffic may let pass to take more datagrams in one go; 0 never lets any pass.
+    pub coalesce_us: u16,
+}
+
+/// Whether something the system may or may not have is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Use {
+    /// Where it works.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+}
+
+impl Use {
+    /// The word in the file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Off => "off",
+        }
+    }
 }
 
 impl Default for Media {
@@ -115,6 +148,10 @@ impl Default for Media {
             udp_ports: Vec::new(),
             advertise: Vec::new(),
             workers: 0,
+            pin_workers: true,
+            gso: Use::Auto,
+            gro: Use::Auto,
+            coalesce_us: 500,
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::api::health::Health as HealthPage;
 use crate::api::twirp::RoomService;
 use crate::auth::{Claims, Key, KeyBytes, KeyRing, Revocations, RoomPolicy, VideoClaims};
 use crate::cli::ready::{DEV_ROOM, dev_links, ready_line};
-use crate::config::{Config, KeyMaterial, Mode, Tenant};
+use crate::config::{Config, KeyMaterial, Mode, Tenant, Use};
 use crate::consultation::Policy;
 use crate::consultation::room::Defaults;
 use crate::model::ShardId;
@@ -26,7 +26,8 @@ use crate::telemetry::host::Ceiling;
 use crate::telemetry::metrics::{self, Board, Doors};
 use crate::transport::peer::Transport;
 use crate::web::{HttpLimits, HttpState, Pages, router, serve};
-use crate::worker::{self, Observer, Workers};
+use crate::worker::udp::{Offload, probe_offload};
+use crate::worker::{self, Observer, Settings, Workers};
 use placement::Placement;
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -188,7 +189,12 @@ fn start_workers(config: &Config, count: usize, placement: &Arc<Placement>) -> R
         })
         .collect();
     let observer: Arc<dyn Observer> = placement.clone();
-    worker::start(shards, &observer).map_err(|_| internal("the workers cannot be started"))
+    let settings = Settings {
+        pin: config.media.pin_workers,
+        coalesce: Duration::from_micros(u64::from(config.media.coalesce_us)),
+        offload: probe_offload(Offload { gso: config.media.gso == Use::Auto, gro: config.media.gro == Use::Auto }),
+    };
+    worker::start(shards, settings, &observer).map_err(|_| internal("the workers cannot be started"))
 }
 
 fn seconds(duration: Duration) -> u32 {

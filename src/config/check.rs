@@ -1,7 +1,7 @@
 //! The rules a typed configuration keeps beyond its types.
 
 use super::error::Fault;
-use super::{Config, MOST_WORKERS};
+use super::{Config, MOST_COALESCE_US, MOST_WORKERS};
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -36,6 +36,7 @@ impl Config {
         }
         ensure(media.udp_port != 0, "media.udp_port", || media.udp_port.to_string())?;
         ensure(media.workers <= MOST_WORKERS, "media.workers", || media.workers.to_string())?;
+        ensure(media.coalesce_us <= MOST_COALESCE_US, "media.coalesce_us", || media.coalesce_us.to_string())?;
         let ports = &media.udp_ports;
         let sound = !ports.contains(&0) && all_different(ports) && ports.len() <= usize::from(MOST_WORKERS);
         ensure(sound, "media.udp_ports", || format!("{ports:?}"))?;

@@ -27,6 +27,10 @@ impl Config {
         page.line("udp_ports", list(media.udp_ports.iter()));
         page.line("advertise", list(media.advertise.iter().map(quoted)));
         page.line("workers", media.workers);
+        page.line("pin_workers", media.pin_workers);
+        page.line("gso", quoted(media.gso.as_str()));
+        page.line("gro", quoted(media.gro.as_str()));
+        page.line("coalesce_us", media.coalesce_us);
         page.head("[limits]");
         page.line("participants_per_room", limits.participants_per_room);
         page.line("max_participants", limits.max_participants);

@@ -53,8 +53,12 @@ reasons! {
         DataRefused = "data_refused",
         /// A receiver's data channel was full.
         DataBackpressure = "data_backpressure",
-        /// The socket would not take a packet.
+        /// The socket was full, and pictures or data gave way.
         SendFull = "send_full",
+        /// The socket was full for so long that voice or control was lost.
+        SendFullUrgent = "send_full_urgent",
+        /// The kernel would not send a packet, for example for want of a route.
+        SendLost = "send_lost",
         /// A hand-over ring between workers was full.
         HandOverFull = "hand_over_full",
         /// A table keyed by remote input is at its bound.
@@ -124,6 +128,10 @@ pub struct Counters {
     pub peers: u64,
     /// Gauge: the share of time the worker was at work, in thousandths, smoothed over about two seconds.
     pub busy_permille: u16,
+    /// Gauge: the kernel cuts trains of datagrams for the worker's sockets.
+    pub gso: bool,
+    /// Gauge: the kernel puts neighbouring datagrams together for them.
+    pub gro: bool,
     /// Datagrams received.
     pub packets_in: u64,
     /// Bytes of them.
@@ -174,6 +182,11 @@ impl Counters {
     /// Counts one drop.
     pub fn drop(&mut self, reason: DropReason) {
         self.drops[reason as usize] += 1;
+    }
+
+    /// Counts some drops of one reason.
+    pub fn drop_many(&mut self, reason: DropReason, count: u64) {
+        self.drops[reason as usize] += count;
     }
 
     /// Drops so far for a reason.

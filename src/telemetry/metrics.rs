@@ -220,6 +220,13 @@ pub fn render(shards: &[Counters], doors: &Doors, health: &Health, admitting: &A
         FailureReason::ALL,
         |reason| (reason.as_str(), sum(shards, |counters| counters.failures(reason))),
     ));
+    families.push(labelled(
+        "colloque_udp_offload",
+        "Worker threads for which the kernel cuts (gso) or joins (gro) datagrams",
+        MetricType::GAUGE,
+        "kind",
+        [("gso", sum(shards, |c| u64::from(c.gso))), ("gro", sum(shards, |c| u64::from(c.gro)))].into_iter(),
+    ));
     families.push(delay_histogram(shards));
     families.push(simple("colloque_shards", "Worker threads, one shard each", MetricType::GAUGE, float(shards.len() as u64)));
     families.push(simple(

@@ -3,37 +3,38 @@
 //! Each tick goes: clock, commands, packets handed over by other workers, timers, socket batches, touched links, sending, news for
 //! the others, counters, waiting. Timers come before packets so that an overload cannot starve keep-alives; commands come before
 //! packets so that what was withdrawn is withdrawn for the very next packet. Every "some" in that list is a bound below.
+//!
+//! Entry points: [`start`], [`Mailbox::send`].
 
+mod cores;
+mod lanes;
 mod load;
+mod pace;
 pub mod udp;
+mod wake;
 
 use crate::model::counters::{Counters, DropReason};
-use crate::model::{Now, Path, RoomKey, ShardId};
+use crate::model::{Now, RoomKey, ShardId};
 use crate::relay::command::{Busy, Command};
 use crate::relay::outbox::MAX_DATAGRAM;
 use crate::relay::shard::{Disposition, Shard, ShardConfig};
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use lanes::{Lanes, PARCELS_PER_TICK};
 use load::Load;
-use mio::{Events, Poll, Token, Waker};
-use std::collections::HashMap;
+use pace::Pace;
 use std::io;
-use std::net::SocketAddr;
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
-use udp::UdpPort;
+use udp::{Offload, UdpPort};
+use wake::{Bell, Ear, pause, wake_in_time};
 
 /// Commands that may wait for a worker: a join storm of thousands fits, beyond it clients are told "busy".
 const MAILBOX: usize = 4_096;
 
 /// Commands taken per tick, so that a flood of signalling leaves time for packets.
 const COMMANDS_PER_TICK: usize = 64;
-
-/// Batches that may wait on the way between two workers.
-const LANE: usize = 256;
-
-/// Batches taken per tick from the other workers.
-const BATCHES_PER_TICK: usize = 16;
 
 /// Socket rounds per tick: 4 of 32 datagrams and trains per socket, then timers get their turn again.
 const ROUNDS_PER_TICK: usize = 4;
@@ -44,16 +45,17 @@ const SEND_AT: usize = 256 * MAX_DATAGRAM;
 /// How often counters are handed out.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// Addresses remembered for each of the other workers at most; entries go when their worker says so.
-const MAX_STRAYS: usize = 1 << 18;
+/// When news that did not fit into a lane is tried again.
+const TELL_AGAIN: Duration = Duration::from_millis(10);
 
-const WAKE: Token = Token(usize::MAX);
+/// When datagrams a full socket did not take are tried again at the latest: what a line of 1 Gbit/s empties 125 kB in.
+const SEND_AGAIN: Duration = Duration::from_millis(1);
 
 /// Sends commands to one worker.
 #[derive(Clone, Debug)]
 pub struct Mailbox {
     commands: Sender<Command>,
-    waker: Arc<Waker>,
+    bell: Arc<Bell>,
 }
 
 impl Mailbox {
@@ -63,8 +65,7 @@ impl Mailbox {
     /// [`Busy`] when the mailbox is full or the worker has stopped.
     pub fn send(&self, command: Command) -> Result<(), Busy> {
         self.commands.try_send(command).map_err(|_| Busy)?;
-        // The worker polls the mailbox after each wake-up; a failed wake-up only delays it to its next timer.
-        let _ = self.waker.wake();
+        self.bell.ring();
         Ok(())
     }
 
@@ -83,52 +84,44 @@ pub trait Observer: Send + Sync {
     fn room_closed(&self, room: &RoomKey, openings: u64);
 }
 
-/// What passes between workers.
-enum Parcel {
-    /// Datagrams the kernel gave to the wrong worker.
-    Datagrams(Batch),
-    /// Addresses that lead to the sender (`true`) or no longer do.
-    Addresses(ShardId, Vec<(SocketAddr, bool)>),
-}
-
-/// Datagrams in one buffer.
-#[derive(Default)]
-struct Batch {
-    bytes: Vec<u8>,
-    datagrams: Vec<(Path, usize)>,
-}
-
-impl Batch {
-    fn push(&mut self, path: Path, datagram: &[u8]) {
-        self.bytes.extend_from_slice(datagram);
-        self.datagrams.push((path, datagram.len()));
-    }
-}
-
-struct Lane {
-    shard: ShardId,
-    parcels: Sender<Parcel>,
-    waker: Arc<Waker>,
-    batch: Batch,
-    /// Address news that did not fit; never dropped, since a lost one would strand a call.
-    unsent: Vec<(SocketAddr, bool)>,
+/// How workers run.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Pin each worker to a core of its own, where there are as many cores as workers.
+    pub pin: bool,
+    /// Longest time a worker with thick traffic lets pass to take more datagrams in one go; zero never lets any pass.
+    pub coalesce: Duration,
+    /// What the kernel is asked to do.
+    pub offload: Offload,
 }
 
 struct Worker {
     shard: Shard,
     id: ShardId,
     port: UdpPort,
-    poll: Poll,
+    /// What the kernel still did for the port when this was last said.
+    offload: Offload,
+    ear: Ear,
     commands: Receiver<Command>,
-    parcels: Receiver<Parcel>,
-    lanes: Vec<Lane>,
-    /// Which other worker an address leads to.
-    strays: HashMap<SocketAddr, ShardId>,
+    lanes: Lanes,
     observer: Arc<dyn Observer>,
     report_at: Instant,
     reported: bool,
     load: Load,
+    pace: Pace,
+    /// Datagrams found in this tick.
+    found: usize,
     stopping: bool,
+}
+
+/// How a worker spends the time until its next tick.
+enum Rest {
+    /// Not at all: more waits than one tick takes.
+    None,
+    /// Lets a moment pass, then looks at the sockets.
+    Pause(Duration),
+    /// Sleeps until something comes, or so long.
+    Sleep(Option<Duration>),
 }
 
 /// The running workers of a node.
@@ -153,51 +146,46 @@ impl Workers {
 /// Starts one worker for each shard.
 ///
 /// # Errors
-/// What the kernel says when sockets cannot be registered or threads not started.
-pub fn start(shards: Vec<(ShardConfig, Vec<std::net::UdpSocket>)>, observer: &Arc<dyn Observer>) -> io::Result<Workers> {
-    let mut ends = Vec::with_capacity(shards.len());
-    for _ in &shards {
-        let poll = Poll::new()?;
-        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-        ends.push((poll, waker, bounded::<Command>(MAILBOX), bounded::<Parcel>(LANE)));
+/// What the kernel says when sockets cannot be used or threads not started.
+pub fn start(
+    shards: Vec<(ShardConfig, Vec<UdpSocket>)>,
+    settings: Settings,
+    observer: &Arc<dyn Observer>,
+) -> io::Result<Workers> {
+    let count = shards.len();
+    let ears = (0..count).map(|_| Ear::new()).collect::<io::Result<Vec<_>>>()?;
+    let bells: Vec<_> = ears.iter().map(Ear::bell).collect();
+    let cores = if settings.pin { cores::spread(count) } else { None };
+    let (told, offloads) = bounded::<io::Result<Offload>>(count);
+    let mut workers = Workers { mailboxes: Vec::with_capacity(count), threads: Vec::with_capacity(count) };
+    let parts = shards.into_iter().zip(ears).zip(Lanes::between(&bells)).zip(bells);
+    for (index, ((((config, sockets), ear), lanes), bell)) in parts.enumerate() {
+        let (sender, commands) = bounded::<Command>(MAILBOX);
+        workers.mailboxes.push(Mailbox { commands: sender, bell });
+        let core = cores.as_ref().and_then(|cores| cores.get(index).copied());
+        let (observer, told) = (observer.clone(), told.clone());
+        let thread = std::thread::Builder::new().name(format!("worker-{}", config.id.0));
+        workers.threads.push(thread.spawn(move || {
+            if core.is_some_and(|core| !cores::pin(core)) {
+                tracing::warn!(worker = config.id.0, "cannot be pinned to its core");
+            }
+            // Made on the thread itself: what system calls need is not to be handed from thread to thread.
+            match UdpPort::new(sockets, settings.offload) {
+                Ok(port) => {
+                    // The starter waits for exactly these answers.
+                    let _ = told.send(Ok(port.offload()));
+                    drop(told);
+                    Worker::new(config, port, ear, commands, lanes, observer, settings.coalesce).run();
+                }
+                Err(error) => drop(told.send(Err(error))),
+            }
+        })?);
     }
-    let links: Vec<_> = ends.iter().map(|(_, waker, _, parcels)| (parcels.0.clone(), waker.clone())).collect();
-    let mailboxes =
-        ends.iter().map(|(_, waker, commands, _)| Mailbox { commands: commands.0.clone(), waker: waker.clone() }).collect();
-    let mut threads = Vec::with_capacity(shards.len());
-    for ((config, sockets), (poll, _, commands, parcels)) in shards.into_iter().zip(ends) {
-        let id = config.id;
-        let lanes = links
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| *index != usize::from(id.0))
-            .map(|(index, (parcels, waker))| Lane {
-                shard: ShardId(index as u8),
-                parcels: parcels.clone(),
-                waker: waker.clone(),
-                batch: Batch::default(),
-                unsent: Vec::new(),
-            })
-            .collect();
-        let port = UdpPort::new(sockets, poll.registry())?;
-        let worker = Worker {
-            shard: Shard::new(config),
-            id,
-            port,
-            poll,
-            commands: commands.1,
-            parcels: parcels.1,
-            lanes,
-            strays: HashMap::new(),
-            observer: observer.clone(),
-            report_at: now().mono,
-            reported: false,
-            load: Load::new(now().mono),
-            stopping: false,
-        };
-        threads.push(std::thread::Builder::new().name(format!("worker-{}", id.0)).spawn(move || worker.run())?);
-    }
-    Ok(Workers { mailboxes, threads })
+    drop(told);
+    let offloads = offloads.iter().collect::<io::Result<Vec<_>>>()?;
+    let (gso, gro) = (offloads.iter().all(|offload| offload.gso), offloads.iter().all(|offload| offload.gro));
+    tracing::info!(workers = count, pinned = cores.is_some(), gso, gro, "workers started");
+    Ok(workers)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the worker is where the shard's time comes from")]
@@ -207,8 +195,36 @@ fn now() -> Now {
 }
 
 impl Worker {
+    fn new(
+        config: ShardConfig,
+        port: UdpPort,
+        ear: Ear,
+        commands: Receiver<Command>,
+        lanes: Lanes,
+        observer: Arc<dyn Observer>,
+        coalesce: Duration,
+    ) -> Self {
+        let now = now().mono;
+        Self {
+            id: config.id,
+            shard: Shard::new(config),
+            offload: port.offload(),
+            port,
+            ear,
+            commands,
+            lanes,
+            observer,
+            report_at: now,
+            reported: false,
+            load: Load::new(now),
+            pace: Pace::new(coalesce, now),
+            found: 0,
+            stopping: false,
+        }
+    }
+
     fn run(mut self) {
-        let mut events = Events::with_capacity(64);
+        wake_in_time();
         loop {
             let began = now();
             self.tick(began);
@@ -217,22 +233,33 @@ impl Worker {
             }
             let ended = now().mono;
             self.load.worked(began.mono, ended);
-            let wait = self.wait(ended);
-            if let Err(error) = self.poll.poll(&mut events, wait)
-                && error.kind() != io::ErrorKind::Interrupted
-            {
-                tracing::error!(worker = self.id.0, kind = ?error.kind(), "waiting for sockets failed");
-                return;
-            }
-            for event in &events {
-                if event.token() != WAKE {
-                    self.port.mark_readable(event.token().0);
+            match self.rest(ended) {
+                Rest::None => {}
+                Rest::Pause(moment) => {
+                    pause(moment);
+                    self.port.mark_all_readable();
+                }
+                Rest::Sleep(most) => {
+                    if let Err(error) = self.sleep(most) {
+                        tracing::error!(worker = self.id.0, kind = ?error.kind(), "waiting for sockets failed");
+                        return;
+                    }
                 }
             }
         }
     }
 
+    fn sleep(&mut self, most: Option<Duration>) -> io::Result<()> {
+        let Self { port, ear, commands, lanes, .. } = self;
+        let readable = ear.sleep(port.sockets(), port.is_holding(), most, || commands.is_empty() && lanes.is_empty())?;
+        for socket in (0..u16::BITS).filter(|socket| readable >> socket & 1 == 1) {
+            self.port.mark_readable(socket as usize);
+        }
+        Ok(())
+    }
+
     fn tick(&mut self, now: Now) {
+        self.found = 0;
         self.take_commands(now);
         self.take_parcels(now);
         if self.shard.poll_timeout().is_some_and(|at| at <= now.mono) {
@@ -241,7 +268,7 @@ impl Worker {
         }
         self.shard.handle_timeout(now);
         for _ in 0..ROUNDS_PER_TICK {
-            if self.receive(now) == 0 {
+            if !self.port.is_readable() || self.receive(now) == 0 {
                 break;
             }
             self.shard.finish_batch(now);
@@ -253,6 +280,7 @@ impl Worker {
         self.send(now);
         self.tell_others();
         self.report(now);
+        self.pace.found(self.found, now.mono);
     }
 
     fn take_commands(&mut self, now: Now) {
@@ -265,71 +293,42 @@ impl Worker {
     }
 
     fn take_parcels(&mut self, now: Now) {
-        for _ in 0..BATCHES_PER_TICK {
-            match self.parcels.try_recv() {
-                Ok(Parcel::Datagrams(mut batch)) => {
-                    self.reported = false;
-                    let mut rest = batch.bytes.as_mut_slice();
-                    for (path, len) in batch.datagrams {
-                        let Some((datagram, after)) = rest.split_at_mut_checked(len) else { break };
-                        rest = after;
-                        if self.shard.handle_datagram(now, path, datagram) != Disposition::Taken {
-                            // Handed over once already; a second time it would go in circles.
-                            self.shard.count_unknown();
-                        }
-                    }
+        for _ in 0..PARCELS_PER_TICK {
+            let (shard, found) = (&mut self.shard, &mut self.found);
+            let taken = self.lanes.take(|path, datagram| {
+                *found += 1;
+                if shard.handle_datagram(now, path, datagram) != Disposition::Taken {
+                    // Handed over once already; a second time it would go in circles.
+                    shard.count_unknown();
                 }
-                Ok(Parcel::Addresses(shard, changes)) => {
-                    for (address, known) in changes {
-                        if known && self.strays.len() < MAX_STRAYS {
-                            self.strays.insert(address, shard);
-                        } else if !known && self.strays.get(&address) == Some(&shard) {
-                            self.strays.remove(&address);
-                        }
-                    }
-                }
-                Err(_) => break,
+            });
+            if !taken {
+                break;
             }
+            self.reported = false;
         }
     }
 
     fn receive(&mut self, now: Now) -> usize {
-        let (shard, lanes, strays) = (&mut self.shard, &mut self.lanes, &self.strays);
+        let (shard, lanes) = (&mut self.shard, &mut self.lanes);
         let received = self.port.receive(|path, datagram| {
             let owner = match shard.handle_datagram(now, path, datagram) {
                 Disposition::Taken => return,
                 Disposition::Elsewhere(owner) => Some(owner),
-                Disposition::Unknown => strays.get(&path.remote).copied(),
+                Disposition::Unknown => lanes.owner(&path.remote),
             };
-            match owner.and_then(|owner| lanes.iter_mut().find(|lane| lane.shard == owner)) {
-                Some(lane) => lane.batch.push(path, datagram),
+            match owner.and_then(|owner| lanes.put(owner, path, datagram)) {
+                Some(lost) => shard.counters().drop_many(DropReason::HandOverFull, lost as u64),
                 None => shard.count_unknown(),
             }
         });
-        if received > 0 {
-            self.reported = false;
-            self.hand_over();
-        }
+        self.found += received;
+        self.reported &= received == 0;
         received
     }
 
-    fn hand_over(&mut self) {
-        for lane in self.lanes.iter_mut().filter(|lane| !lane.batch.datagrams.is_empty()) {
-            let batch = std::mem::take(&mut lane.batch);
-            let count = batch.datagrams.len();
-            if lane.parcels.try_send(Parcel::Datagrams(batch)).is_err() {
-                for _ in 0..count {
-                    self.shard.counters().drop(DropReason::HandOverFull);
-                }
-            } else {
-                // The other worker looks again at its next timer if this fails.
-                let _ = lane.waker.wake();
-            }
-        }
-    }
-
     fn send(&mut self, received_at: Now) {
-        if self.shard.outbox().is_empty() {
+        if self.shard.outbox().is_empty() && !self.port.is_holding() {
             return;
         }
         let sent = self.port.send(self.shard.outbox());
@@ -337,9 +336,9 @@ impl Worker {
         let counters = self.shard.counters();
         counters.packets_out += sent.datagrams;
         counters.bytes_out += sent.bytes;
-        for _ in 0..sent.refused {
-            counters.drop(DropReason::SendFull);
-        }
+        counters.drop_many(DropReason::SendFullUrgent, sent.full_urgent);
+        counters.drop_many(DropReason::SendFull, sent.full);
+        counters.drop_many(DropReason::SendLost, sent.lost);
         let delay = now().mono.saturating_duration_since(received_at.mono);
         counters.delay(delay, sent.datagrams);
     }
@@ -348,47 +347,41 @@ impl Worker {
         for (room, openings) in self.shard.drain_closed_rooms() {
             self.observer.room_closed(&room, openings);
         }
-        let changes: Vec<_> = self.shard.drain_address_changes().collect();
-        for lane in &mut self.lanes {
-            lane.unsent.extend_from_slice(&changes);
-            if lane.unsent.is_empty() {
-                continue;
-            }
-            match lane.parcels.try_send(Parcel::Addresses(self.id, std::mem::take(&mut lane.unsent))) {
-                Ok(()) => {
-                    // As above.
-                    let _ = lane.waker.wake();
-                }
-                Err(
-                    TrySendError::Full(Parcel::Addresses(_, unsent)) | TrySendError::Disconnected(Parcel::Addresses(_, unsent)),
-                ) => {
-                    lane.unsent = unsent;
-                }
-                Err(_) => {}
-            }
-        }
+        self.lanes.tell(self.shard.drain_address_changes());
+        let lost = self.lanes.post();
+        self.shard.counters().drop_many(DropReason::HandOverFull, lost as u64);
     }
 
     fn report(&mut self, now: Now) {
         if self.reported || now.mono < self.report_at {
             return;
         }
+        let offload = self.port.offload();
+        if offload != self.offload {
+            self.offload = offload;
+            tracing::warn!(worker = self.id.0, "the kernel no longer cuts trains of datagrams; they go one by one");
+        }
         self.reported = self.load.is_settled();
         self.report_at = now.mono + REPORT_EVERY;
-        self.shard.counters().busy_permille = self.load.permille();
-        self.observer.counters(self.id, self.shard.counters());
+        let counters = self.shard.counters();
+        counters.busy_permille = self.load.permille();
+        (counters.gso, counters.gro) = (offload.gso, offload.gro);
+        self.observer.counters(self.id, counters);
     }
 
-    /// How long to sleep at most; `None` until something comes.
-    fn wait(&self, now: Instant) -> Option<Duration> {
-        let pending = self.port.is_readable() || !self.commands.is_empty() || !self.parcels.is_empty();
-        if pending {
-            return Some(Duration::ZERO);
+    fn rest(&self, now: Instant) -> Rest {
+        if self.port.is_readable() || !self.commands.is_empty() || !self.lanes.is_empty() {
+            return Rest::None;
+        }
+        if self.found > 0
+            && let Some(moment) = self.pace.pause()
+        {
+            return Rest::Pause(moment);
         }
         let report = (!self.reported).then_some(self.report_at);
-        let unsent = self.lanes.iter().any(|lane| !lane.unsent.is_empty()).then(|| now + Duration::from_millis(10));
-        let next = [self.shard.poll_timeout(), report, unsent].into_iter().flatten().min()?;
-        // epoll counts whole milliseconds; rounding up avoids waking just too early, several times.
-        Some(next.saturating_duration_since(now) + Duration::from_micros(500))
+        let unsent = self.lanes.has_unsent().then(|| now + TELL_AGAIN);
+        let held = self.port.is_holding().then(|| now + SEND_AGAIN);
+        let next = [self.shard.poll_timeout(), report, unsent, held].into_iter().flatten().min();
+        Rest::Sleep(next.map(|next| next.saturating_duration_since(now)))
     }
 }

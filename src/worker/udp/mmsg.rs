@@ -1,0 +1,194 @@
+//! Many messages to many destinations in one call (`sendmmsg`), each of which may be a train the kernel cuts (`UDP_SEGMENT`).
+
+use super::sending::{Refused, Wire};
+use super::train::{MESSAGES_PER_CALL, Message};
+use crate::relay::outbox::Outgoing;
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
+use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, sendmmsg};
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, RawFd};
+
+/// Message headers for one make-up of control messages; the kernel refuses headers with room left over.
+struct Headers<S>(Option<MultiHeaders<S>>);
+
+/// Headers and addresses for the sockets of one family.
+struct Family<S> {
+    /// By what they carry: nothing, a source, a segment length, both.
+    headers: [Headers<S>; 4],
+    addresses: Vec<Option<S>>,
+}
+
+impl<S: SockaddrLike + Copy> Family<S> {
+    fn new() -> Self {
+        Self { headers: [const { Headers(None) }; 4], addresses: Vec::with_capacity(MESSAGES_PER_CALL) }
+    }
+
+    /// Sends some messages to the addresses put in before.
+    fn send(&mut self, fd: RawFd, bytes: &[u8], messages: &[Message], control: &[ControlMessage<'_>]) -> Result<usize, Errno> {
+        let mut slices = [[IoSlice::new(&[])]; MESSAGES_PER_CALL];
+        for (slice, message) in slices.iter_mut().zip(messages) {
+            *slice = [IoSlice::new(bytes.get(message.start..message.end).unwrap_or_default())];
+        }
+        let (source, segment) = control.iter().fold((false, false), |(source, segment), message| {
+            let cuts = matches!(message, ControlMessage::UdpGsoSegments(_));
+            (source || !cuts, segment || cuts)
+        });
+        let Some(Headers(headers)) = self.headers.get_mut(usize::from(source) + 2 * usize::from(segment)) else { return Ok(0) };
+        // Made at first use and kept: a warm call allocates nothing.
+        let headers = headers.get_or_insert_with(|| MultiHeaders::preallocate(MESSAGES_PER_CALL, space::<S>(source, segment)));
+        let slices = slices.iter().take(messages.len());
+        sendmmsg(fd, headers, slices, &self.addresses, control, MsgFlags::MSG_DONTWAIT).map(Iterator::count)
+    }
+}
+
+/// Room for exactly the control messages of one make-up.
+fn space<S: SockaddrLike>(source: bool, segment: bool) -> Option<Vec<u8>> {
+    let v4 = S::size() == SockaddrIn::size();
+    match (source, segment) {
+        (false, false) => None,
+        (false, true) => Some(cmsg_space!(u16)),
+        (true, false) if v4 => Some(cmsg_space!(in_pktinfo)),
+        (true, false) => Some(cmsg_space!(in6_pktinfo)),
+        (true, true) if v4 => Some(cmsg_space!(in_pktinfo, u16)),
+        (true, true) => Some(cmsg_space!(in6_pktinfo, u16)),
+    }
+}
+
+/// Sends batches by `sendmmsg`.
+pub(super) struct Mmsg {
+    v4: Family<SockaddrIn>,
+    v6: Family<SockaddrIn6>,
+}
+
+// Headers point into themselves, which `nix` keeps private; nothing here is shared between threads.
+impl Mmsg {
+    pub(super) fn new() -> Self {
+        Self { v4: Family::new(), v6: Family::new() }
+    }
+
+    pub(super) fn on<'a>(&'a mut self, sockets: &'a [super::Bound]) -> OnSockets<'a> {
+        OnSockets { mmsg: self, sockets }
+    }
+
+    fn send(
+        &mut self,
+        socket: &UdpSocket,
+        datagrams: &[Outgoing],
+        bytes: &[u8],
+        messages: &[Message],
+        segment: Option<u16>,
+    ) -> Result<usize, Errno> {
+        let Some(head) = messages.first().and_then(|message| datagrams.get(message.first)) else { return Ok(0) };
+        let remotes = messages.iter().map(|message| datagrams.get(message.first).map(|datagram| datagram.path.remote));
+        let cuts = segment.as_ref().map(ControlMessage::UdpGsoSegments);
+        match head.path.remote {
+            SocketAddr::V4(_) => {
+                self.v4.addresses.clear();
+                self.v4.addresses.extend(remotes.map(|remote| match remote {
+                    Some(SocketAddr::V4(remote)) => Some(remote.into()),
+                    Some(SocketAddr::V6(_)) | None => None,
+                }));
+                let info = head.path.local.and_then(source_v4);
+                let from = info.as_ref().map(ControlMessage::Ipv4PacketInfo);
+                with(from, cuts, |control| self.v4.send(socket.as_raw_fd(), bytes, messages, control))
+            }
+            SocketAddr::V6(_) => {
+                self.v6.addresses.clear();
+                self.v6.addresses.extend(remotes.map(|remote| match remote {
+                    Some(SocketAddr::V6(remote)) => Some(remote.into()),
+                    Some(SocketAddr::V4(_)) | None => None,
+                }));
+                let info = head.path.local.and_then(source_v6);
+                let from = info.as_ref().map(ControlMessage::Ipv6PacketInfo);
+                with(from, cuts, |control| self.v6.send(socket.as_raw_fd(), bytes, messages, control))
+            }
+        }
+    }
+}
+
+fn source_v4(ip: IpAddr) -> Option<in_pktinfo> {
+    let of = |ip: Ipv4Addr| in_addr { s_addr: u32::from_ne_bytes(ip.octets()) };
+    let IpAddr::V4(ip) = ip else { return None };
+    Some(in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: of(ip), ipi_addr: of(Ipv4Addr::UNSPECIFIED) })
+}
+
+fn source_v6(ip: IpAddr) -> Option<in6_pktinfo> {
+    let of = |ip: Ipv6Addr| in6_addr { s6_addr: ip.octets() };
+    let IpAddr::V6(ip) = ip else { return None };
+    Some(in6_pktinfo { ipi6_addr: of(ip), ipi6_ifindex: 0 })
+}
+
+/// Puts control messages into a list without allocating.
+fn with<'a, R>(
+    from: Option<ControlMessage<'a>>,
+    cuts: Option<ControlMessage<'a>>,
+    send: impl FnOnce(&[ControlMessage<'a>]) -> R,
+) -> R {
+    match (from, cuts) {
+        (None, None) => send(&[]),
+        (Some(one), None) | (None, Some(one)) => send(&[one]),
+        (Some(from), Some(cuts)) => send(&[from, cuts]),
+    }
+}
+
+/// A batch sender and the sockets it sends on.
+pub(super) struct OnSockets<'a> {
+    mmsg: &'a mut Mmsg,
+    sockets: &'a [super::Bound],
+}
+
+impl Wire for OnSockets<'_> {
+    fn send(
+        &mut self,
+        datagrams: &[Outgoing],
+        bytes: &[u8],
+        messages: &[Message],
+        segment: Option<u16>,
+    ) -> Result<usize, Refused> {
+        let socket = messages.first().and_then(|message| datagrams.get(message.first)).map(|datagram| datagram.path.socket);
+        let Some(bound) = socket.and_then(|socket| self.sockets.get(usize::from(socket))) else { return Err(Refused::Lost) };
+        loop {
+            return match self.mmsg.send(&bound.socket, datagrams, bytes, messages, segment) {
+                Ok(count) => Ok(count),
+                Err(Errno::EINTR) => continue,
+                // EAGAIN: the socket's buffer is full; ENOBUFS: the interface's queue.
+                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => Err(Refused::Full),
+                // EIO: no checksum in the driver; EINVAL: no such control message, or a segment that does not fit the path.
+                Err(Errno::EIO | Errno::EINVAL | Errno::EMSGSIZE | Errno::EOPNOTSUPP) => Err(Refused::Train),
+                // Kernels before 3.0, and sandboxes that forbid the call.
+                Err(Errno::ENOSYS) => super::single::send(bound, datagrams, bytes, messages, segment),
+                Err(_) => Err(Refused::Lost),
+            };
+        }
+    }
+}
+
+/// Leaves out what quinn-udp asks the kernel to tell of each datagram and nobody here reads: it costs a quarter of a receive.
+pub(super) fn ask_for_less(socket: &UdpSocket, wildcard: bool, gro: bool) -> io::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt};
+    let v4 = socket.local_addr()?.is_ipv4();
+    setsockopt(socket, sockopt::ReceiveTimestampns, &false)?;
+    if v4 {
+        setsockopt(socket, sockopt::IpRecvTos, &false)?;
+        if !wildcard {
+            setsockopt(socket, sockopt::Ipv4PacketInfo, &false)?;
+        }
+    } else {
+        setsockopt(socket, sockopt::Ipv6RecvTClass, &false)?;
+        if !wildcard {
+            setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &false)?;
+        }
+    }
+    if !gro {
+        setsockopt(socket, sockopt::UdpGroSegment, &false)?;
+    }
+    Ok(())
+}
+
+/// Whether the kernel puts neighbours of one sender together on a socket.
+pub(super) fn has_gro(socket: &UdpSocket) -> bool {
+    nix::sys::socket::getsockopt(socket, nix::sys::socket::sockopt::UdpGroSegment).unwrap_or(false)
+}
