@@ -178,13 +178,14 @@ impl Shard {
 
     fn fan_out(&mut self, inbound: Inbound, header: &RtpHeader, packet: &[u8], payload: &[u8], incoming: &Incoming<'_>) {
         let Some(track) = self.tracks.get_mut(inbound.track) else { return };
+        let urgent = track.codec.kind() == MediaKind::Audio;
         for route in &mut track.routes {
             let (Some(out), Some(receiver)) = (route.out.as_mut(), self.links.get_mut(route.receiver)) else { continue };
             if !receiver.peer.is_connected() || incoming.now < out.opens_at {
                 continue;
             }
             let Verdict::Forward(rewrite) = route.route.on_packet(inbound.layer, incoming) else { continue };
-            if write_media(out, receiver, &mut self.outbox, &rewrite, Source { header, packet, payload }) {
+            if write_media(out, receiver, &mut self.outbox, &rewrite, Source { header, packet, payload, urgent }) {
                 self.counters.forwarded += 1;
                 out.on_sent(rewrite.timestamp, payload.len(), incoming.now);
                 if receiver.timing.report_at.is_none() {
@@ -235,7 +236,8 @@ impl Shard {
             self.counters.drop(DropReason::RateLimit);
             return true;
         }
-        if write_again(out, receiver, &mut self.outbox, &sent.rewrite, Source { header: &header, packet, payload }) {
+        let urgent = track.codec.kind() == MediaKind::Audio;
+        if write_again(out, receiver, &mut self.outbox, &sent.rewrite, Source { header: &header, packet, payload, urgent }) {
             self.counters.retransmitted += 1;
         }
         true
@@ -280,6 +282,8 @@ struct Source<'a> {
     header: &'a RtpHeader,
     packet: &'a [u8],
     payload: &'a [u8],
+    /// Voice goes before pictures.
+    urgent: bool,
 }
 
 fn write_media(out: &OutStream, receiver: &mut Link, outbox: &mut Outbox, rewrite: &Rewrite, source: Source<'_>) -> bool {
@@ -305,7 +309,7 @@ fn write_packet(
     receiver: &mut Link,
     outbox: &mut Outbox,
     rewrite: &Rewrite,
-    Source { header, packet, payload }: Source<'_>,
+    Source { header, packet, payload, urgent }: Source<'_>,
 ) -> bool {
     let Some(path) = receiver.peer.path() else { return false };
     let mut found = [(0u8, [].as_slice()); Passes::MAX];
@@ -313,7 +317,7 @@ fn write_packet(
     let outgoing = OutgoingHeader { marker: rewrite.marker, payload_type, sequence, timestamp: rewrite.timestamp, ssrc };
     let payload = if rewrite.empty { &[] } else { payload };
     let peer = &mut receiver.peer;
-    outbox.push_with(path, |slot| {
+    outbox.push_with(path, urgent, |slot| {
         let header_len = write_header(slot, &outgoing, found.get(..count)?)?;
         let body = slot.get_mut(header_len..)?;
         let len = match repeats {

@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 /// Longest data message, in bytes, announced in every answer: one SCTP user message that browsers and the stack both carry.
 pub const MAX_MESSAGE_SIZE: usize = 65_535;
 
+/// Content type of DTLS records that carry SCTP (RFC 5246, section 6.2.1).
+const APPLICATION_DATA: u8 = 23;
+
 /// What all peers of a process share: its certificate and its addresses.
 pub struct Transport {
     dtls: Arc<DtlsContext>,
@@ -227,7 +230,7 @@ impl Peer {
     pub fn handle_stun(&mut self, now: Instant, path: Path, datagram: &[u8], outbox: &mut Outbox) -> Result<Outcome, DropReason> {
         let mut handled = Err(IceError::NoAnswer);
         let running = self.ice.selected().is_some();
-        outbox.push_with(path, |slot| {
+        outbox.push_with(path, true, |slot| {
             handled = self.ice.handle_request(now, path, datagram, slot);
             handled.as_ref().ok().map(|handled| handled.answer_len)
         });
@@ -278,7 +281,7 @@ impl Peer {
     /// Seals a plain control packet into the outgoing batch.
     pub fn send_rtcp(&mut self, packet: &[u8], outbox: &mut Outbox) -> bool {
         let (Some(path), Some(sender)) = (self.ice.selected(), self.sender.as_mut()) else { return false };
-        outbox.push_with(path, |slot| {
+        outbox.push_with(path, true, |slot| {
             slot.get_mut(..packet.len())?.copy_from_slice(packet);
             sender.seal_rtcp(slot, packet.len()).ok()
         })
@@ -397,7 +400,9 @@ impl Peer {
         let Some(path) = self.ice.selected().or_else(|| self.ice.validated().next()) else { return };
         while let Some(datagram) = dtls.poll_datagram() {
             debug_assert!(datagram.len() <= MAX_DATAGRAM, "the handshake is fragmented to the path's size");
-            outbox.push(path, &datagram);
+            // Records of data channels can wait, handshakes and goodbyes cannot (RFC 6347, section 4.1).
+            let urgent = datagram.first() != Some(&APPLICATION_DATA);
+            outbox.push(path, urgent, &datagram);
         }
     }
 

@@ -181,7 +181,7 @@ mod tests {
         let mut outbox = Outbox::default();
         for (port, len) in lengths {
             let path = Path { socket: 0, local: None, remote: SocketAddr::from(([127, 0, 0, 1], *port)) };
-            assert!(outbox.push(path, &vec![0; *len]));
+            assert!(outbox.push(path, false, &vec![0; *len]));
         }
         outbox
     }
