@@ -47,7 +47,15 @@ impl Transport {
     /// # Errors
     /// [`NoCertificate`] when the library cannot make one.
     pub fn new(addresses: &[SocketAddr]) -> Result<Self, NoCertificate> {
-        let dtls = Arc::new(DtlsContext::new().map_err(|_| NoCertificate)?);
+        Self::with_profiles(addresses, &Profile::ALL)
+    }
+
+    /// The same with SRTP profiles of one's own choice, the preferred first.
+    ///
+    /// # Errors
+    /// [`NoCertificate`] when the library cannot make one.
+    pub fn with_profiles(addresses: &[SocketAddr], profiles: &[Profile]) -> Result<Self, NoCertificate> {
+        let dtls = Arc::new(DtlsContext::with_profiles(profiles).map_err(|_| NoCertificate)?);
         Ok(Self::with_context(dtls, addresses))
     }
 
