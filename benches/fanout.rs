@@ -9,6 +9,7 @@
 mod common;
 
 use colloque::model::Path;
+use colloque::relay::Received;
 use colloque::relay::shard::Shard;
 use colloque::transport::srtp::Profile;
 use common::hall::{Datagram, Hall, is_media};
@@ -31,6 +32,7 @@ const AHEAD: Duration = Duration::from_millis(200);
 struct Feed {
     hall: Hall,
     buffer: Vec<u8>,
+    batch: Vec<Received>,
     /// Of each packet.
     receivers: u64,
     spent: Spent,
@@ -50,7 +52,17 @@ impl Feed {
         // Streams are learnt, first pictures asked for, buffers grown.
         hall.run(Duration::from_secs(2));
         let buffer = vec![0; BATCH * SLOT];
-        let mut feed = Self { hall, receivers, buffer, spent: Spent::default(), delivered: 0, expected: 0, packets: 0, bytes: 0 };
+        let mut feed = Self {
+            hall,
+            receivers,
+            buffer,
+            batch: Vec::new(),
+            spent: Spent::default(),
+            delivered: 0,
+            expected: 0,
+            packets: 0,
+            bytes: 0,
+        };
         for _ in 0..10 {
             feed.round();
         }
@@ -82,16 +94,16 @@ impl Feed {
         let Some(last) = batch.last() else { return };
         let now = self.hall.time_at(last.at);
         // The kernel's copy: what has just been received is in the cache.
-        for (slot, datagram) in self.buffer.chunks_mut(SLOT).zip(batch) {
+        self.batch.clear();
+        for (index, (slot, datagram)) in self.buffer.chunks_mut(SLOT).zip(batch).enumerate() {
             slot[..datagram.bytes.len()].copy_from_slice(&datagram.bytes);
+            let path = Path { socket: 0, local: None, remote: datagram.from };
+            self.batch.push(Received { path, start: index * SLOT, len: datagram.bytes.len() });
         }
-        let (shard, buffer): (&mut Shard, _) = (&mut self.hall.shard, &mut self.buffer);
+        let (shard, buffer, batch): (&mut Shard, _, _) = (&mut self.hall.shard, &mut self.buffer, &self.batch);
         self.spent.on(|| {
             shard.handle_timeout(now);
-            for (slot, datagram) in buffer.chunks_mut(SLOT).zip(batch) {
-                let path = Path { socket: 0, local: None, remote: datagram.from };
-                shard.handle_datagram(now, path, &mut slot[..datagram.bytes.len()]);
-            }
+            shard.handle_batch(now, buffer, batch, |_, _, _| {});
             shard.finish_batch(now);
         });
     }
