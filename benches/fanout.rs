@@ -9,7 +9,9 @@
 mod common;
 
 use colloque::model::Path;
+use colloque::relay::Received;
 use colloque::relay::shard::Shard;
+use colloque::transport::srtp::Profile;
 use common::hall::{Datagram, Hall, is_media};
 use common::meter::{self, Spent};
 use criterion::{Criterion, SamplingMode};
@@ -30,20 +32,37 @@ const AHEAD: Duration = Duration::from_millis(200);
 struct Feed {
     hall: Hall,
     buffer: Vec<u8>,
+    batch: Vec<Received>,
     /// Of each packet.
     receivers: u64,
     spent: Spent,
     delivered: u64,
     expected: u64,
+    /// Media packets fed and their length in all.
+    packets: u64,
+    bytes: u64,
 }
 
 impl Feed {
-    fn new(mut hall: Hall, receivers: u64, packets_per_picture: u8) -> Self {
-        hall.speak(packets_per_picture);
+    fn new(mut hall: Hall, receivers: u64, load: Load) -> Self {
+        match load {
+            Load::Pictures(packets) => hall.speak(packets),
+            Load::Browsers => hall.speak_as_browsers(),
+        }
         // Streams are learnt, first pictures asked for, buffers grown.
         hall.run(Duration::from_secs(2));
         let buffer = vec![0; BATCH * SLOT];
-        let mut feed = Self { hall, receivers, buffer, spent: Spent::default(), delivered: 0, expected: 0 };
+        let mut feed = Self {
+            hall,
+            receivers,
+            buffer,
+            batch: Vec::new(),
+            spent: Spent::default(),
+            delivered: 0,
+            expected: 0,
+            packets: 0,
+            bytes: 0,
+        };
         for _ in 0..10 {
             feed.round();
         }
@@ -56,7 +75,11 @@ impl Feed {
         let before = self.hall.shard.counters().forwarded;
         self.hall.let_people_act(self.hall.now + AHEAD, PREPARED);
         let waiting: Vec<Datagram> = self.hall.up.drain(..).collect();
-        self.expected += self.receivers * waiting.iter().filter(|datagram| is_media(&datagram.bytes)).count() as u64;
+        for datagram in waiting.iter().filter(|datagram| is_media(&datagram.bytes)) {
+            self.packets += 1;
+            self.bytes += datagram.bytes.len() as u64;
+            self.expected += self.receivers;
+        }
         let mut letters = Vec::new();
         for batch in waiting.chunks(BATCH) {
             self.feed(batch);
@@ -71,16 +94,16 @@ impl Feed {
         let Some(last) = batch.last() else { return };
         let now = self.hall.time_at(last.at);
         // The kernel's copy: what has just been received is in the cache.
-        for (slot, datagram) in self.buffer.chunks_mut(SLOT).zip(batch) {
+        self.batch.clear();
+        for (index, (slot, datagram)) in self.buffer.chunks_mut(SLOT).zip(batch).enumerate() {
             slot[..datagram.bytes.len()].copy_from_slice(&datagram.bytes);
+            let path = Path { socket: 0, local: None, remote: datagram.from };
+            self.batch.push(Received { path, start: index * SLOT, len: datagram.bytes.len() });
         }
-        let (shard, buffer): (&mut Shard, _) = (&mut self.hall.shard, &mut self.buffer);
+        let (shard, buffer, batch): (&mut Shard, _, _) = (&mut self.hall.shard, &mut self.buffer, &self.batch);
         self.spent.on(|| {
             shard.handle_timeout(now);
-            for (slot, datagram) in buffer.chunks_mut(SLOT).zip(batch) {
-                let path = Path { socket: 0, local: None, remote: datagram.from };
-                shard.handle_datagram(now, path, &mut slot[..datagram.bytes.len()]);
-            }
+            shard.handle_batch(now, buffer, batch, |_, _, _| {});
             shard.finish_batch(now);
         });
     }
@@ -99,29 +122,53 @@ impl Feed {
     }
 }
 
-/// A name, then rooms, publishers and viewers in each, packets of a picture.
-const CASES: [(&str, usize, usize, usize, u8); 4] =
-    [("1 to 2", 1, 1, 2, 60), ("1 to 10", 1, 1, 10, 60), ("1 to 100", 1, 1, 100, 60), ("1000 rooms of three", 1_000, 3, 0, 6)];
+/// What publishers send.
+#[derive(Clone, Copy)]
+enum Load {
+    /// Pictures of so many packets, 1,000 bytes each, and voice.
+    Pictures(u8),
+    /// [`Hall::speak_as_browsers`].
+    Browsers,
+}
+
+/// A name, the profiles the relay takes, then rooms, publishers and viewers in each, and the load.
+type Case = (&'static str, &'static [Profile], usize, usize, usize, Load);
+
+const CASES: [Case; 5] = [
+    ("1 to 2", &Profile::ALL, 1, 1, 2, Load::Pictures(60)),
+    ("1 to 10", &Profile::ALL, 1, 1, 10, Load::Pictures(60)),
+    ("1 to 100", &Profile::ALL, 1, 1, 100, Load::Pictures(60)),
+    ("1000 rooms of three", &Profile::ALL, 1_000, 3, 0, Load::Browsers),
+    ("1000 rooms of three, AES-CM", &[Profile::Aes128CmSha1_80], 1_000, 3, 0, Load::Browsers),
+];
 
 fn fanout(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fanout");
     group.sampling_mode(SamplingMode::Flat).sample_size(10);
     // A round of preparing and feeding is thousands of packets.
     group.warm_up_time(Duration::from_secs(2)).measurement_time(Duration::from_secs(4));
-    for (name, rooms, publishers, viewers, packets_per_picture) in CASES {
+    let only = std::env::args().skip(1).find(|word| !word.starts_with('-'));
+    for (name, profiles, rooms, publishers, viewers, load) in CASES {
+        // Thousands of handshakes are too many for what is not asked for.
+        if only.as_ref().is_some_and(|only| !format!("fanout/{name}").contains(only.as_str())) {
+            continue;
+        }
         // Before criterion looks at the clock: it plans its samples by what the first iterations take.
         let receivers = (publishers + viewers - 1) as u64;
-        let mut feed = Feed::new(Hall::of(rooms, publishers, viewers), receivers, packets_per_picture);
+        let hall = Hall::with_profiles(profiles).filled(rooms, publishers, viewers);
+        let mut feed = Feed::new(hall, receivers, load);
         group.bench_function(name, |bencher| bencher.iter_custom(|packets| feed.deliver(packets)));
         if feed.delivered == 0 {
             continue;
         }
         assert!(feed.delivered * 100 >= feed.expected * 99, "{} of {} packets arrive", feed.delivered, feed.expected);
         let per_packet = feed.spent.allocations as f64 / feed.delivered as f64;
+        let bytes = feed.bytes as f64 / feed.packets as f64;
         let counters = feed.hall.shard.counters();
         println!(
-            "fanout/{name}: {:.4} allocations per delivered packet; {} delivered, {} peers ({} with GCM)",
-            per_packet, feed.delivered, counters.peers, counters.srtp_gcm
+            "fanout/{name}: {per_packet:.4} allocations per delivered packet; {} delivered, {bytes:.0} B on average, {} peers ({} \
+             with GCM)",
+            feed.delivered, counters.peers, counters.srtp_gcm
         );
     }
     group.finish();

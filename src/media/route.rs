@@ -245,6 +245,12 @@ impl Route {
         self.sent.forget();
     }
 
+    /// Reads a word of where the next packet is noted, so that it is fetched before it is needed.
+    #[must_use]
+    pub fn warm(&self) -> usize {
+        self.sent.warm()
+    }
+
     /// Heap bytes held.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {

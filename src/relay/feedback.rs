@@ -39,8 +39,8 @@ impl Shard {
         }
         if state.peer.on_authentic(now, path) {
             self.on_moved(link, now);
+            self.mark_dirty(link);
         }
-        self.mark_dirty(link);
         for packet in packets(datagram.get(..len).unwrap_or_default()) {
             match packet {
                 Ok(packet) => self.on_control(link, packet, now),
@@ -121,7 +121,13 @@ impl Shard {
         while let Some(len) = state.twcc.poll_feedback(now, &mut buffer, state.own_ssrc, media) {
             state.peer.send_rtcp(buffer.get(..len).unwrap_or_default(), &mut self.outbox);
         }
-        self.each_published(link, |shard, track| shard.poll_repairs(track, now));
+        if state.timing.repair_at.is_some_and(|at| at <= now) {
+            self.each_published(link, |shard, track| shard.poll_repairs(track, now));
+            let repair_at = self.repair_deadline(link);
+            if let Some(state) = self.links.get_mut(link) {
+                state.timing.repair_at = repair_at;
+            }
+        }
         let report_at = self.links.get(link).and_then(|state| state.timing.report_at);
         if report_at.is_some_and(|at| at > now) {
             return;
@@ -148,7 +154,7 @@ impl Shard {
         published.any(|track| track.is_busy(now)) || state.outbound.iter().any(|sent| unreported(sent.track).is_some())
     }
 
-    /// Visits the tracks of a link; it is looked at for every packet, so without a list of them.
+    /// Visits the tracks of a link, without a list of them: this happens several times a second.
     fn each_published(&mut self, link: usize, mut visit: impl FnMut(&mut Self, usize)) {
         let sections = self.links.get(link).map_or(0, |state| state.sections.list.len());
         for section in 0..sections {
@@ -158,7 +164,7 @@ impl Shard {
         }
     }
 
-    /// When a link's tracks next want [`poll_feedback`](Self::poll_feedback).
+    /// When a link's tracks next want packets or key frames to be asked for.
     pub(super) fn repair_deadline(&self, link: usize) -> Option<Instant> {
         let state = self.links.get(link)?;
         let layers = state.published().filter_map(|track| self.tracks.get(track)).flat_map(|track| &track.layers);

@@ -73,8 +73,23 @@ pub(super) struct Timing {
     pub(super) asked_at: Option<Instant>,
     /// The earliest timer set for it.
     pub(super) scheduled: Option<Instant>,
-    /// Whether it is in the shard's dirty set.
-    pub(super) dirty: bool,
+    /// When something besides media's feedback is due, as last looked at.
+    pub(super) control_at: Option<Instant>,
+    /// When packets or key frames are to be asked for: never later than the tracks would say.
+    pub(super) repair_at: Option<Instant>,
+    /// Whether it is in the shard's dirty set, and what for.
+    pub(super) attention: Attention,
+}
+
+/// What a link is to be looked at for before the batch ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Attention {
+    /// Nothing.
+    No,
+    /// Feedback about its media.
+    Feedback,
+    /// Everything.
+    All,
 }
 
 /// What a received SSRC carries.
@@ -158,8 +173,25 @@ impl Timing {
             ask_offer_at: None,
             asked_at: None,
             scheduled: None,
-            dirty: false,
+            control_at: None,
+            repair_at: None,
+            attention: Attention::No,
         }
+    }
+}
+
+impl Timing {
+    /// Puts the link into the dirty set, unless it is there for as much already.
+    pub(super) fn want(&mut self, attention: Attention, link: usize, dirty: &mut Vec<usize>) {
+        if self.attention == Attention::No {
+            dirty.push(link);
+        }
+        self.attention = self.attention.max(attention);
+    }
+
+    /// Packets or key frames are to be asked for at that time, or before.
+    pub(super) fn repair_by(&mut self, at: Instant) {
+        self.repair_at = Some(self.repair_at.map_or(at, |before| before.min(at)));
     }
 }
 
@@ -184,8 +216,31 @@ impl Link {
         }
     }
 
+    /// When feedback about media is due. What cannot be sent must not wake anybody: it waits until the peer is back.
+    pub(super) fn feedback_deadline(&self) -> Option<Instant> {
+        let deadlines = [self.timing.report_at, self.twcc.next_deadline(), self.timing.repair_at];
+        deadlines.into_iter().flatten().min().filter(|_| self.peer.is_connected())
+    }
+
+    /// When the link wants to be looked at.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        [self.timing.control_at, self.feedback_deadline()].into_iter().flatten().min()
+    }
+
     pub(super) fn inbound(&self, ssrc: u32) -> Option<Inbound> {
         self.inbound.iter().find(|inbound| inbound.ssrc == ssrc).copied()
+    }
+
+    /// Reads a word of each part that a packet needs, so that they are fetched together.
+    pub(super) fn warm(&self) -> usize {
+        let parts = [
+            usize::from(self.timing.scheduled.is_some()),
+            self.inbound.first().map_or(0, |inbound| inbound.track),
+            self.budget.packets as usize,
+            usize::from(self.twcc.next_deadline().is_some()),
+            self.peer.warm(),
+        ];
+        parts.into_iter().fold(0, usize::wrapping_add)
     }
 
     fn miss(&mut self, event: &Event) {

@@ -1,6 +1,6 @@
 //! The packet path: open in place, find the compiled route, rewrite and seal into the outgoing batch.
 
-use super::link::{Inbound, Link};
+use super::link::{Attention, Inbound, Link};
 use super::sections::Use;
 use super::shard::Shard;
 use super::tracks::{Layer, OutStream, Passes};
@@ -39,16 +39,14 @@ impl Shard {
         }
         if moved {
             self.on_moved(link, now);
+            self.mark_dirty(link);
         }
-        self.mark_dirty(link);
-        let Some(inbound) = self.explain(link, &header, packet) else {
-            return self.counters.drop(DropReason::UnknownSsrc);
-        };
-        if inbound.rtx {
-            self.on_retransmission(link, inbound, &header, packet, now);
-        } else {
-            self.on_media(link, inbound, &header, packet, false, now);
+        match self.explain(link, &header, packet) {
+            None => self.counters.drop(DropReason::UnknownSsrc),
+            Some(inbound) if inbound.rtx => self.on_retransmission(link, inbound, &header, packet, now),
+            Some(inbound) => self.on_media(link, inbound, &header, packet, false, now),
         }
+        self.schedule_feedback(link, now);
     }
 
     /// What an SSRC carries: known, or explained by the packet's mid and rid, the SDP's SSRCs or its payload type.
@@ -137,7 +135,7 @@ impl Shard {
 
     fn on_media(&mut self, link: usize, inbound: Inbound, header: &RtpHeader, packet: &[u8], repaired: bool, now: Instant) {
         let Ok(payload) = header.payload(packet) else { return self.counters.drop(DropReason::Malformed) };
-        let Some(state) = self.links.get(link) else { return };
+        let Some(state) = self.links.get_mut(link) else { return };
         let extensions = state.extensions;
         let Some(track) = self.tracks.get_mut(inbound.track) else { return };
         let descriptor = extensions.id(Extension::DependencyDescriptor).and_then(|id| header.extension(packet, id));
@@ -147,6 +145,10 @@ impl Shard {
             track.routes.iter().any(|route| [route.route.current(), route.route.target()].contains(&Some(inbound.layer)));
         let Some(layer) = track.layers.get_mut(usize::from(inbound.layer)) else { return };
         let Some((sequence, lost_too_much)) = layer.note(header, repaired, now) else { return };
+        let repair_at = layer.stream.as_ref().and_then(InboundStream::nack_deadline);
+        if let Some(at) = repair_at {
+            state.timing.repair_by(at);
+        }
         if facts.key_frame_start {
             layer.key_frames.on_key_frame(now);
         }
@@ -190,10 +192,7 @@ impl Shard {
                 out.on_sent(rewrite.timestamp, payload.len(), incoming.now);
                 if receiver.timing.report_at.is_none() {
                     receiver.timing.report_at = Some(incoming.now);
-                    if !receiver.timing.dirty {
-                        receiver.timing.dirty = true;
-                        self.dirty.push(route.receiver);
-                    }
+                    receiver.timing.want(Attention::Feedback, route.receiver, &mut self.dirty);
                 }
             }
         }

@@ -449,7 +449,7 @@ impl Shard {
             self.ufrags.remove(ufrag);
         }
         for address in state.addresses {
-            self.addresses.remove(&address);
+            self.addresses.remove(&super::datagrams::Endpoint::of(address));
             self.address_changes.push((address, false));
         }
     }

@@ -1,22 +1,21 @@
 //! The rooms and links of one worker, driven by datagrams, commands and time.
 //!
-//! [`Shard::handle_datagram`] takes what the socket received, [`Shard::on_command`] what the doors ask, [`Shard::handle_timeout`]
+//! [`Shard::handle_batch`] takes what the socket received, [`Shard::on_command`] what the doors ask, [`Shard::handle_timeout`]
 //! the passing of time; [`Shard::finish_batch`] lets everything that was touched say what it has to send, and
 //! [`Shard::outbox`] holds the datagrams. Nothing here blocks, locks or reads a clock.
 
+use super::datagrams::Addresses;
 use super::envelope::Envelope;
-use super::link::{Link, Rate};
+use super::link::{Attention, Link, Rate};
 use super::rooms::RoomState;
 use super::timers::{Owner, Timers};
 use super::tracks::Track;
 use crate::consultation::room::Defaults;
 use crate::media::outbox::Outbox;
-use crate::media::packet::{Class, classify};
 use crate::model::counters::{Counters, DropReason, FailureReason};
 use crate::model::roster::{LeaveReason, Source};
-use crate::model::{MediaKind, Now, Path, RoomKey, ShardId, TrackSid};
-use crate::transport::ice::{parse_username, shard_of_ufrag};
-use crate::transport::peer::{Outcome, PeerEvent, Transport};
+use crate::model::{MediaKind, Now, RoomKey, ShardId, TrackSid};
+use crate::transport::peer::{PeerEvent, Transport};
 use slab::Slab;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -66,7 +65,13 @@ pub struct Shard {
     pub(super) links: Slab<Link>,
     pub(super) tracks: Slab<Track>,
     /// Authenticated addresses; entries go with their link.
-    pub(super) addresses: HashMap<SocketAddr, usize>,
+    pub(super) addresses: Addresses,
+    /// Whether the table above changed while a batch was taken in.
+    pub(super) moved_addresses: bool,
+    /// Who sent the datagrams of a batch; kept for its memory.
+    pub(super) senders: Vec<usize>,
+    /// Whose datagram is being taken in, in case it brings something down.
+    pub(super) serving: usize,
     /// User fragments; entries go with their link.
     pub(super) ufrags: HashMap<Box<str>, usize>,
     pub(super) timers: Timers,
@@ -94,7 +99,10 @@ impl Shard {
             room_index: HashMap::new(),
             links: Slab::new(),
             tracks: Slab::new(),
-            addresses: HashMap::new(),
+            addresses: Addresses::default(),
+            moved_addresses: false,
+            senders: Vec::new(),
+            serving: 0,
             ufrags: HashMap::new(),
             timers: Timers::default(),
             dirty: Vec::new(),
@@ -105,60 +113,9 @@ impl Shard {
         }
     }
 
-    /// Takes one datagram in; it is decrypted in place.
-    pub fn handle_datagram(&mut self, now: Now, path: Path, datagram: &mut [u8]) -> Disposition {
-        self.counters.packets_in += 1;
-        self.counters.bytes_in += datagram.len() as u64;
-        let class = classify(datagram);
-        if class == Class::Stun {
-            return self.handle_stun(now, path, datagram);
-        }
-        let Some(link) = self.addresses.get(&path.remote).copied() else { return Disposition::Unknown };
-        // A fault in one member's packet must end that member, not the worker: nothing of it is shared with the others but what
-        // the maps' owners clean up.
-        let guarded = catch_unwind(AssertUnwindSafe(|| match class {
-            Class::Dtls => self.handle_dtls(link, now, datagram),
-            Class::Rtp => self.handle_rtp(link, now.mono, path, datagram),
-            Class::Rtcp => self.handle_rtcp(link, now.mono, path, datagram),
-            Class::Stun | Class::Unknown => self.counters.drop(DropReason::Malformed),
-        }));
-        if guarded.is_err() {
-            self.counters.panics += 1;
-            self.fail(link, FailureReason::Internal, now);
-        }
-        Disposition::Taken
-    }
-
     /// Counts a datagram whose address no shard knows.
     pub fn count_unknown(&mut self) {
         self.counters.drop(DropReason::UnknownAddress);
-    }
-
-    fn handle_stun(&mut self, now: Now, path: Path, datagram: &[u8]) -> Disposition {
-        let Some((ufrag, _)) = parse_username(datagram) else {
-            self.counters.drop(DropReason::Malformed);
-            return Disposition::Taken;
-        };
-        if let Some(shard) = shard_of_ufrag(ufrag).filter(|shard| *shard != self.config.id) {
-            return Disposition::Elsewhere(shard);
-        }
-        let Some(link) = self.ufrags.get(ufrag).copied() else {
-            self.counters.drop(DropReason::UnknownUfrag);
-            return Disposition::Taken;
-        };
-        let Some(state) = self.links.get_mut(link) else { return Disposition::Taken };
-        match state.peer.handle_stun(now.mono, path, datagram, &mut self.outbox) {
-            Err(reason) => self.counters.drop(reason),
-            Ok(outcome) => {
-                self.counters.stun_answered += 1;
-                if outcome == Outcome::Moved {
-                    self.on_moved(link, now.mono);
-                }
-                self.learn_address(link, path.remote);
-                self.mark_dirty(link);
-            }
-        }
-        Disposition::Taken
     }
 
     /// A call goes on at another address. What was on its way may be lost for longer than anything is kept: pictures start afresh,
@@ -174,37 +131,6 @@ impl Shard {
         }
     }
 
-    /// An authenticated address leads to this link from now on, whoever had it before (a NAT may reuse a port).
-    fn learn_address(&mut self, link: usize, address: SocketAddr) {
-        let Some(state) = self.links.get_mut(link) else { return };
-        if !state.addresses.contains(&address) {
-            state.addresses.push(address);
-        }
-        let forgotten: Vec<SocketAddr> =
-            state.addresses.extract_if(.., |known| *known != address && !state.peer.knows(*known)).collect();
-        for old in forgotten {
-            self.addresses.remove(&old);
-            self.address_changes.push((old, false));
-        }
-        let before = self.addresses.insert(address, link);
-        if let Some(previous) = before.filter(|previous| *previous != link)
-            && let Some(previous) = self.links.get_mut(previous)
-        {
-            previous.addresses.retain(|known| *known != address);
-        }
-        if before.is_none() {
-            self.address_changes.push((address, true));
-        }
-    }
-
-    fn handle_dtls(&mut self, link: usize, now: Now, datagram: &[u8]) {
-        let Some(state) = self.links.get_mut(link) else { return };
-        if let Err(reason) = state.peer.handle_dtls(now.mono, datagram) {
-            self.counters.drop(reason);
-        }
-        self.mark_dirty(link);
-    }
-
     /// Fires what is due.
     pub fn handle_timeout(&mut self, now: Now) {
         for _ in 0..MAX_TIMERS_PER_STEP {
@@ -213,8 +139,7 @@ impl Shard {
                 Owner::Link(link, generation) => {
                     let Some(state) = self.links.get_mut(link).filter(|state| state.generation == generation) else { continue };
                     if state.timing.scheduled == Some(at) {
-                        state.timing.scheduled = None;
-                        self.mark_dirty(link);
+                        self.on_link_timer(link, now.mono);
                     }
                 }
                 Owner::Room(room, generation) => {
@@ -242,8 +167,14 @@ impl Shard {
         while let Some(link) = self.dirty.get(served).copied() {
             served += 1;
             if let Some(state) = self.links.get_mut(link) {
-                state.timing.dirty = false;
-                let guarded = catch_unwind(AssertUnwindSafe(|| self.poll_link(link, now)));
+                let attention = std::mem::replace(&mut state.timing.attention, Attention::No);
+                let guarded = catch_unwind(AssertUnwindSafe(|| match attention {
+                    Attention::All => self.poll_link(link, now),
+                    Attention::Feedback | Attention::No => {
+                        self.poll_feedback(link, now.mono);
+                        self.schedule(link, now.mono);
+                    }
+                }));
                 if guarded.is_err() {
                     self.counters.panics += 1;
                     self.fail(link, FailureReason::Internal, now);
@@ -286,29 +217,61 @@ impl Shard {
             self.ask_for_offer(link, now.mono);
         }
         self.poll_held_data(link, now.mono);
+        let repair_at = self.repair_deadline(link);
+        if let Some(state) = self.links.get_mut(link) {
+            state.timing.repair_at = repair_at;
+        }
         self.poll_feedback(link, now.mono);
         if let Some(state) = self.links.get_mut(link) {
             // What the events above produced (SCTP acknowledgements, channel replies) leaves in the same batch.
             state.peer.poll_transmit(now.mono, &mut self.outbox);
         }
+        self.note_control_deadline(link);
         self.schedule(link, now.mono);
     }
 
-    fn schedule(&mut self, link: usize, now: Instant) {
-        let Some(state) = self.links.get(link) else { return };
+    /// Remembers when a link must be looked at whether or not it has media.
+    fn note_control_deadline(&mut self, link: usize) {
+        let Some(state) = self.links.get_mut(link) else { return };
         let timing = &state.timing;
         let held = state.data.order.deadline(state.events.is_none());
-        let always = [timing.connect_by, timing.gone_at, timing.opens_at, timing.ask_offer_at, held, state.peer.poll_timeout()];
-        let media = [timing.report_at, state.twcc.next_deadline(), self.repair_deadline(link)];
-        // Feedback that cannot be sent must not wake anybody: it waits until the peer is back.
-        let media = media.into_iter().filter(|_| state.peer.is_connected());
-        let Some(due) = always.into_iter().chain(media).flatten().min() else { return };
+        let deadlines =
+            [timing.connect_by, timing.gone_at, timing.opens_at, timing.ask_offer_at, held, state.peer.poll_timeout()];
+        state.timing.control_at = deadlines.into_iter().flatten().min();
+    }
+
+    /// Sets the next timer of a link, unless an earlier one is set.
+    fn schedule(&mut self, link: usize, now: Instant) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        let Some(due) = state.next_deadline() else { return };
         // A deadline in the past means "as soon as possible", but never a busy loop.
         let due = due.max(now + MIN_TIMER);
-        let Some(state) = self.links.get_mut(link) else { return };
         if state.timing.scheduled.is_none_or(|scheduled| due < scheduled) {
             state.timing.scheduled = Some(due);
             self.timers.set(now, due, Owner::Link(link, state.generation));
+        }
+    }
+
+    /// After a packet: feedback that is due is sent with this batch, what will be due gets a timer.
+    pub(super) fn schedule_feedback(&mut self, link: usize, now: Instant) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        let Some(due) = state.feedback_deadline() else { return };
+        if due <= now {
+            state.timing.want(Attention::Feedback, link, &mut self.dirty);
+        } else if state.timing.scheduled.is_none_or(|scheduled| due < scheduled) {
+            self.schedule(link, now);
+        }
+    }
+
+    fn on_link_timer(&mut self, link: usize, now: Instant) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        state.timing.scheduled = None;
+        if state.timing.control_at.is_some_and(|at| at <= now) {
+            state.timing.want(Attention::All, link, &mut self.dirty);
+        } else if state.feedback_deadline().is_some_and(|at| at <= now) {
+            state.timing.want(Attention::Feedback, link, &mut self.dirty);
+        } else {
+            self.schedule(link, now);
         }
     }
 
@@ -357,11 +320,8 @@ impl Shard {
 
     /// Puts a link into the dirty set.
     pub(super) fn mark_dirty(&mut self, link: usize) {
-        if let Some(state) = self.links.get_mut(link)
-            && !state.timing.dirty
-        {
-            state.timing.dirty = true;
-            self.dirty.push(link);
+        if let Some(state) = self.links.get_mut(link) {
+            state.timing.want(Attention::All, link, &mut self.dirty);
         }
     }
 

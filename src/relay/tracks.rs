@@ -192,7 +192,33 @@ impl Passes {
     }
 }
 
+impl Layer {
+    /// Reads a word of each part that a packet needs.
+    pub(super) fn warm(&self) -> usize {
+        usize::from(self.newest as u8) + self.cache.len() + self.stream.as_ref().map_or(0, |stream| stream.received() as usize)
+    }
+}
+
+impl RouteState {
+    /// Reads a word of each part that a packet needs.
+    pub(super) fn warm(&self) -> usize {
+        let out = self.out.as_ref().map_or(0, |out| usize::from(out.payload_type) + usize::from(out.stats.ssrc() as u8));
+        usize::from(self.route.current().is_some()) + usize::from(self.route.target().is_some()) + out
+    }
+
+    /// Reads a word of where the next packet sent is noted.
+    pub(super) fn warm_sent(&self) -> usize {
+        self.route.warm()
+    }
+}
+
 impl Track {
+    /// Reads a word of each part that a packet of a layer needs.
+    pub(super) fn warm(&self, layer: usize) -> usize {
+        let layer = self.layers.get(layer).map_or(0, |layer| layer.newest as usize & 1);
+        layer + usize::from(self.live) + self.routes.first().map_or(0, |route| route.receiver & 1)
+    }
+
     pub(super) fn route_to(&mut self, link: usize) -> Option<&mut RouteState> {
         self.routes.iter_mut().find(|route| route.receiver == link)
     }

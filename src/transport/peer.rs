@@ -47,7 +47,15 @@ impl Transport {
     /// # Errors
     /// [`NoCertificate`] when the library cannot make one.
     pub fn new(addresses: &[SocketAddr]) -> Result<Self, NoCertificate> {
-        let dtls = Arc::new(DtlsContext::new().map_err(|_| NoCertificate)?);
+        Self::with_profiles(addresses, &Profile::ALL)
+    }
+
+    /// The same with SRTP profiles of one's own choice, the preferred first.
+    ///
+    /// # Errors
+    /// [`NoCertificate`] when the library cannot make one.
+    pub fn with_profiles(addresses: &[SocketAddr], profiles: &[Profile]) -> Result<Self, NoCertificate> {
+        let dtls = Arc::new(DtlsContext::with_profiles(profiles).map_err(|_| NoCertificate)?);
         Ok(Self::with_context(dtls, addresses))
     }
 
@@ -142,10 +150,11 @@ pub struct Peer {
     shard: ShardId,
     dtls_context: Arc<DtlsContext>,
     remote: Option<Remote>,
-    dtls: Option<RtcDtls>,
+    /// Apart, as the channels are: media passes them by, and what it does touch should lie close together.
+    dtls: Option<Box<RtcDtls>>,
     receiver: Option<SrtpReceiver>,
     sender: Option<SrtpSender>,
-    channels: Option<DataChannels>,
+    channels: Option<Box<DataChannels>>,
     events: VecDeque<PeerEvent>,
     data_held: bool,
     failed: bool,
@@ -207,7 +216,7 @@ impl Peer {
         let said = Remote { ufrag: offer.ice_ufrag.clone(), pwd: offer.ice_pwd.clone(), fingerprint: offer.fingerprint };
         let Some(known) = &self.remote else {
             self.ice.set_remote(&said.ufrag).map_err(|_| Unfitting)?;
-            self.dtls = Some(RtcDtls::new(self.dtls_context.clone(), Fingerprint::from(said.fingerprint)));
+            self.dtls = Some(Box::new(RtcDtls::new(self.dtls_context.clone(), Fingerprint::from(said.fingerprint))));
             self.remote = Some(said);
             return Ok(None);
         };
@@ -287,6 +296,20 @@ impl Peer {
         })
     }
 
+    /// Reads a word of each part that a media packet needs either way, so that they are fetched together.
+    #[must_use]
+    pub fn warm(&self) -> usize {
+        usize::from(self.ice.selected().is_some())
+            + self.receiver.as_ref().map_or(0, SrtpReceiver::warm)
+            + usize::from(self.sender.is_some())
+    }
+
+    /// The same for what sealing needs.
+    #[must_use]
+    pub fn warm_sender(&self) -> usize {
+        self.sender.as_ref().map_or(0, SrtpSender::warm)
+    }
+
     /// Where media goes now.
     #[must_use]
     pub fn path(&self) -> Option<Path> {
@@ -318,7 +341,7 @@ impl Peer {
         if self.ice.selected().is_none() {
             return FailureReason::IceTimeout;
         }
-        match self.dtls.as_ref().and_then(DtlsTransport::obstacle) {
+        match self.dtls.as_ref().and_then(|dtls| dtls.obstacle()) {
             Some(DtlsFailure::NoProfile) => FailureReason::NoSrtpProfile,
             Some(DtlsFailure::FingerprintMismatch) => FailureReason::Fingerprint,
             Some(DtlsFailure::Handshake) | None => FailureReason::DtlsHandshake,
@@ -368,8 +391,8 @@ impl Peer {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let dtls = self.dtls.as_ref().and_then(DtlsTransport::poll_timeout);
-        let channels = self.channels.as_ref().and_then(DataChannels::poll_timeout);
+        let dtls = self.dtls.as_ref().and_then(|dtls| dtls.poll_timeout());
+        let channels = self.channels.as_ref().and_then(|channels| channels.poll_timeout());
         // Once consent has run out, its end is no longer news.
         let consent = self.ice.poll_timeout().filter(|_| !self.silent);
         [consent, dtls, channels].into_iter().flatten().min()
@@ -377,10 +400,10 @@ impl Peer {
 
     /// What happened, until there is no more.
     pub fn poll_event(&mut self, now: Instant) -> Option<PeerEvent> {
-        while let Some(event) = self.dtls.as_mut().and_then(DtlsTransport::poll_event) {
+        while let Some(event) = self.dtls.as_mut().and_then(|dtls| dtls.poll_event()) {
             self.on_dtls_event(event, now);
         }
-        while let Some(event) = self.channels.as_mut().and_then(DataChannels::poll_event) {
+        while let Some(event) = self.channels.as_mut().and_then(|channels| channels.poll_event()) {
             self.on_data_event(event);
         }
         self.events.pop_front()
@@ -425,7 +448,7 @@ impl Peer {
                 self.sender = Some(sender);
                 let mut channels = DataChannels::new(MAX_MESSAGE_SIZE as u32);
                 channels.hold(self.data_held);
-                self.channels = Some(channels);
+                self.channels = Some(Box::new(channels));
                 self.events.push_back(PeerEvent::Connected { gcm: profile != Profile::Aes128CmSha1_80 });
             }
             DtlsEvent::Failed(DtlsFailure::FingerprintMismatch) => self.fail(FailureReason::Fingerprint),

@@ -39,10 +39,10 @@ impl Mark {
 }
 
 /// An Opus packet, as far as the relay looks.
-pub(crate) fn audio(mark: &Mark) -> Vec<u8> {
+pub(crate) fn audio(mark: &Mark, len: usize) -> Vec<u8> {
     let mut payload = vec![0x78];
     mark.write(&mut payload);
-    payload.resize(80, 0x55);
+    payload.resize(len.max(payload.len()), 0x55);
     payload
 }
 

@@ -1,6 +1,7 @@
 //! One participant: an independent WebRTC stack (`str0m`) and the little of a client that signals for it.
 
 use super::media::{self, Kind, Mark};
+use super::rng::Rng;
 use colloque::consultation::AddTrack;
 use colloque::model::roster::{Encryption, LeaveReason, Participant, Permissions, Quality, Source, Text, VideoLayer};
 use colloque::model::{Codec, MediaKind, ParticipantSid, RoomKey, SessionId, TrackCid, TrackSid};
@@ -63,11 +64,14 @@ pub(crate) struct OwnTrack {
     pub(crate) mid: Mid,
     cid: TrackCid,
     streams: Vec<Stream>,
-    next_at: Option<Instant>,
+    pub(crate) next_at: Option<Instant>,
     /// Packets are made; the relay must hold them back itself while the track is muted.
     pub(crate) sending: bool,
     pub(crate) packets_per_frame: u8,
     pub(crate) packet_len: usize,
+    /// Frames of 4 to 9 packets within 50 bytes of `packet_len` instead, the last one a little shorter: chosen by this generator.
+    pub(crate) varied: Option<Rng>,
+    pub(crate) every: Duration,
 }
 
 #[derive(Debug)]
@@ -516,13 +520,13 @@ impl Person {
             Kind::Video => str0m::format::Codec::Vp8,
         };
         let Some(track) = self.tracks.get_mut(index) else { return };
-        let every = if track.kind == Kind::Audio { AUDIO_EVERY } else { VIDEO_EVERY };
-        track.next_at = track.next_at.map(|at| at + every);
+        track.next_at = track.next_at.map(|at| at + track.every);
         let Some(pt) = self.rtc.codec_config().find(|params| params.spec().codec == codec(track.kind)).map(|params| params.pt())
         else {
             return;
         };
-        let (mid, kind, parts, len) = (track.mid, track.kind, track.packets_per_frame, track.packet_len);
+        let (mid, kind) = (track.mid, track.kind);
+        let (parts, len, shorter) = track.next_frame();
         let mut writes = Vec::new();
         for (layer, stream) in track.streams.iter_mut().enumerate() {
             let key = kind == Kind::Audio || std::mem::take(&mut stream.key_wanted);
@@ -531,8 +535,9 @@ impl Person {
             stream.timestamp = stream.timestamp.wrapping_add(if kind == Kind::Audio { 960 } else { 3_600 });
             for part in 0..parts {
                 let mark = Mark { from: self.number, kind, layer: layer as u8, key, frame: stream.frame, part };
+                let len = if part + 1 == parts { len - shorter } else { len };
                 let payload = match kind {
-                    Kind::Audio => media::audio(&mark),
+                    Kind::Audio => media::audio(&mark, len),
                     Kind::Video => media::video(&mark, stream.frame as u16, stream.keys, len),
                 };
                 stream.sequence += 1;
@@ -591,7 +596,20 @@ impl OwnTrack {
             next_at: None,
             sending: true,
             packets_per_frame: if kind == Kind::Audio { 1 } else { 2 },
-            packet_len: 600,
+            packet_len: if kind == Kind::Audio { 80 } else { 600 },
+            varied: None,
+            every: if kind == Kind::Audio { AUDIO_EVERY } else { VIDEO_EVERY },
+        }
+    }
+
+    /// Packets of the next frame, their payload in bytes, and how much shorter the last one is.
+    fn next_frame(&mut self) -> (u8, usize, usize) {
+        match (&mut self.varied, self.kind) {
+            (Some(rng), Kind::Video) => {
+                (4 + rng.below(6) as u8, self.packet_len - rng.below(51) as usize, rng.below(40) as usize)
+            }
+            (Some(rng), Kind::Audio) => (1, self.packet_len + rng.below(40) as usize, 0),
+            (None, _) => (self.packets_per_frame, self.packet_len, 0),
         }
     }
 }

@@ -152,6 +152,11 @@ impl SentRing {
         self.known_from = self.newest.map_or(0, |newest| newest + 1);
     }
 
+    /// Reads a word of the entry the next packet takes.
+    pub(super) fn warm(&self) -> usize {
+        self.newest.and_then(|newest| self.entry(newest + 1)).map_or(0, |entry| usize::from(entry.resent))
+    }
+
     pub(super) fn heap_bytes(&self) -> usize {
         self.entries.capacity() * size_of::<Entry>()
     }

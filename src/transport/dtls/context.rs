@@ -103,7 +103,8 @@ impl RTCCryptoProvider for CountingProvider {
 /// What all associations of the process share: the certificate, and one configuration per SRTP profile.
 pub struct DtlsContext {
     fingerprint: Fingerprint,
-    configs: [Arc<HandshakeConfig>; Profile::ALL.len()],
+    /// The profiles we take, the preferred first.
+    configs: Vec<(Profile, Arc<HandshakeConfig>)>,
 }
 
 impl fmt::Debug for DtlsContext {
@@ -119,6 +120,15 @@ impl DtlsContext {
     ///
     /// [`DtlsError::SetUp`] where no key or configuration can be made.
     pub fn new() -> Result<Self, DtlsError> {
+        Self::with_profiles(&Profile::ALL)
+    }
+
+    /// The same with SRTP profiles of one's own choice, the preferred first.
+    ///
+    /// # Errors
+    ///
+    /// [`DtlsError::SetUp`] where no key or configuration can be made.
+    pub fn with_profiles(profiles: &[Profile]) -> Result<Self, DtlsError> {
         let provider = Arc::new(CountingProvider {
             inner: AwsLcRsProvider::new(),
             random: CountingRandom { inner: AwsLcRsProvider::new(), nonces: AtomicU64::new(1) },
@@ -126,9 +136,9 @@ impl DtlsContext {
         let certificate = self_signed(provider.crypto())?;
         let der = certificate.certificate.first().ok_or(DtlsError::SetUp)?;
         let fingerprint = Fingerprint::of(der);
-        let config = |profile| server_config(provider.clone(), certificate.clone(), profile);
-        let [first, second, third] = Profile::ALL;
-        Ok(Self { fingerprint, configs: [config(first)?, config(second)?, config(third)?] })
+        let config = |profile| Ok((profile, server_config(provider.clone(), certificate.clone(), profile)?));
+        let configs = profiles.iter().copied().map(config).collect::<Result<_, DtlsError>>()?;
+        Ok(Self { fingerprint, configs })
     }
 
     /// The fingerprint to signal.
@@ -139,8 +149,7 @@ impl DtlsContext {
 
     /// The configuration for the profile we like best of those a client offers.
     pub(super) fn choose(&self, offers: impl Fn(u16) -> bool) -> Option<(Profile, Arc<HandshakeConfig>)> {
-        let mut all = Profile::ALL.into_iter().zip(&self.configs);
-        all.find(|(profile, _)| offers(profile.id())).map(|(profile, config)| (profile, config.clone()))
+        self.configs.iter().find(|(profile, _)| offers(profile.id())).cloned()
     }
 }
 

@@ -30,9 +30,14 @@ pub struct OpenedRtp {
 pub struct SrtpReceiver {
     profile: Profile,
     rtp: Cipher,
-    rtcp: Cipher,
     rtp_windows: SsrcTable<RtpWindow>,
-    rtcp_windows: SsrcTable<RtcpWindow>,
+    control: Box<Control>,
+}
+
+/// What media does not touch, kept apart so that what it does touch fits a few cache lines.
+struct Control {
+    cipher: Cipher,
+    windows: SsrcTable<RtcpWindow>,
     errors: SrtpErrorCounts,
 }
 
@@ -48,8 +53,8 @@ impl SrtpReceiver {
     }
 
     pub(super) fn with_ciphers(profile: Profile, rtp: Cipher, rtcp: Cipher) -> Self {
-        let (rtp_windows, rtcp_windows) = (SsrcTable::new(MAX_STREAMS), SsrcTable::new(MAX_STREAMS));
-        Self { profile, rtp, rtcp, rtp_windows, rtcp_windows, errors: SrtpErrorCounts::default() }
+        let control = Control { cipher: rtcp, windows: SsrcTable::new(MAX_STREAMS), errors: SrtpErrorCounts::default() };
+        Self { profile, rtp, rtp_windows: SsrcTable::new(MAX_STREAMS), control: Box::new(control) }
     }
 
     /// Opens an SRTP packet in place.
@@ -58,7 +63,7 @@ impl SrtpReceiver {
     /// Any kind that is the peer's fault, each counted. The content of `packet` is undefined then; the receiver is as it was.
     pub fn open_rtp(&mut self, packet: &mut [u8]) -> Result<OpenedRtp, SrtpError> {
         let result = self.try_open_rtp(packet);
-        self.errors.watch(result)
+        self.control.errors.watch(result)
     }
 
     fn try_open_rtp(&mut self, packet: &mut [u8]) -> Result<OpenedRtp, SrtpError> {
@@ -87,7 +92,7 @@ impl SrtpReceiver {
     /// Any kind that is the peer's fault, each counted. The content of `packet` is undefined then; the receiver is as it was.
     pub fn open_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
         let result = self.try_open_rtcp(packet);
-        self.errors.watch(result)
+        self.control.errors.watch(result)
     }
 
     fn try_open_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
@@ -101,8 +106,8 @@ impl SrtpReceiver {
         let word = rtcp_word_offset(self.profile, packet.len()).and_then(|offset| packet.get(offset..)?.first_chunk());
         let word = u32::from_be_bytes(*word.ok_or(SrtpError::TooShort)?);
         let (encrypted, index) = (word > MAX_RTCP_INDEX, word & MAX_RTCP_INDEX);
-        let cipher = &self.rtcp;
-        self.rtcp_windows.with(ssrc, |window| {
+        let Control { cipher, windows, .. } = &mut *self.control;
+        windows.with(ssrc, |window| {
             if !window.is_free(index.into()) {
                 return Err(SrtpError::Replay);
             }
@@ -117,18 +122,23 @@ impl SrtpReceiver {
     /// Its last index is kept: should the stream come back, it goes on from there and nothing old is accepted.
     pub fn forget(&mut self, ssrc: u32) {
         self.rtp_windows.end(ssrc);
-        self.rtcp_windows.end(ssrc);
+        self.control.windows.end(ssrc);
     }
 
     /// Number of streams with state, RTP and RTCP counted apart.
     #[must_use]
     pub fn streams(&self) -> usize {
-        self.rtp_windows.len() + self.rtcp_windows.len()
+        self.rtp_windows.len() + self.control.windows.len()
+    }
+
+    /// Reads a word of the last stream's state.
+    pub(crate) fn warm(&self) -> usize {
+        self.rtp_windows.warm()
     }
 
     /// What was refused so far.
     #[must_use]
     pub fn errors(&self) -> &SrtpErrorCounts {
-        &self.errors
+        &self.control.errors
     }
 }

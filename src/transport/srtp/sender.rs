@@ -33,9 +33,14 @@ impl Resume for RtcpIndex {
 pub struct SrtpSender {
     profile: Profile,
     rtp: Cipher,
-    rtcp: Cipher,
     rtp_windows: SsrcTable<RtpWindow>,
-    rtcp_indexes: SsrcTable<RtcpIndex>,
+    control: Box<Control>,
+}
+
+/// What media does not touch, kept apart so that what it does touch fits a few cache lines.
+struct Control {
+    cipher: Cipher,
+    indexes: SsrcTable<RtcpIndex>,
     errors: SrtpErrorCounts,
 }
 
@@ -51,8 +56,8 @@ impl SrtpSender {
     }
 
     pub(super) fn with_ciphers(profile: Profile, rtp: Cipher, rtcp: Cipher) -> Self {
-        let (rtp_windows, rtcp_indexes) = (SsrcTable::new(MAX_STREAMS), SsrcTable::new(MAX_STREAMS));
-        Self { profile, rtp, rtcp, rtp_windows, rtcp_indexes, errors: SrtpErrorCounts::default() }
+        let control = Control { cipher: rtcp, indexes: SsrcTable::new(MAX_STREAMS), errors: SrtpErrorCounts::default() };
+        Self { profile, rtp, rtp_windows: SsrcTable::new(MAX_STREAMS), control: Box::new(control) }
     }
 
     /// Seals the plain RTP packet in the first `len` bytes of `buf` in place; returns the length of the sealed one.
@@ -67,7 +72,7 @@ impl SrtpSender {
     /// [`SrtpError::TableFull`]; each is counted. Nothing of `buf` may be sent then.
     pub fn seal_rtp(&mut self, buf: &mut [u8], header_len: usize, len: usize) -> Result<usize, SrtpError> {
         let result = self.try_seal_rtp(buf, header_len, len);
-        self.errors.watch(result)
+        self.control.errors.watch(result)
     }
 
     fn try_seal_rtp(&mut self, buf: &mut [u8], header_len: usize, len: usize) -> Result<usize, SrtpError> {
@@ -104,7 +109,7 @@ impl SrtpSender {
     /// [`SrtpError::TableFull`]; each is counted. Nothing of `buf` may be sent then.
     pub fn seal_rtcp(&mut self, buf: &mut [u8], len: usize) -> Result<usize, SrtpError> {
         let result = self.try_seal_rtcp(buf, len);
-        self.errors.watch(result)
+        self.control.errors.watch(result)
     }
 
     fn try_seal_rtcp(&mut self, buf: &mut [u8], len: usize) -> Result<usize, SrtpError> {
@@ -115,8 +120,8 @@ impl SrtpSender {
         let packet = buf.get_mut(..sealed_len).ok_or(SrtpError::NoRoom)?;
         let ssrc = rtcp_ssrc(packet)?;
         let offset = rtcp_word_offset(self.profile, sealed_len).ok_or(SrtpError::NoRoom)?;
-        let cipher = &self.rtcp;
-        self.rtcp_indexes.with(ssrc, |last| {
+        let Control { cipher, indexes, .. } = &mut *self.control;
+        indexes.with(ssrc, |last| {
             if last.0 >= MAX_RTCP_INDEX {
                 return Err(SrtpError::IndexLimit);
             }
@@ -133,19 +138,24 @@ impl SrtpSender {
     /// Its last index is kept: should its SSRC be used again, every index up to that one counts as sealed.
     pub fn forget(&mut self, ssrc: u32) {
         self.rtp_windows.end(ssrc);
-        self.rtcp_indexes.end(ssrc);
+        self.control.indexes.end(ssrc);
     }
 
     /// Number of streams with state, RTP and RTCP counted apart.
     #[must_use]
     pub fn streams(&self) -> usize {
-        self.rtp_windows.len() + self.rtcp_indexes.len()
+        self.rtp_windows.len() + self.control.indexes.len()
+    }
+
+    /// Reads a word of the last stream's state.
+    pub(crate) fn warm(&self) -> usize {
+        self.rtp_windows.warm()
     }
 
     /// What was refused so far.
     #[must_use]
     pub fn errors(&self) -> &SrtpErrorCounts {
-        &self.errors
+        &self.control.errors
     }
 
     /// Puts a stream near the end of its indexes.
@@ -157,7 +167,8 @@ impl SrtpSender {
                 Ok(())
             })
             .unwrap();
-        self.rtcp_indexes
+        self.control
+            .indexes
             .with(ssrc, |last| {
                 last.0 = rtcp;
                 Ok(())

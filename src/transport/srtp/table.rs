@@ -65,6 +65,12 @@ impl<T: Resume> SsrcTable<T> {
         }
     }
 
+    /// Reads a word of the last stream's state.
+    pub(super) fn warm(&self) -> usize {
+        let ssrc = self.ssrcs.get(self.last_used).map_or(0, |ssrc| *ssrc as usize & 1);
+        ssrc + self.states.get(self.last_used).and_then(Resume::highest).map_or(0, |highest| highest as usize & 1)
+    }
+
     /// Number of live streams.
     pub(super) fn len(&self) -> usize {
         self.ssrcs.len()

@@ -1,0 +1,274 @@
+//! What the socket received: whose it is, and which part of the transport it is for.
+//!
+//! A batch is gone through twice. The first time its senders are looked up and a word of what their packets will need is read:
+//! the fetches from memory overlap, where one packet after the other would wait for each of its own. The second time the work
+//! is done. Entry points: [`Shard::handle_batch`], and [`Shard::handle_datagram`] for one alone.
+
+use super::shard::{Disposition, Shard};
+use crate::media::packet::{Class, classify};
+use crate::model::counters::{DropReason, FailureReason};
+use crate::model::{Now, Path};
+use crate::transport::ice::{parse_username, shard_of_ufrag};
+use crate::transport::peer::Outcome;
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// One received datagram, by its place in the batch's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Where it came from and to.
+    pub path: Path,
+    /// Where it starts.
+    pub start: usize,
+    /// Its length in bytes.
+    pub len: usize,
+}
+
+/// A remote address as a key: quick to hash and to compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    ip: u128,
+    /// Port, scope of a link-local address, and whether the address is of version 4.
+    rest: u64,
+}
+
+impl Endpoint {
+    pub(super) fn of(address: SocketAddr) -> Self {
+        let port = u64::from(address.port());
+        match address {
+            SocketAddr::V4(address) => Self { ip: u128::from(u32::from(*address.ip())), rest: 1 << 63 | port },
+            SocketAddr::V6(address) => Self { ip: u128::from(*address.ip()), rest: u64::from(address.scope_id()) << 16 | port },
+        }
+    }
+}
+
+impl Hash for Endpoint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.ip as u64 ^ self.rest.rotate_left(32));
+        if self.ip >> 64 != 0 {
+            state.write_u64((self.ip >> 64) as u64);
+        }
+    }
+}
+
+/// Links by authenticated address. The hash is quick and keyed at random: only who passed a check gets in, and yet nobody can
+/// choose addresses that collide.
+pub(super) type Addresses = HashMap<Endpoint, usize, foldhash::fast::RandomState>;
+
+/// No sender is known.
+const NOBODY: usize = usize::MAX;
+
+impl Shard {
+    /// Takes one datagram in; it is decrypted in place.
+    pub fn handle_datagram(&mut self, now: Now, path: Path, datagram: &mut [u8]) -> Disposition {
+        let mut disposition = Disposition::Taken;
+        let alone = [Received { path, start: 0, len: datagram.len() }];
+        self.handle_batch(now, datagram, &alone, |_, _, elsewhere| disposition = elsewhere);
+        disposition
+    }
+
+    /// Takes datagrams in that lie in `bytes`; they are decrypted in place. What is not for this shard goes to `elsewhere`.
+    pub fn handle_batch(
+        &mut self,
+        now: Now,
+        bytes: &mut [u8],
+        batch: &[Received],
+        mut elsewhere: impl FnMut(&Received, &mut [u8], Disposition),
+    ) {
+        let mut senders = std::mem::take(&mut self.senders);
+        senders.clear();
+        self.find_senders(batch, &mut senders);
+        self.warm(bytes, batch, &senders);
+        self.moved_addresses = false;
+        let mut next = 0;
+        while next < batch.len() {
+            // A fault in one member's packet must end that member, not the worker: nothing of it is shared with the others but
+            // what the maps' owners clean up.
+            let guarded = catch_unwind(AssertUnwindSafe(|| {
+                while let Some((received, sender)) = batch.get(next).zip(senders.get(next)) {
+                    next += 1;
+                    let Some(datagram) = bytes.get_mut(received.start..).and_then(|rest| rest.get_mut(..received.len)) else {
+                        continue;
+                    };
+                    let disposition = self.handle(now, received.path, *sender, datagram);
+                    if disposition != Disposition::Taken {
+                        elsewhere(received, datagram, disposition);
+                    }
+                }
+            }));
+            if guarded.is_err() {
+                self.counters.panics += 1;
+                self.fail(self.serving, FailureReason::Internal, now);
+                self.moved_addresses = true;
+            }
+        }
+        self.senders = senders;
+    }
+
+    /// Looks up who sent what; packets of one sender come one behind the other.
+    fn find_senders(&self, batch: &[Received], senders: &mut Vec<usize>) {
+        let mut last = None;
+        for received in batch {
+            let remote = received.path.remote;
+            let sender = match last {
+                Some((address, sender)) if address == remote => sender,
+                _ => self.addresses.get(&Endpoint::of(remote)).copied().unwrap_or(NOBODY),
+            };
+            last = Some((remote, sender));
+            senders.push(sender);
+        }
+    }
+
+    fn handle(&mut self, now: Now, path: Path, sender: usize, datagram: &mut [u8]) -> Disposition {
+        self.counters.packets_in += 1;
+        self.counters.bytes_in += datagram.len() as u64;
+        let class = classify(datagram);
+        if class == Class::Stun {
+            return self.handle_stun(now, path, datagram);
+        }
+        let mut link = sender;
+        if self.moved_addresses {
+            // A check or a fault in this very batch may have changed who is where.
+            link = self.addresses.get(&Endpoint::of(path.remote)).copied().unwrap_or(NOBODY);
+        }
+        if link == NOBODY {
+            return Disposition::Unknown;
+        }
+        self.serving = link;
+        match class {
+            Class::Rtp => self.handle_rtp(link, now.mono, path, datagram),
+            Class::Rtcp => self.handle_rtcp(link, now.mono, path, datagram),
+            Class::Dtls => self.handle_dtls(link, now, datagram),
+            Class::Stun | Class::Unknown => self.counters.drop(DropReason::Malformed),
+        }
+        Disposition::Taken
+    }
+
+    /// Reads a word here and there of what the packets of a batch will need, in the order in which one thing leads to the next.
+    fn warm(&self, bytes: &[u8], batch: &[Received], senders: &[usize]) {
+        if batch.len() < 2 {
+            return;
+        }
+        let mut read = 0;
+        for (_, link) in bursts(batch, senders) {
+            read += self.links.get(link).map_or(0, |link| link.warm());
+        }
+        for (received, link) in bursts(batch, senders) {
+            read += self.track_of(bytes, received, link).map_or(0, |(track, layer)| track.warm(layer));
+        }
+        for (received, link) in bursts(batch, senders) {
+            let Some((track, layer)) = self.track_of(bytes, received, link) else { continue };
+            read += track.layers.get(layer).map_or(0, |layer| layer.warm());
+            for route in track.routes.iter().take(WARM_ROUTES) {
+                read += route.warm() + self.links.get(route.receiver).map_or(0, |receiver| receiver.warm());
+            }
+        }
+        for (received, link) in bursts(batch, senders) {
+            let Some((track, _)) = self.track_of(bytes, received, link) else { continue };
+            for route in track.routes.iter().take(WARM_ROUTES) {
+                read += route.warm_sent() + self.links.get(route.receiver).map_or(0, |receiver| receiver.peer.warm_sender());
+            }
+        }
+        black_box(read);
+    }
+
+    fn track_of(&self, bytes: &[u8], received: &Received, link: usize) -> Option<(&super::tracks::Track, usize)> {
+        let ssrc = u32::from_be_bytes(*bytes.get(received.start + 8..)?.first_chunk()?);
+        let inbound = self.links.get(link)?.inbound(ssrc)?;
+        Some((self.tracks.get(inbound.track)?, usize::from(inbound.layer)))
+    }
+
+    fn handle_stun(&mut self, now: Now, path: Path, datagram: &[u8]) -> Disposition {
+        let Some((ufrag, _)) = parse_username(datagram) else {
+            self.counters.drop(DropReason::Malformed);
+            return Disposition::Taken;
+        };
+        if let Some(shard) = shard_of_ufrag(ufrag).filter(|shard| *shard != self.config.id) {
+            return Disposition::Elsewhere(shard);
+        }
+        let Some(link) = self.ufrags.get(ufrag).copied() else {
+            self.counters.drop(DropReason::UnknownUfrag);
+            return Disposition::Taken;
+        };
+        self.serving = link;
+        let Some(state) = self.links.get_mut(link) else { return Disposition::Taken };
+        match state.peer.handle_stun(now.mono, path, datagram, &mut self.outbox) {
+            Err(reason) => self.counters.drop(reason),
+            Ok(outcome) => {
+                self.counters.stun_answered += 1;
+                if outcome == Outcome::Moved {
+                    self.on_moved(link, now.mono);
+                }
+                self.learn_address(link, path.remote);
+                self.mark_dirty(link);
+            }
+        }
+        Disposition::Taken
+    }
+
+    /// An authenticated address leads to this link from now on, whoever had it before (a NAT may reuse a port).
+    fn learn_address(&mut self, link: usize, address: SocketAddr) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        if !state.addresses.contains(&address) {
+            state.addresses.push(address);
+        }
+        // An empty vector: nothing is allocated but in the rare case.
+        let forgotten: Vec<SocketAddr> =
+            state.addresses.extract_if(.., |known| *known != address && !state.peer.knows(*known)).collect();
+        for old in forgotten {
+            self.addresses.remove(&Endpoint::of(old));
+            self.address_changes.push((old, false));
+            self.moved_addresses = true;
+        }
+        let before = self.addresses.insert(Endpoint::of(address), link);
+        self.moved_addresses |= before != Some(link);
+        if let Some(previous) = before.filter(|previous| *previous != link)
+            && let Some(previous) = self.links.get_mut(previous)
+        {
+            previous.addresses.retain(|known| *known != address);
+        }
+        if before.is_none() {
+            self.address_changes.push((address, true));
+        }
+    }
+
+    fn handle_dtls(&mut self, link: usize, now: Now, datagram: &[u8]) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        if let Err(reason) = state.peer.handle_dtls(now.mono, datagram) {
+            self.counters.drop(reason);
+        }
+        self.mark_dirty(link);
+    }
+}
+
+/// Routes of a track that are looked at ahead: what many receivers need does not fit the nearest cache anyway.
+const WARM_ROUTES: usize = 4;
+
+/// The first datagram of each run of one sender, with the sender.
+fn bursts<'a>(batch: &'a [Received], senders: &'a [usize]) -> impl Iterator<Item = (&'a Received, usize)> {
+    let mut last = NOBODY;
+    batch.iter().zip(senders).filter_map(move |(received, link)| {
+        let first = *link != last && *link != NOBODY;
+        last = *link;
+        first.then_some((received, *link))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+
+    #[test]
+    fn addresses_of_one_number_and_two_versions_are_two() {
+        let of = |ip: IpAddr, port| Endpoint::of(SocketAddr::new(ip, port));
+        let four = IpAddr::from([10, 0, 0, 1]);
+        let six = IpAddr::from(0x0a00_0001_u128.to_be_bytes());
+        assert_ne!(of(four, 1), of(six, 1));
+        assert_ne!(of(four, 1), of(four, 2));
+        assert_eq!(of(six, 7), of(six, 7));
+    }
+}
