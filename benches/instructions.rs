@@ -8,6 +8,7 @@ use colloque::media::packet::{OutgoingHeader, write_header};
 use colloque::model::{Now, Path};
 use colloque::transport::srtp::{Profile, SessionKeys, SrtpReceiver, SrtpSender};
 use common::hall::{Datagram, Hall, is_media};
+use common::meter;
 use std::time::Duration;
 
 /// Datagrams one call to the kernel brings at most.
@@ -97,6 +98,7 @@ fn idle() -> u64 {
 }
 
 fn main() {
+    meter::forget_time();
     let (what, done) = match std::env::args().nth(1).as_deref() {
         Some("forwarding") => ("delivered packets in rooms of three", forwarding()),
         Some("srtp") => ("packets of 1,000 bytes sealed and opened", srtp()),

@@ -129,17 +129,14 @@ impl Shard {
             }
         }
         let report_at = self.links.get(link).and_then(|state| state.timing.report_at);
-        if report_at.is_some_and(|at| at > now) {
-            return;
-        }
-        if report_at.is_some() {
+        if report_at.is_some_and(|at| at <= now) {
             self.each_published(link, |shard, track| shard.look_after(track, now));
             self.send_reports(link, now);
-        }
-        // Who neither sends nor receives has nothing to report and is not looked at again: the next packet either way begins anew.
-        let busy = self.is_busy(link, now);
-        if let Some(state) = self.links.get_mut(link) {
-            state.timing.report_at = busy.then_some(now + TICK);
+            // Who neither sends nor receives has nothing to report and is not looked at again: the next packet begins anew.
+            let busy = self.is_busy(link, now);
+            if let Some(state) = self.links.get_mut(link) {
+                state.timing.report_at = busy.then_some(now + TICK);
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::command::TrackSetting;
 use super::event::Event;
+use super::feedback::TICK;
 use super::link::Link;
 use super::sections::Use;
 use super::shard::Shard;
@@ -367,6 +368,12 @@ impl Shard {
             let flows = route.out.is_some() && !state.muted;
             let target = if flows { route.choice.target(&state.set, &state.activity, now) } else { None };
             route.route.set_target(target);
+        }
+        let (live, publisher) = (state.live != 0, state.publisher);
+        if live && let Some(state) = self.links.get_mut(publisher).filter(|state| state.timing.report_at.is_none()) {
+            // It was silent, and is not any more.
+            state.timing.report_at = state.timing.connected_at.map(|_| now + TICK);
+            self.mark_dirty(publisher);
         }
         self.request_wanted_key_frames(track, now);
         self.poll_demand(track, now);

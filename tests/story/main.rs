@@ -17,6 +17,7 @@ mod model;
 mod moving;
 mod muting;
 mod permissions;
+mod silence;
 mod simulcast;
 mod speakers;
 mod subscriptions;
