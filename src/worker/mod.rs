@@ -357,8 +357,11 @@ impl Worker {
         }
         self.reported = self.load.is_settled();
         self.report_at = now.mono + REPORT_EVERY;
+        let dropped = self.port.dropped();
+        self.port.ask_dropped();
         let counters = self.shard.counters();
         counters.busy_permille = self.load.permille();
+        counters.drop_many(DropReason::ReceiveFull, dropped.saturating_sub(counters.drops(DropReason::ReceiveFull)));
         (counters.gso, counters.gro) = (offload.gso, offload.gro);
         self.observer.counters(self.id, counters);
     }
