@@ -81,7 +81,7 @@ pub trait Observer: Send + Sync {
 /// How workers run.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Pin each worker to a core of its own, where there are as many cores as workers.
+    /// Pin each worker to a core of its own, where there are as many cores as workers and no CPU quota.
     pub pin: bool,
     /// Longest time a worker with thick traffic lets pass to take more datagrams in one go; zero never lets any pass.
     pub coalesce: Duration,

@@ -234,12 +234,11 @@ impl UdpPort {
             let mut meta = [RecvMeta::default(); BATCH_SIZE];
             let count = match bound.state.recv(UdpSockRef::from(&bound.socket), &mut slices, &mut meta) {
                 Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                // Empty, or an ICMP error of some earlier send, after which waiting tells whether there is more.
+                Err(_) => {
                     bound.readable = false;
                     continue;
                 }
-                // An ICMP error of some earlier send; the socket itself is well.
-                Err(_) => continue,
             };
             // Fewer than asked for: it was found empty, and need not be asked again to say so.
             bound.readable = count == BATCH_SIZE;
