@@ -106,7 +106,7 @@ fn receive(c: &mut Criterion) {
             b.iter_custom(|asked| {
                 let mut spent = Spent::default();
                 for _ in 0..asked {
-                    (0..WAITING).for_each(|_| drop(from.send(&outbox)));
+                    (0..WAITING).for_each(|_| assert_eq!(from.send(&outbox).lost, 0));
                     port.mark_all_readable();
                     let mut bytes = 0;
                     let count = spent.on(|| port.receive(|_, datagram| bytes += datagram.len()));
@@ -123,7 +123,7 @@ fn receive(c: &mut Criterion) {
             b.iter_custom(|asked| {
                 let mut spent = Spent::default();
                 for _ in 0..asked {
-                    (0..WAITING).for_each(|_| drop(from.send(&outbox)));
+                    (0..WAITING).for_each(|_| assert_eq!(from.send(&outbox).lost, 0));
                     let count = spent.on(|| {
                         let mut slices: Vec<_> = buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
                         let mut meta = [RecvMeta::default(); BATCH_SIZE];

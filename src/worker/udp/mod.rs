@@ -232,13 +232,10 @@ impl UdpPort {
                 IoSliceMut::new(buffers.next().and_then(|all| all.get_mut(..self.buffer)).unwrap_or_default())
             });
             let mut meta = [RecvMeta::default(); BATCH_SIZE];
-            let count = match bound.state.recv(UdpSockRef::from(&bound.socket), &mut slices, &mut meta) {
-                Ok(count) => count,
+            let Ok(count) = bound.state.recv(UdpSockRef::from(&bound.socket), &mut slices, &mut meta) else {
                 // Empty, or an ICMP error of some earlier send, after which waiting tells whether there is more.
-                Err(_) => {
-                    bound.readable = false;
-                    continue;
-                }
+                bound.readable = false;
+                continue;
             };
             // Fewer than asked for: it was found empty, and need not be asked again to say so.
             bound.readable = count == BATCH_SIZE;
