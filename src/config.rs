@@ -108,7 +108,7 @@ pub struct Media {
     pub advertise: Vec<IpAddr>,
     /// Worker threads; 0 is one per core.
     pub workers: u16,
-    /// Whether each worker keeps to one core, where there are as many cores as workers.
+    /// Whether each worker keeps to one core, where there are as many cores as workers and no CPU quota.
     pub pin_workers: bool,
     /// Whether the kernel cuts trains of datagrams when sending.
     pub gso: Use,

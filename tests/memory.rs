@@ -6,9 +6,13 @@
 
 mod world;
 
+use colloque::model::Path;
+use colloque::relay::outbox::Outbox;
+use colloque::worker::udp::{Offload, UdpPort, bind_shared};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
 use std::alloc::System;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -220,4 +224,34 @@ fn a_warm_relay_forwards_without_allocating() {
     assert!(packets >= 8_900, "positive control: {packets}");
     assert_eq!(on_the_path, 0);
     assert!(all * 5 <= packets as usize, "reports and checks, not packets: {all}");
+}
+
+#[test]
+fn a_warm_port_moves_bursts_without_allocating() {
+    let _alone = alone();
+    let socket = || bind_shared(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+    let to = socket();
+    let path = Path { socket: 0, local: None, remote: to.local_addr().expect("bound") };
+    let mut sender = UdpPort::new(vec![socket()], Offload::default()).expect("options");
+    let mut receiver = UdpPort::new(vec![to], Offload::default()).expect("options");
+    let mut outbox = Outbox::default();
+    let (mut arrived, mut before) = (0, 0);
+    for round in 0..60 {
+        if round == 10 {
+            let stats = HEAP.stats();
+            before = stats.allocations + stats.reallocations;
+        }
+        for len in [1_100, 1_100, 700, 90, 1_150, 1_150, 33] {
+            assert!(outbox.push(path, len < 100, &[1; 1_200][..len]));
+        }
+        assert_eq!(sender.send(&outbox).datagrams, 7);
+        outbox.clear();
+        receiver.mark_all_readable();
+        while receiver.is_readable() {
+            arrived += receiver.receive(|_, _| {});
+        }
+    }
+    let stats = HEAP.stats();
+    assert_eq!(arrived, 60 * 7);
+    assert_eq!(stats.allocations + stats.reallocations - before, 0);
 }

@@ -53,6 +53,8 @@ reasons! {
         DataRefused = "data_refused",
         /// A receiver's data channel was full.
         DataBackpressure = "data_backpressure",
+        /// A datagram came while the socket's receive buffer was full: the worker did not keep up.
+        ReceiveFull = "receive_full",
         /// The socket was full, and pictures or data gave way.
         SendFull = "send_full",
         /// The socket was full for so long that voice or control was lost.

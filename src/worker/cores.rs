@@ -1,9 +1,11 @@
 //! One core for each worker, where there are as many.
 
 /// The cores workers may be pinned to: as many as there are workers, spread over those this process may use; `None` where there are
-/// fewer, or the system does not tell.
+/// fewer, where a quota says that the cores are shared (two such processes would choose the same), or the system does not tell.
 pub(super) fn spread(workers: usize) -> Option<Vec<usize>> {
-    choose(&allowed()?, workers)
+    let allowed = allowed()?;
+    let shared = std::thread::available_parallelism().is_ok_and(|granted| granted.get() < allowed.len());
+    if shared { None } else { choose(&allowed, workers) }
 }
 
 fn choose(allowed: &[usize], workers: usize) -> Option<Vec<usize>> {
@@ -55,7 +57,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_pinned_thread_may_use_one_core() {
-        let core = *spread(1).expect("at least one").first().expect("one");
+        let core = *allowed().expect("told").first().expect("at least one");
         std::thread::spawn(move || {
             assert!(pin(core));
             assert_eq!(allowed(), Some(vec![core]));

@@ -79,23 +79,27 @@ impl Lanes {
     /// The lanes of workers with these bells, in the order of their shards.
     pub(super) fn between(bells: &[Arc<Bell>]) -> Vec<Self> {
         let ends: Vec<_> = bells.iter().map(|bell| (bounded::<Parcel>(LANE), bounded::<Batch>(EMPTIES), bell)).collect();
-        let lane = |there: usize, (parcels, empties, bell): &((Sender<Parcel>, _), (Sender<Batch>, _), &Arc<Bell>)| Lane {
-            shard: shard(there),
-            parcels: parcels.0.clone(),
-            empties: empties.0.clone(),
-            bell: Arc::clone(bell),
-            batch: Batch::default(),
-            unsent: Vec::new(),
-            posted: false,
+        let lane = |there: usize| {
+            let (parcels, empties, bell) = ends.get(there)?;
+            Some(Lane {
+                shard: shard(there),
+                parcels: parcels.0.clone(),
+                empties: empties.0.clone(),
+                bell: Arc::clone(bell),
+                batch: Batch::default(),
+                unsent: Vec::new(),
+                posted: false,
+            })
         };
-        let one = |(here, (parcels, empties, _)): (usize, &((_, Receiver<Parcel>), (_, Receiver<Batch>), _))| Self {
+        let others = |here: usize| (0..ends.len()).filter(move |there| *there != here);
+        let one = ends.iter().enumerate().map(|(here, (parcels, empties, _))| Self {
             own: shard(here),
-            lanes: ends.iter().enumerate().filter(|(there, _)| *there != here).map(|(there, end)| lane(there, end)).collect(),
+            lanes: others(here).filter_map(lane).collect(),
             parcels: parcels.1.clone(),
             empties: empties.1.clone(),
             strays: HashMap::default(),
-        };
-        ends.iter().enumerate().map(one).collect()
+        });
+        one.collect()
     }
 
     /// Whether no parcel waits to be taken.

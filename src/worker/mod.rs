@@ -87,7 +87,7 @@ pub trait Observer: Send + Sync {
 /// How workers run.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Pin each worker to a core of its own, where there are as many cores as workers.
+    /// Pin each worker to a core of its own, where there are as many cores as workers and no CPU quota.
     pub pin: bool,
     /// Longest time a worker with thick traffic lets pass to take more datagrams in one go; zero never lets any pass.
     pub coalesce: Duration,
@@ -363,8 +363,11 @@ impl Worker {
         }
         self.reported = self.load.is_settled();
         self.report_at = now.mono + REPORT_EVERY;
+        let dropped = self.port.dropped();
+        self.port.ask_dropped();
         let counters = self.shard.counters();
         counters.busy_permille = self.load.permille();
+        counters.drop_many(DropReason::ReceiveFull, dropped.saturating_sub(counters.drops(DropReason::ReceiveFull)));
         (counters.gso, counters.gro) = (offload.gso, offload.gro);
         self.observer.counters(self.id, counters);
     }

@@ -60,7 +60,7 @@ impl Ear {
     /// # Errors
     /// What the kernel says, other than that a signal came.
     pub(super) fn sleep<'a>(
-        &'a mut self,
+        &'a self,
         mut sockets: impl Iterator<Item = BorrowedFd<'a>>,
         room: bool,
         most: Option<Duration>,
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_bell_rung_before_or_during_sleep_ends_it() {
-        let mut ear = Ear::new().expect("a pipe");
+        let ear = Ear::new().expect("a pipe");
         let bell = ear.bell();
         // Rung while awake: nothing is written, `idle` finds what it announced.
         bell.ring();
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_readable_socket_is_told_by_its_place() {
-        let mut ear = Ear::new().expect("a pipe");
+        let ear = Ear::new().expect("a pipe");
         for count in [2, FEW + 3] {
             let sockets: Vec<UdpSocket> = (0..count).map(|_| UdpSocket::bind("127.0.0.1:0").expect("free")).collect();
             let second = sockets[1].local_addr().expect("bound");
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn room_to_write_is_waited_for_only_when_wanted() {
-        let mut ear = Ear::new().expect("a pipe");
+        let ear = Ear::new().expect("a pipe");
         let socket = UdpSocket::bind("127.0.0.1:0").expect("free");
         let none = Some(Duration::ZERO);
         assert_eq!(ear.sleep(std::iter::once(socket.as_fd()), false, none, || true).expect("slept"), 0);

@@ -6,8 +6,11 @@ use crate::relay::outbox::Outgoing;
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
-use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, sendmmsg};
-use std::io::{self, IoSlice};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, SockaddrStorage,
+    getsockopt, recvmsg, sendmmsg, setsockopt, sockopt,
+};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -63,7 +66,6 @@ pub(super) struct Mmsg {
     v6: Family<SockaddrIn6>,
 }
 
-// Headers point into themselves, which `nix` keeps private; nothing here is shared between threads.
 impl Mmsg {
     pub(super) fn new() -> Self {
         Self { v4: Family::new(), v6: Family::new() }
@@ -166,29 +168,65 @@ impl Wire for OnSockets<'_> {
     }
 }
 
-/// Leaves out what quinn-udp asks the kernel to tell of each datagram and nobody here reads: it costs a quarter of a receive.
+/// Leaves out what quinn-udp asks the kernel to tell of each datagram and nobody here reads, which costs a quarter of a receive, and
+/// asks for the count of what did not fit into the socket's buffer. What is refused costs only time.
 pub(super) fn ask_for_less(socket: &UdpSocket, wildcard: bool, gro: bool) -> io::Result<()> {
-    use nix::sys::socket::{setsockopt, sockopt};
-    let v4 = socket.local_addr()?.is_ipv4();
-    setsockopt(socket, sockopt::ReceiveTimestampns, &false)?;
-    if v4 {
-        setsockopt(socket, sockopt::IpRecvTos, &false)?;
+    let _ = setsockopt(socket, sockopt::ReceiveTimestampns, &false);
+    let _ = setsockopt(socket, sockopt::RxqOvfl, &1);
+    if socket.local_addr()?.is_ipv4() {
+        let _ = setsockopt(socket, sockopt::IpRecvTos, &false);
         if !wildcard {
-            setsockopt(socket, sockopt::Ipv4PacketInfo, &false)?;
+            let _ = setsockopt(socket, sockopt::Ipv4PacketInfo, &false);
         }
     } else {
-        setsockopt(socket, sockopt::Ipv6RecvTClass, &false)?;
+        let _ = setsockopt(socket, sockopt::Ipv6RecvTClass, &false);
         if !wildcard {
-            setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &false)?;
+            let _ = setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &false);
         }
     }
     if !gro {
-        setsockopt(socket, sockopt::UdpGroSegment, &false)?;
+        // A kernel that does not know it does not do it.
+        let _ = setsockopt(socket, sockopt::UdpGroSegment, &false);
     }
     Ok(())
 }
 
+/// One datagram or train, and what the kernel says of its socket.
+pub(super) struct Told {
+    pub(super) len: usize,
+    pub(super) stride: usize,
+    pub(super) remote: Option<SocketAddr>,
+    pub(super) local: Option<IpAddr>,
+    /// Datagrams that did not fit into the buffer since the socket was opened, modulo 2^32; the kernel is silent while there are none.
+    pub(super) dropped: u32,
+}
+
+/// Receives one datagram or train the slow way, which tells what was dropped; allocates.
+pub(super) fn receive_told(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Told> {
+    let mut control = cmsg_space!(in6_pktinfo, in_pktinfo, i32, u32);
+    control.resize(control.capacity(), 0);
+    let mut slices = [IoSliceMut::new(buffer)];
+    let received = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::MSG_DONTWAIT)?;
+    let remote = received.address.and_then(|address| {
+        let v4 = address.as_sockaddr_in().map(|address| SocketAddr::from(*address));
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| SocketAddr::from(*address)))
+    });
+    let mut told = Told { len: received.bytes, stride: received.bytes, remote, local: None, dropped: 0 };
+    for control in received.cmsgs()? {
+        if let ControlMessageOwned::Ipv4PacketInfo(info) = control {
+            told.local = Some(Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes()).into());
+        } else if let ControlMessageOwned::Ipv6PacketInfo(info) = control {
+            told.local = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+        } else if let ControlMessageOwned::UdpGroSegments(stride) = control {
+            told.stride = usize::try_from(stride).unwrap_or(told.len);
+        } else if let ControlMessageOwned::RxqOvfl(dropped) = control {
+            told.dropped = dropped;
+        }
+    }
+    Ok(told)
+}
+
 /// Whether the kernel puts neighbours of one sender together on a socket.
 pub(super) fn has_gro(socket: &UdpSocket) -> bool {
-    nix::sys::socket::getsockopt(socket, nix::sys::socket::sockopt::UdpGroSegment).unwrap_or(false)
+    getsockopt(socket, sockopt::UdpGroSegment).unwrap_or(false)
 }

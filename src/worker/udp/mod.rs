@@ -75,7 +75,8 @@ pub fn probe(address: SocketAddr) -> io::Result<()> {
 /// not do what it means.
 #[must_use]
 pub fn probe_offload(wanted: Offload) -> Offload {
-    let carried = |offload: Offload| carries_a_train(offload).unwrap_or(false);
+    // Where it cannot be tried, the first use will tell.
+    let carried = |offload: Offload| carries_a_train(offload).unwrap_or(true);
     let gso = wanted.gso && carried(Offload { gro: false, ..wanted });
     let gro = wanted.gro && carried(Offload { gso, ..wanted });
     Offload { gso, gro }
@@ -124,6 +125,10 @@ struct Bound {
     wildcard: bool,
     /// Set when the socket is to be read, cleared when it was found empty.
     readable: bool,
+    /// Set when the next look is to tell what the kernel has dropped.
+    asked: bool,
+    /// Datagrams the kernel has dropped, as it last said.
+    dropped: u32,
 }
 
 impl UdpPort {
@@ -139,7 +144,7 @@ impl UdpPort {
             let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
             #[cfg(target_os = "linux")]
             mmsg::ask_for_less(&socket, wildcard, offload.gro)?;
-            bound.push(Bound { socket, state, wildcard, readable: true });
+            bound.push(Bound { socket, state, wildcard, readable: true, asked: false, dropped: 0 });
         }
         let gso = offload.gso && bound.iter().all(|bound| bound.state.max_gso_segments() > 1);
         let mut port = Self {
@@ -198,24 +203,39 @@ impl UdpPort {
         self.sending.is_holding()
     }
 
+    /// Wants to know of each socket's next datagram how many were dropped before it; asking each time would cost too much.
+    pub fn ask_dropped(&mut self) {
+        self.sockets.iter_mut().for_each(|bound| bound.asked = cfg!(target_os = "linux"));
+    }
+
+    /// Datagrams that did not fit into a socket's receive buffer so far, as of the last time it was asked.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.sockets.iter().map(|bound| u64::from(bound.dropped)).sum()
+    }
+
     /// Receives one batch from each readable socket and hands every datagram over; answers how many there were.
     pub fn receive(&mut self, mut take: impl FnMut(Path, &mut [u8])) -> usize {
         let mut received = 0;
         let stride = self.buffer + STAGGER;
         for (index, bound) in self.sockets.iter_mut().enumerate().filter(|(_, bound)| bound.readable) {
+            if bound.asked
+                && let Some(buffer) = self.buffers.get_mut(..self.buffer)
+            {
+                received += bound.receive_asked(index as u8, buffer, &mut take);
+                if !bound.readable {
+                    continue;
+                }
+            }
             let mut buffers = self.buffers.chunks_exact_mut(stride);
             let mut slices: [IoSliceMut<'_>; BATCH_SIZE] = std::array::from_fn(|_| {
                 IoSliceMut::new(buffers.next().and_then(|all| all.get_mut(..self.buffer)).unwrap_or_default())
             });
             let mut meta = [RecvMeta::default(); BATCH_SIZE];
-            let count = match bound.state.recv(UdpSockRef::from(&bound.socket), &mut slices, &mut meta) {
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    bound.readable = false;
-                    continue;
-                }
-                // An ICMP error of some earlier send; the socket itself is well.
-                Err(_) => continue,
+            let Ok(count) = bound.state.recv(UdpSockRef::from(&bound.socket), &mut slices, &mut meta) else {
+                // Empty, or an ICMP error of some earlier send, after which waiting tells whether there is more.
+                bound.readable = false;
+                continue;
             };
             // Fewer than asked for: it was found empty, and need not be asked again to say so.
             bound.readable = count == BATCH_SIZE;
@@ -242,6 +262,31 @@ impl UdpPort {
         #[cfg(not(target_os = "linux"))]
         let mut wire = single::Single(&self.sockets);
         self.sending.send(outbox, &mut wire)
+    }
+}
+
+impl Bound {
+    /// Receives one datagram or train, and learns what the kernel has dropped before it.
+    #[cfg(target_os = "linux")]
+    fn receive_asked(&mut self, socket: u8, buffer: &mut [u8], take: &mut impl FnMut(Path, &mut [u8])) -> usize {
+        let told = match mmsg::receive_told(&self.socket, buffer) {
+            Ok(told) => told,
+            Err(error) => {
+                self.readable = error.kind() != io::ErrorKind::WouldBlock;
+                return 0;
+            }
+        };
+        self.asked = false;
+        self.dropped = self.dropped.max(told.dropped);
+        let (Some(remote), Some(train)) = (told.remote, buffer.get_mut(..told.len)) else { return 0 };
+        let path = Path { socket, local: told.local.filter(|_| self.wildcard), remote };
+        train.chunks_mut(told.stride.max(1)).map(|datagram| take(path, datagram)).count()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn receive_asked(&mut self, _socket: u8, _buffer: &mut [u8], _take: &mut impl FnMut(Path, &mut [u8])) -> usize {
+        self.asked = false;
+        0
     }
 }
 

@@ -111,6 +111,29 @@ fn a_destination_that_cannot_be_reached_is_lost_alone() {
 }
 
 #[test]
+fn what_does_not_fit_into_the_buffer_is_told() {
+    for address in LOOPBACKS {
+        let (Some(from), Some(to)) = (bound(address), bound(address)) else { return };
+        let path = Path { socket: 0, local: None, remote: to.local_addr().expect("bound") };
+        socket2::SockRef::from(&to).set_recv_buffer_size(8_192).expect("smaller");
+        let mut sender = UdpPort::new(vec![from], Offload { gso: false, gro: false }).expect("options");
+        let mut receiver = UdpPort::new(vec![to], Offload::default()).expect("options");
+        let mut outbox = Outbox::default();
+        (0..50).for_each(|_| assert!(outbox.push(path, false, &[1; 1_000])));
+        sender.send(&outbox);
+        let kept = collect(&mut receiver, 1).len();
+        assert!(kept < 50, "positive control: {kept}");
+        // The next one to fit brings the news, with its own bytes intact.
+        receiver.ask_dropped();
+        let mut one = Outbox::default();
+        assert!(one.push(path, false, &[2; 700]));
+        sender.send(&one);
+        assert_eq!(collect(&mut receiver, 1), [vec![2; 700]]);
+        assert_eq!(receiver.dropped(), 50 - kept as u64);
+    }
+}
+
+#[test]
 fn a_taken_port_is_noticed() {
     let holder = bind_shared(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
     let address = holder.local_addr().expect("bound");
