@@ -3,6 +3,7 @@
 //! [`Swarm::start`] spawns them, [`Swarm::order`] tells one client something, [`Swarm::reports`] says what happened.
 //! It never decides who comes when; it never reads what a scenario says.
 
+mod line;
 mod noise;
 mod sockets;
 mod thread;

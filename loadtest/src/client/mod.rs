@@ -216,11 +216,6 @@ impl Client {
         self.generation == generation
     }
 
-    /// What its line does.
-    pub(crate) fn link(&self) -> Option<&crate::impair::Profile> {
-        self.coming.link.as_ref()
-    }
-
     /// Begins a join or a resume.
     fn call(&mut self, turn: &mut Turn<'_>) {
         let resumes = self.phase == Phase::Resuming && !self.full;
