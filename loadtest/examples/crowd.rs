@@ -2,7 +2,7 @@
 //!
 //! Everybody sends 50 voice and 150 video packets a second.
 
-#![expect(clippy::print_stdout, reason = "a tool for a terminal")]
+#![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a tool for a terminal")]
 
 use loadtest::client::Codec;
 use loadtest::measure::Second;

@@ -37,6 +37,7 @@ pub type ClientId = u32;
 /// What a client or a thread is told.
 #[derive(Debug)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "orders are few")]
 pub enum Order {
     /// Connect, publish, subscribe to everybody.
     Join(ClientId, Box<Coming>),

@@ -2,6 +2,14 @@
 //!
 //! Without a binary these tests fail; they never pass by not running.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test against a node lives in real time and says what it saw"
+)
+
 use loadtest::client::{Codec, MediaKind, Quality};
 use loadtest::impair;
 use loadtest::measure::Second;
@@ -144,7 +152,23 @@ fn rooms_of_three(codec: Codec, layers: usize) {
     for (room, seat) in ids() {
         swarm.order(Order::Join(room * 3 + u32::from(seat), Box::new(coming(&node, room, seat, Some(video(codec, layers))))));
     }
-    let joining = watch(&swarm, Duration::from_secs(3));
+    let mut joining = watch(&swarm, Duration::from_secs(1));
+    let busy: Vec<u32> = joining
+        .reports
+        .iter()
+        .filter_map(|report| match report {
+            Report::Refused { client, busy: true, .. } => Some(*client),
+            _ => None,
+        })
+        .collect();
+    for client in busy {
+        // As the platform's page does on a machine that has no time.
+        let came = coming(&node, client / 3, (client % 3) as u8, Some(video(codec, layers)));
+        swarm.order(Order::Join(client, Box::new(came)));
+    }
+    let later = watch(&swarm, Duration::from_secs(2));
+    joining.all.add(&later.all);
+    joining.reports.extend(later.reports);
     say("joining", &joining);
     assert_eq!(count(&joining, |report| matches!(report, Report::Joined { .. })), 6, "{:?}", joining.reports);
     assert_eq!(count(&joining, |report| matches!(report, Report::FirstMedia { .. })), 6, "{:?}", joining.reports);

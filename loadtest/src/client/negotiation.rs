@@ -80,6 +80,7 @@ impl Client {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a client may pass over what it has no use for")]
     pub(super) fn on_message(&mut self, message: Down, turn: &mut Turn<'_>) {
         match message {
             Down::Join(join) => self.on_join(join, turn),

@@ -151,6 +151,7 @@ async fn connect(call: &Call) -> Result<Socket, Refusal> {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "errors of the library that need no words of their own")]
 fn refusal(error: Error) -> Refusal {
     match error {
         Error::Http(response) => {
@@ -168,6 +169,7 @@ fn refusal(error: Error) -> Refusal {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "most messages are the client's to read")]
 async fn carry(call: &Call, mut socket: Socket, commands: &mut mpsc::Receiver<Outward>, inbox: &Inbox) {
     let mut ping = pings(PING);
     let started = Instant::now();

@@ -212,7 +212,7 @@ impl Incoming {
         match self.frames.iter_mut().find(|frame| frame.number == stamp.frame) {
             Some(frame) => frame.left = frame.left.saturating_sub(1),
             None => {
-                self.keep(Frame { number: stamp.frame, key: stamp.key, left: stamp.count - 1, sent: stamp.at, skipped: false })
+                self.keep(Frame { number: stamp.frame, key: stamp.key, left: stamp.count - 1, sent: stamp.at, skipped: false });
             }
         }
         if self.decoded.is_none() {

@@ -311,7 +311,7 @@ impl Thread {
             self.out.push(Report::Failed { client: id, why: Failure::Socket });
             return;
         };
-        let mut turn = Turn {
+        let turn = Turn {
             now: at,
             wall: wall(),
             second: &mut self.second,
@@ -323,7 +323,7 @@ impl Thread {
         // Letters for who had the slot before carry other numbers.
         self.joins = self.joins.wrapping_add(1 << 12);
         let line = coming.link.as_ref().map(|profile| Box::new(Line::new(profile, coming.seed)));
-        let client = Client::new(id, (slot, self.joins), coming, &self.parts.identity, local, &mut turn);
+        let client = Client::new(id, (slot, self.joins), coming, &self.parts.identity, local, &turn);
         self.places.insert(Place { client, socket, line, scheduled: None });
         self.by_id.insert(id, slot);
         self.settle(slot, at);
