@@ -8,7 +8,7 @@
     clippy::print_stdout,
     clippy::wildcard_enum_match_arm,
     reason = "a test against a node lives in real time and says what it saw"
-)
+)]
 
 use loadtest::client::{Codec, MediaKind, Quality};
 use loadtest::impair;
