@@ -182,7 +182,11 @@ impl Incoming {
             }
             return true;
         }
-        seen.duplicate += 1;
+        if repeated {
+            seen.needless += 1;
+        } else {
+            seen.duplicate += 1;
+        }
         false
     }
 
