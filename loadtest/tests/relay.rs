@@ -30,12 +30,16 @@ static PORT: AtomicU16 = AtomicU16::new(21_230);
 struct Node {
     child: Child,
     url: String,
+    port: u16,
 }
 
 impl Node {
     fn start() -> Self {
+        Self::at(PORT.fetch_add(2, Relaxed))
+    }
+
+    fn at(port: u16) -> Self {
         let binary = std::env::var("COLLOQUE_BIN").expect("COLLOQUE_BIN must name the relay's binary");
-        let port = PORT.fetch_add(2, Relaxed);
         let mut command = Command::new(binary);
         command.args(["serve", "--bind", "127.0.0.1", "--advertise", "127.0.0.1", "--port", &port.to_string()]);
         command.args(["--udp-port", &(port + 1).to_string(), "--key", &format!("{KEY}:{SECRET}")]);
@@ -50,7 +54,7 @@ impl Node {
             }
             std::thread::yield_now();
         }
-        Self { child, url: format!("ws://127.0.0.1:{port}") }
+        Self { child, url: format!("ws://127.0.0.1:{port}"), port }
     }
 }
 
@@ -335,6 +339,9 @@ fn who_is_not_let_in_hears_why() {
     let mut odd = coming(&node, 0, 2, None);
     odd.url = "not a url".to_owned();
     swarm.order(Order::Join(2, Box::new(odd)));
+    let mut secret = coming(&node, 0, 3, None);
+    secret.url = secret.url.replace("ws://", "wss://");
+    swarm.order(Order::Join(3, Box::new(secret)));
     let seen = watch(&swarm, Duration::from_secs(2));
     println!("{:?}", seen.reports);
 
@@ -347,4 +354,39 @@ fn who_is_not_let_in_hears_why() {
     assert_eq!(status(0).unwrap().0, Some(401));
     assert_eq!(status(1).unwrap(), (None, "not reachable: connection refused".to_owned()));
     assert!(status(2).is_some());
+    assert_eq!(status(3).map(|(status, _)| status), Some(None), "the node speaks no TLS");
+}
+
+#[test]
+fn a_node_that_starts_again_gets_everybody_back() {
+    let node = Node::start();
+    let swarm = Swarm::start(1, 7).unwrap();
+    room(&node, &swarm, &video(Codec::Vp8, 1));
+
+    let port = node.port;
+    drop(node);
+    let node = Node::at(port);
+    let seen = watch(&swarm, Duration::from_secs(6));
+    assert_eq!(count(&seen, |report| matches!(report, Report::Resumed { full: true, .. })), 3, "{:?}", seen.reports);
+    let seen = watch(&swarm, Duration::from_secs(3));
+    say("again", &seen);
+
+    unharmed(&seen);
+    assert!(seen.all.video.frames >= 6 * 25 * 2, "{}", seen.all.video.frames);
+    drop(node);
+}
+
+#[test]
+fn garbage_towards_the_media_port_harms_nobody() {
+    let node = Node::start();
+    let swarm = Swarm::start(1, 7).unwrap();
+    room(&node, &swarm, &video(Codec::Vp8, 1));
+
+    let to = (Ipv4Addr::LOCALHOST, node.port + 1).into();
+    swarm.order(Order::Noise { to, datagrams_per_s: 2_000, for_: Duration::from_secs(2), seed: 3 });
+    let seen = watch(&swarm, Duration::from_secs(4));
+    say("noise", &seen);
+
+    unharmed(&seen);
+    assert!(seen.all.video.frames >= 6 * 25 * 3, "{}", seen.all.video.frames);
 }
