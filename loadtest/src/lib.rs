@@ -1,3 +1,7 @@
 //! Synthetic clients that load a relay, and what they got from it.
 
+pub mod client;
 pub mod impair;
+pub mod measure;
+pub mod swarm;
+pub mod token;
