@@ -109,7 +109,8 @@ fn receive(c: &mut Criterion) {
                     (0..WAITING).for_each(|_| assert_eq!(from.send(&outbox).lost, 0));
                     port.mark_all_readable();
                     let mut bytes = 0;
-                    let count = spent.on(|| port.receive(|_, datagram| bytes += datagram.len()));
+                    let count =
+                        spent.on(|| port.receive(|_, batch| bytes += batch.iter().map(|datagram| datagram.len).sum::<usize>()));
                     assert_eq!((count, bytes), (WAITING * each, WAITING * each * len));
                 }
                 assert_eq!(spent.allocations, 0);

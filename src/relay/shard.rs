@@ -113,9 +113,9 @@ impl Shard {
         }
     }
 
-    /// Counts a datagram whose address no shard knows.
-    pub fn count_unknown(&mut self) {
-        self.counters.drop(DropReason::UnknownAddress);
+    /// Counts datagrams whose address no shard knows.
+    pub fn count_unknown(&mut self, datagrams: u64) {
+        self.counters.drop_many(DropReason::UnknownAddress, datagrams);
     }
 
     /// A call goes on at another address. What was on its way may be lost for longer than anything is kept: pictures start afresh,

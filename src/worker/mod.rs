@@ -299,7 +299,7 @@ impl Worker {
                 *found += 1;
                 if shard.handle_datagram(now, path, datagram) != Disposition::Taken {
                     // Handed over once already; a second time it would go in circles.
-                    shard.count_unknown();
+                    shard.count_unknown(1);
                 }
             });
             if !taken {
@@ -311,16 +311,22 @@ impl Worker {
 
     fn receive(&mut self, now: Now) -> usize {
         let (shard, lanes) = (&mut self.shard, &mut self.lanes);
-        let received = self.port.receive(|path, datagram| {
-            let owner = match shard.handle_datagram(now, path, datagram) {
-                Disposition::Taken => return,
-                Disposition::Elsewhere(owner) => Some(owner),
-                Disposition::Unknown => lanes.owner(&path.remote),
-            };
-            match owner.and_then(|owner| lanes.put(owner, path, datagram)) {
-                Some(lost) => shard.counters().drop_many(DropReason::HandOverFull, lost as u64),
-                None => shard.count_unknown(),
-            }
+        let received = self.port.receive(|bytes, batch| {
+            // Counted after the batch: the shard is at work while it says what is not its own.
+            let (mut full, mut unknown) = (0, 0);
+            shard.handle_batch(now, bytes, batch, |received, datagram, disposition| {
+                let owner = match disposition {
+                    Disposition::Taken => return,
+                    Disposition::Elsewhere(owner) => Some(owner),
+                    Disposition::Unknown => lanes.owner(&received.path.remote),
+                };
+                match owner.and_then(|owner| lanes.put(owner, received.path, datagram)) {
+                    Some(lost) => full += lost as u64,
+                    None => unknown += 1,
+                }
+            });
+            shard.counters().drop_many(DropReason::HandOverFull, full);
+            shard.count_unknown(unknown);
         });
         self.found += received;
         self.reported &= received == 0;

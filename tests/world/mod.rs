@@ -392,7 +392,7 @@ impl World {
         let path = Path { socket: 0, local: None, remote: from };
         let disposition = self.on_shard(Call::of(&bytes), |shard, now| shard.handle_datagram(now, path, &mut bytes));
         if disposition != Disposition::Taken {
-            self.shard.count_unknown();
+            self.shard.count_unknown(1);
         }
         self.finish();
     }

@@ -14,6 +14,7 @@ mod train;
 pub use sending::Sent;
 
 use crate::model::Path;
+use crate::relay::Received;
 use crate::relay::outbox::{MAX_DATAGRAM, Outbox};
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 use sending::Sending;
@@ -94,9 +95,9 @@ fn carries_a_train(offload: Offload) -> io::Result<bool> {
     let sent = port.send(&outbox);
     // The loopback delivers within the call that sends.
     let mut arrived = Vec::new();
-    port.receive(|_, datagram| arrived.push(datagram.len()));
+    port.receive(|_, batch| arrived.extend(batch.iter().map(|datagram| datagram.len)));
     port.mark_all_readable();
-    port.receive(|_, datagram| arrived.push(datagram.len()));
+    port.receive(|_, batch| arrived.extend(batch.iter().map(|datagram| datagram.len)));
     Ok(pushed && sent.datagrams == 3 && arrived == lengths && port.offload() == offload)
 }
 
@@ -114,6 +115,8 @@ pub struct UdpPort {
     sockets: Vec<Bound>,
     buffers: Vec<u8>,
     buffer: usize,
+    /// The datagrams of the batch at hand.
+    batch: Vec<Received>,
     sending: Sending,
     #[cfg(target_os = "linux")]
     mmsg: mmsg::Mmsg,
@@ -150,6 +153,8 @@ impl UdpPort {
         let mut port = Self {
             sockets: bound,
             buffers: Vec::new(),
+            // Grows to the longest trains of a batch ever seen: a train is at most 64 datagrams.
+            batch: Vec::with_capacity(BATCH_SIZE * 2),
             buffer: DATAGRAM_BUFFER,
             sending: Sending::new(gso),
             #[cfg(target_os = "linux")]
@@ -214,18 +219,23 @@ impl UdpPort {
         self.sockets.iter().map(|bound| u64::from(bound.dropped)).sum()
     }
 
-    /// Receives one batch from each readable socket and hands every datagram over; answers how many there were.
-    pub fn receive(&mut self, mut take: impl FnMut(Path, &mut [u8])) -> usize {
+    /// Receives one batch from each readable socket and hands it over whole, datagrams by their place in its bytes; answers how many
+    /// there were.
+    pub fn receive(&mut self, mut take: impl FnMut(&mut [u8], &[Received])) -> usize {
         let mut received = 0;
         let stride = self.buffer + STAGGER;
         for (index, bound) in self.sockets.iter_mut().enumerate().filter(|(_, bound)| bound.readable) {
+            self.batch.clear();
             if bound.asked
                 && let Some(buffer) = self.buffers.get_mut(..self.buffer)
             {
-                received += bound.receive_asked(index as u8, buffer, &mut take);
+                bound.receive_asked(index as u8, buffer, &mut self.batch);
+                received += self.batch.len();
+                take(buffer, &self.batch);
                 if !bound.readable {
                     continue;
                 }
+                self.batch.clear();
             }
             let mut buffers = self.buffers.chunks_exact_mut(stride);
             let mut slices: [IoSliceMut<'_>; BATCH_SIZE] = std::array::from_fn(|_| {
@@ -239,15 +249,13 @@ impl UdpPort {
             };
             // Fewer than asked for: it was found empty, and need not be asked again to say so.
             bound.readable = count == BATCH_SIZE;
-            for (buffer, meta) in self.buffers.chunks_exact_mut(stride).zip(&meta[..count]) {
+            for (at, meta) in meta[..count].iter().enumerate() {
                 let local = if bound.wildcard { meta.dst_ip } else { None };
                 let path = Path { socket: index as u8, local, remote: meta.addr };
-                let Some(train) = buffer.get_mut(..meta.len) else { continue };
-                for datagram in train.chunks_mut(meta.stride.max(1)) {
-                    received += 1;
-                    take(path, datagram);
-                }
+                cut_train(&mut self.batch, path, at * stride, meta.len.min(self.buffer), meta.stride);
             }
+            received += self.batch.len();
+            take(&mut self.buffers, &self.batch);
         }
         received
     }
@@ -268,25 +276,32 @@ impl UdpPort {
 impl Bound {
     /// Receives one datagram or train, and learns what the kernel has dropped before it.
     #[cfg(target_os = "linux")]
-    fn receive_asked(&mut self, socket: u8, buffer: &mut [u8], take: &mut impl FnMut(Path, &mut [u8])) -> usize {
+    fn receive_asked(&mut self, socket: u8, buffer: &mut [u8], batch: &mut Vec<Received>) {
         let told = match mmsg::receive_told(&self.socket, buffer) {
             Ok(told) => told,
             Err(error) => {
                 self.readable = error.kind() != io::ErrorKind::WouldBlock;
-                return 0;
+                return;
             }
         };
         self.asked = false;
         self.dropped = self.dropped.max(told.dropped);
-        let (Some(remote), Some(train)) = (told.remote, buffer.get_mut(..told.len)) else { return 0 };
+        let Some(remote) = told.remote else { return };
         let path = Path { socket, local: told.local.filter(|_| self.wildcard), remote };
-        train.chunks_mut(told.stride.max(1)).map(|datagram| take(path, datagram)).count()
+        cut_train(batch, path, 0, told.len.min(buffer.len()), told.stride);
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn receive_asked(&mut self, _socket: u8, _buffer: &mut [u8], _take: &mut impl FnMut(Path, &mut [u8])) -> usize {
+    fn receive_asked(&mut self, _socket: u8, _buffer: &mut [u8], _batch: &mut Vec<Received>) {
         self.asked = false;
-        0
+    }
+}
+
+/// Notes the datagrams of a train that the kernel put together.
+fn cut_train(batch: &mut Vec<Received>, path: Path, start: usize, len: usize, stride: usize) {
+    let stride = stride.max(1);
+    for offset in (0..len).step_by(stride) {
+        batch.push(Received { path, start: start + offset, len: stride.min(len - offset) });
     }
 }
 

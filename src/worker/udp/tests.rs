@@ -15,7 +15,9 @@ fn collect(port: &mut UdpPort, count: usize) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for _ in 0..1_000 {
         port.mark_all_readable();
-        port.receive(|_, datagram| all.push(datagram.to_vec()));
+        port.receive(|bytes, batch| {
+            all.extend(batch.iter().map(|datagram| bytes[datagram.start..datagram.start + datagram.len].to_vec()));
+        });
         if all.len() >= count {
             break;
         }
@@ -73,7 +75,7 @@ fn an_answer_leaves_from_the_address_that_was_asked() {
     let mut path = None;
     for _ in 0..100 {
         relay.mark_all_readable();
-        relay.receive(|from, _| path = Some(from));
+        relay.receive(|_, batch| path = batch.first().map(|datagram| datagram.path));
         if path.is_some() {
             break;
         }
