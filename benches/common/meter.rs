@@ -30,7 +30,8 @@ fn processor_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).expect("below a second"))
 }
 
-fn allocations() -> usize {
+/// Allocations of the process so far.
+pub(crate) fn allocations() -> usize {
     let stats = HEAP.stats();
     stats.allocations + stats.reallocations
 }

@@ -125,6 +125,7 @@ impl Shard {
     fn handle(&mut self, now: Now, path: Path, sender: usize, datagram: &mut [u8]) -> Disposition {
         self.counters.packets_in += 1;
         self.counters.bytes_in += datagram.len() as u64;
+        self.serving = NOBODY;
         let class = classify(datagram);
         if class == Class::Stun {
             return self.handle_stun(now, path, datagram);
@@ -163,7 +164,7 @@ impl Shard {
             let Some((track, layer)) = self.track_of(bytes, received, link) else { continue };
             read += track.layers.get(layer).map_or(0, |layer| layer.warm());
             for route in track.routes.iter().take(WARM_ROUTES) {
-                read += route.warm() + self.links.get(route.receiver).map_or(0, |receiver| receiver.warm());
+                read += route.warm() + self.links.get(route.receiver).map_or(0, |receiver| receiver.warm_receiver());
             }
         }
         for (received, link) in bursts(batch, senders) {

@@ -236,11 +236,16 @@ impl Link {
         let parts = [
             usize::from(self.timing.scheduled.is_some()),
             self.inbound.first().map_or(0, |inbound| inbound.track),
-            self.budget.packets as usize,
-            usize::from(self.twcc.next_deadline().is_some()),
+            usize::from(self.budget.packets > 0.0),
+            self.twcc.warm(),
             self.peer.warm(),
         ];
         parts.into_iter().fold(0, usize::wrapping_add)
+    }
+
+    /// The same for a packet that goes to it.
+    pub(super) fn warm_receiver(&self) -> usize {
+        usize::from(self.timing.report_at.is_some()) + self.peer.warm()
     }
 
     fn miss(&mut self, event: &Event) {

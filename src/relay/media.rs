@@ -140,9 +140,8 @@ impl Shard {
         let Some(track) = self.tracks.get_mut(inbound.track) else { return };
         let descriptor = extensions.id(Extension::DependencyDescriptor).and_then(|id| header.extension(packet, id));
         let facts = inspect(track.codec, payload, descriptor);
-        // Only what some receiver gets, or is about to get, can be asked for again.
-        let wanted =
-            track.routes.iter().any(|route| [route.route.current(), route.route.target()].contains(&Some(inbound.layer)));
+        // Only what some receiver gets, or is about to get, can be asked for again, and only where repetitions have a stream.
+        let wanted = track.routes.iter().any(|route| route.may_repeat(inbound.layer));
         let Some(layer) = track.layers.get_mut(usize::from(inbound.layer)) else { return };
         let Some((sequence, lost_too_much)) = layer.note(header, repaired, now) else { return };
         let repair_at = layer.stream.as_ref().and_then(InboundStream::nack_deadline);
@@ -181,13 +180,16 @@ impl Shard {
     fn fan_out(&mut self, inbound: Inbound, header: &RtpHeader, packet: &[u8], payload: &[u8], incoming: &Incoming<'_>) {
         let Some(track) = self.tracks.get_mut(inbound.track) else { return };
         let urgent = track.codec.kind() == MediaKind::Audio;
+        let source = Source { header, packet, payload, urgent };
+        let mut elements = Elements::default();
         for route in &mut track.routes {
             let (Some(out), Some(receiver)) = (route.out.as_mut(), self.links.get_mut(route.receiver)) else { continue };
             if !receiver.peer.is_connected() || incoming.now < out.opens_at {
                 continue;
             }
             let Verdict::Forward(rewrite) = route.route.on_packet(inbound.layer, incoming) else { continue };
-            if write_media(out, receiver, &mut self.outbox, &rewrite, Source { header, packet, payload, urgent }) {
+            elements.gather(&out.passes, header, packet);
+            if write_media(out, receiver, &mut self.outbox, &rewrite, source, &elements) {
                 self.counters.forwarded += 1;
                 out.on_sent(rewrite.timestamp, payload.len(), incoming.now);
                 if receiver.timing.report_at.is_none() {
@@ -257,22 +259,40 @@ impl Layer {
     }
 }
 
-fn outgoing_extensions<'a>(
-    passes: &Passes,
-    header: &RtpHeader,
-    packet: &'a [u8],
-    found: &mut [(u8, &'a [u8]); Passes::MAX],
-) -> usize {
-    let mut count = 0;
-    for (id, value) in header.extensions(packet) {
-        if let Some(id) = passes.id(id)
-            && let Some(slot) = found.get_mut(count)
-        {
-            *slot = (id, value);
-            count += 1;
+/// Header extension elements of a packet as they go out to the receivers of one mapping; mostly that is all of them.
+#[derive(Clone, Copy, Default)]
+struct Elements<'a> {
+    passes: Option<Passes>,
+    found: [(u8, &'a [u8]); Passes::MAX],
+    count: usize,
+}
+
+impl<'a> Elements<'a> {
+    fn of(passes: &Passes, header: &RtpHeader, packet: &'a [u8]) -> Self {
+        let mut elements = Self::default();
+        elements.gather(passes, header, packet);
+        elements
+    }
+
+    /// Reads the header, unless these are the elements of that mapping already.
+    fn gather(&mut self, passes: &Passes, header: &RtpHeader, packet: &'a [u8]) {
+        if self.passes == Some(*passes) {
+            return;
+        }
+        (self.passes, self.count) = (Some(*passes), 0);
+        for (id, value) in header.extensions(packet) {
+            if let Some(id) = passes.id(id)
+                && let Some(slot) = self.found.get_mut(self.count)
+            {
+                *slot = (id, value);
+                self.count += 1;
+            }
         }
     }
-    count
+
+    fn as_slice(&self) -> &[(u8, &'a [u8])] {
+        self.found.get(..self.count).unwrap_or_default()
+    }
 }
 
 /// A packet as it came in, to be written once for each receiver.
@@ -285,15 +305,23 @@ struct Source<'a> {
     urgent: bool,
 }
 
-fn write_media(out: &OutStream, receiver: &mut Link, outbox: &mut Outbox, rewrite: &Rewrite, source: Source<'_>) -> bool {
+fn write_media(
+    out: &OutStream,
+    receiver: &mut Link,
+    outbox: &mut Outbox,
+    rewrite: &Rewrite,
+    source: Source<'_>,
+    elements: &Elements<'_>,
+) -> bool {
     let stream = (out.payload_type, rewrite.sequence, out.ssrc);
-    write_packet(stream, None, &out.passes, receiver, outbox, rewrite, source)
+    write_packet(stream, None, elements, receiver, outbox, rewrite, source)
 }
 
 fn write_again(out: &mut OutStream, receiver: &mut Link, outbox: &mut Outbox, rewrite: &Rewrite, source: Source<'_>) -> bool {
     let Some(rtx) = out.rtx.as_mut() else { return false };
     let stream = (rtx.payload_type, rtx.sequence, rtx.ssrc);
-    let written = write_packet(stream, Some(rewrite.sequence), &out.passes, receiver, outbox, rewrite, source);
+    let elements = Elements::of(&out.passes, source.header, source.packet);
+    let written = write_packet(stream, Some(rewrite.sequence), &elements, receiver, outbox, rewrite, source);
     if written {
         rtx.sequence = rtx.sequence.wrapping_add(1);
     }
@@ -304,20 +332,18 @@ fn write_again(out: &mut OutStream, receiver: &mut Link, outbox: &mut Outbox, re
 fn write_packet(
     (payload_type, sequence, ssrc): (u8, u16, u32),
     repeats: Option<u16>,
-    passes: &Passes,
+    elements: &Elements<'_>,
     receiver: &mut Link,
     outbox: &mut Outbox,
     rewrite: &Rewrite,
-    Source { header, packet, payload, urgent }: Source<'_>,
+    Source { payload, urgent, .. }: Source<'_>,
 ) -> bool {
     let Some(path) = receiver.peer.path() else { return false };
-    let mut found = [(0u8, [].as_slice()); Passes::MAX];
-    let count = outgoing_extensions(passes, header, packet, &mut found);
     let outgoing = OutgoingHeader { marker: rewrite.marker, payload_type, sequence, timestamp: rewrite.timestamp, ssrc };
     let payload = if rewrite.empty { &[] } else { payload };
     let peer = &mut receiver.peer;
     outbox.push_with(path, urgent, |slot| {
-        let header_len = write_header(slot, &outgoing, found.get(..count)?)?;
+        let header_len = write_header(slot, &outgoing, elements.as_slice())?;
         let body = slot.get_mut(header_len..)?;
         let len = match repeats {
             Some(original) => write_rtx_payload(body, original, payload)?,

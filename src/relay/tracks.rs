@@ -161,7 +161,7 @@ impl OutStream {
 }
 
 /// Header extensions that go through to a receiver, each with the id it has there.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Passes {
     pairs: [(u8, u8); Self::THROUGH.len()],
 }
@@ -196,20 +196,28 @@ impl Passes {
 impl Layer {
     /// Reads a word of each part that a packet needs.
     pub(super) fn warm(&self) -> usize {
-        usize::from(self.newest as u8) + self.cache.len() + self.stream.as_ref().map_or(0, |stream| stream.received() as usize)
+        usize::from(self.newest as u8) + (self.cache.len() & 1) + self.stream.as_ref().map_or(0, InboundStream::warm)
     }
 }
 
 impl RouteState {
+    /// Whether packets of a layer may have to be sent again on it.
+    pub(super) fn may_repeat(&self, layer: u8) -> bool {
+        let repeats = self.out.as_ref().is_some_and(|out| out.rtx.is_some());
+        repeats && [self.route.current(), self.route.target()].contains(&Some(layer))
+    }
+
     /// Reads a word of each part that a packet needs.
     pub(super) fn warm(&self) -> usize {
-        let out = self.out.as_ref().map_or(0, |out| usize::from(out.payload_type) + usize::from(out.stats.ssrc() as u8));
-        usize::from(self.route.current().is_some()) + usize::from(self.route.target().is_some()) + out
+        let out = self.out.as_ref().map_or(0, |out| {
+            usize::from(out.payload_type) + usize::from(out.credit > 0.0) + usize::from(out.stats.last_timestamp().is_some())
+        });
+        out + self.route.warm()
     }
 
     /// Reads a word of where the next packet sent is noted.
     pub(super) fn warm_sent(&self) -> usize {
-        self.route.warm()
+        self.route.warm_sent()
     }
 }
 

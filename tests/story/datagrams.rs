@@ -2,6 +2,7 @@
 
 use crate::world::person::Coming;
 use crate::world::{Who, World};
+use colloque::model::counters::DropReason;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -40,6 +41,25 @@ fn samples(world: &World, wanted: &str) -> Vec<(SocketAddr, Vec<u8>)> {
     let mut some: Vec<_> = all.into_iter().step_by(step).collect();
     some.extend(last);
     some
+}
+
+#[test]
+fn a_call_whose_datagrams_come_in_batches_is_like_any_other() {
+    let mut world = World::new(70);
+    world.batching = true;
+    // Both begin at one moment: checks and handshakes of two share batches, and so do their voices and pictures.
+    let people = [world.seat("doctor", Coming::default()), world.seat("patient", Coming::default())];
+    world.run(5 * SECOND);
+    world.assert_flows(&people);
+    let counters = world.counters();
+    assert_eq!((counters.dtls_completed, counters.panics), (2, 0));
+    assert!(counters.stun_answered > 2 && counters.forwarded > 400);
+    let strangers = counters.drops(DropReason::UnknownAddress);
+    world.inject_batch(&[
+        (SocketAddr::from(([192, 0, 2, 1], 9)), vec![0x80; 40]),
+        (world.person(people[0]).address, vec![0x80; 40]),
+    ]);
+    assert_eq!(world.counters().drops(DropReason::UnknownAddress), strangers + 1, "a stranger's, and only that one");
 }
 
 fn truncations(bytes: &[u8]) -> Vec<Vec<u8>> {

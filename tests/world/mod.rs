@@ -99,6 +99,8 @@ pub(crate) struct World {
     /// Datagrams that reached the relay, kept while [`recording`](Self::recording).
     pub(crate) recorded: Vec<(SocketAddr, Vec<u8>)>,
     pub(crate) recording: bool,
+    /// What reaches the relay at one moment is taken in together, as from a socket.
+    pub(crate) batching: bool,
     /// Runs before (`true`) and after every call into the shard, for measuring.
     pub(crate) around: Option<fn(Call, bool)>,
     pub(crate) closed_rooms: usize,
@@ -173,6 +175,7 @@ impl World {
             sent: Vec::new(),
             recorded: Vec::new(),
             recording: false,
+            batching: false,
             around: None,
             closed_rooms: 0,
             wakeups: 0,
@@ -359,13 +362,18 @@ impl World {
             self.wakeups += 1;
             self.on_shard(Call::Timers, |shard, now| shard.handle_timeout(now));
         }
+        let mut batch = Vec::new();
         while let Some(flight) = self.net.arrive(self.now) {
             match flight.to {
                 End::Relay => {
                     if self.recording {
                         self.recorded.push((flight.from, flight.bytes.clone()));
                     }
-                    self.inject(flight.from, flight.bytes);
+                    if self.batching {
+                        batch.push((flight.from, flight.bytes));
+                    } else {
+                        self.inject(flight.from, flight.bytes);
+                    }
                 }
                 End::Person(index) => {
                     let mut out = Vec::new();
@@ -377,6 +385,7 @@ impl World {
                 }
             }
         }
+        self.inject_batch(&batch);
         self.finish();
         for index in 0..self.people.len() {
             if self.people[index].next().is_some_and(|at| at <= self.now) {
@@ -395,6 +404,19 @@ impl World {
             self.shard.count_unknown(1);
         }
         self.finish();
+    }
+
+    /// Puts datagrams into the relay's socket that are received together.
+    pub(crate) fn inject_batch(&mut self, datagrams: &[(SocketAddr, Vec<u8>)]) {
+        let (mut buffer, mut batch) = (Vec::new(), Vec::new());
+        for (from, bytes) in datagrams {
+            let path = Path { socket: 0, local: None, remote: *from };
+            batch.push(colloque::relay::Received { path, start: buffer.len(), len: bytes.len() });
+            buffer.extend_from_slice(bytes);
+        }
+        let mut unknown = 0;
+        self.on_shard(Call::Media, |shard, now| shard.handle_batch(now, &mut buffer, &batch, |_, _, _| unknown += 1));
+        (0..unknown).for_each(|_| self.shard.count_unknown());
     }
 
     pub(crate) fn command(&mut self, command: Command) {

@@ -2,7 +2,9 @@
 
 use aws_lc_rs::cipher::{AES_128, EncryptingKey, EncryptionContext, UnboundCipherKey};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::hmac;
+use sha1::{Digest, Sha1};
+
+use zeroize::Zeroizing;
 
 use super::keys::{Labels, SessionKeys};
 use super::{RTCP_CLEAR_LEN, RTCP_INDEX_LEN, SrtpError};
@@ -13,8 +15,38 @@ const TAG_LEN: usize = 10;
 pub(super) struct Cm {
     key: EncryptingKey,
     salt: [u8; 14],
-    /// Its clone per packet is a copy of a fixed-size context; nothing is allocated.
-    authentication: hmac::Key,
+    authentication: HmacKey,
+}
+
+/// An HMAC-SHA1 key (RFC 2104), as the two states of SHA-1 behind its blocks. A tag then begins with a copy of a hundred bytes, where
+/// a general context costs as much as hashing a packet of sound. Boxed: the states are larger than what GCM keeps.
+struct HmacKey(Box<[Sha1; 2]>);
+
+impl HmacKey {
+    fn new(key: &[u8; 20]) -> Self {
+        let state = |pad: u8| {
+            let mut block = Zeroizing::new([pad; 64]);
+            for (byte, key) in block.iter_mut().zip(key) {
+                *byte ^= key;
+            }
+            Sha1::new().chain_update(block.as_slice())
+        };
+        Self(Box::new([state(0x36), state(0x5c)]))
+    }
+
+    fn tag(&self, signed: &[u8], trailer: &[u8]) -> [u8; 20] {
+        let [inner, outer] = &*self.0;
+        let digest = inner.clone().chain_update(signed).chain_update(trailer).finalize();
+        outer.clone().chain_update(digest).finalize().into()
+    }
+}
+
+impl Drop for HmacKey {
+    fn drop(&mut self) {
+        *self.0 = [Sha1::new(), Sha1::new()];
+        // So that overwriting what is about to be freed counts as used.
+        std::hint::black_box(&self.0);
+    }
 }
 
 impl Cm {
@@ -26,8 +58,7 @@ impl Cm {
 
     pub(super) fn new(key: &[u8; 16], salt: [u8; 14], authentication: &[u8; 20]) -> Result<Self, SrtpError> {
         let key = UnboundCipherKey::new(&AES_128, key).and_then(EncryptingKey::ctr).map_err(|_| SrtpError::Library)?;
-        let authentication = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, authentication);
-        Ok(Self { key, salt, authentication })
+        Ok(Self { key, salt, authentication: HmacKey::new(authentication) })
     }
 
     /// Opens header, ciphertext and tag; returns the length of the plain packet.
@@ -83,10 +114,7 @@ impl Cm {
     }
 
     fn tag(&self, signed: &[u8], trailer: &[u8]) -> Result<[u8; TAG_LEN], SrtpError> {
-        let mut context = hmac::Context::with_key(&self.authentication);
-        context.update(signed);
-        context.update(trailer);
-        context.sign().as_ref().first_chunk().copied().ok_or(SrtpError::Library)
+        self.authentication.tag(signed, trailer).first_chunk().copied().ok_or(SrtpError::Library)
     }
 
     fn verify(&self, signed: &[u8], trailer: &[u8], tag: &[u8; TAG_LEN]) -> Result<(), SrtpError> {
@@ -103,6 +131,17 @@ fn rollover_counter(index: u64) -> [u8; 4] {
 mod tests {
     use super::super::tests::hex;
     use super::*;
+
+    #[test]
+    fn tags_are_those_of_another_library() {
+        use aws_lc_rs::hmac;
+        for len in [0, 1, 55, 56, 63, 64, 65, 120, 1_150] {
+            let (key, text) = ([len as u8; 20], vec![0xa5; len]);
+            let expected =
+                hmac::sign(&hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &key), &[&text[..], &[1, 2, 3, 4]].concat());
+            assert_eq!(HmacKey::new(&key).tag(&text, &[1, 2, 3, 4]), expected.as_ref(), "{len}");
+        }
+    }
 
     #[test]
     fn keystream_is_that_of_rfc_3711_b_2() {

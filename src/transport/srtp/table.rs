@@ -14,9 +14,8 @@ const MAX_EVER: usize = 4096;
 /// attacker replay them, or make us use an AES-GCM nonce twice.
 #[derive(Debug)]
 pub(super) struct SsrcTable<T> {
-    /// Apart from the states, so that a search touches few cache lines.
-    ssrcs: Vec<u32>,
-    states: Vec<T>,
+    /// Together: packets come in bursts, so mostly one entry is looked at, and it lies in one place.
+    live: Vec<(u32, T)>,
     last_used: usize,
     /// Sorted by SSRC.
     ended: Vec<(u32, u64)>,
@@ -25,7 +24,7 @@ pub(super) struct SsrcTable<T> {
 
 impl<T: Resume> SsrcTable<T> {
     pub(super) fn new(max_live: usize) -> Self {
-        Self { ssrcs: Vec::new(), states: Vec::new(), last_used: 0, ended: Vec::new(), max_live }
+        Self { live: Vec::new(), last_used: 0, ended: Vec::new(), max_live }
     }
 
     /// Runs `step` on the state of a stream; the state of a new stream is kept only if `step` succeeds.
@@ -33,12 +32,12 @@ impl<T: Resume> SsrcTable<T> {
     /// # Errors
     /// [`SrtpError::TableFull`] for a new stream over the bound, before `step` runs; otherwise what `step` says.
     pub(super) fn with<R>(&mut self, ssrc: u32, step: impl FnOnce(&mut T) -> Result<R, SrtpError>) -> Result<R, SrtpError> {
-        if let Some(state) = self.position(ssrc).and_then(|position| self.states.get_mut(position)) {
+        if let Some((_, state)) = self.position(ssrc).and_then(|position| self.live.get_mut(position)) {
             return step(state);
         }
         let ended = self.ended.binary_search_by_key(&ssrc, |(ssrc, _)| *ssrc);
-        let ever = self.ssrcs.len() + self.ended.len();
-        if self.ssrcs.len() >= self.max_live || (ended.is_err() && ever >= MAX_EVER) {
+        let ever = self.live.len() + self.ended.len();
+        if self.live.len() >= self.max_live || (ended.is_err() && ever >= MAX_EVER) {
             return Err(SrtpError::TableFull);
         }
         let last = ended.ok().and_then(|position| self.ended.get(position));
@@ -47,9 +46,8 @@ impl<T: Resume> SsrcTable<T> {
         if let Ok(position) = ended {
             self.ended.remove(position);
         }
-        self.last_used = self.ssrcs.len();
-        self.ssrcs.push(ssrc);
-        self.states.push(state);
+        self.last_used = self.live.len();
+        self.live.push((ssrc, state));
         Ok(result)
     }
 
@@ -58,8 +56,7 @@ impl<T: Resume> SsrcTable<T> {
         let Some(position) = self.position(ssrc) else {
             return;
         };
-        self.ssrcs.swap_remove(position);
-        let state = self.states.swap_remove(position);
+        let (_, state) = self.live.swap_remove(position);
         if let (Some(highest), Err(place)) = (state.highest(), self.ended.binary_search_by_key(&ssrc, |(ssrc, _)| *ssrc)) {
             self.ended.insert(place, (ssrc, highest));
         }
@@ -67,21 +64,20 @@ impl<T: Resume> SsrcTable<T> {
 
     /// Reads a word of the last stream's state.
     pub(super) fn warm(&self) -> usize {
-        let ssrc = self.ssrcs.get(self.last_used).map_or(0, |ssrc| *ssrc as usize & 1);
-        ssrc + self.states.get(self.last_used).and_then(Resume::highest).map_or(0, |highest| highest as usize & 1)
+        self.live.get(self.last_used).and_then(|(_, state)| state.highest()).map_or(0, |highest| highest as usize & 1)
     }
 
     /// Number of live streams.
     pub(super) fn len(&self) -> usize {
-        self.ssrcs.len()
+        self.live.len()
     }
 
     /// Packets come in bursts of one stream, so the last one is tried first.
     fn position(&mut self, ssrc: u32) -> Option<usize> {
-        if self.ssrcs.get(self.last_used) == Some(&ssrc) {
+        if self.live.get(self.last_used).is_some_and(|(known, _)| *known == ssrc) {
             return Some(self.last_used);
         }
-        self.last_used = self.ssrcs.iter().position(|known| *known == ssrc)?;
+        self.last_used = self.live.iter().position(|(known, _)| *known == ssrc)?;
         Some(self.last_used)
     }
 }
