@@ -3,5 +3,6 @@
 pub mod client;
 pub mod impair;
 pub mod measure;
+pub mod scenario;
 pub mod swarm;
 pub mod token;
