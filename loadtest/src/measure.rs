@@ -101,6 +101,8 @@ pub struct Stream {
     pub received: u64,
     /// Packets that had not come a second after their successor.
     pub lost: u64,
+    /// Packets that the relay left out and closed its own numbers over: pauses, thinned frames. Not expected, not lost.
+    pub thinned: u64,
     /// Packets that came by a repetition.
     pub repaired: u64,
     /// Packets that came again.
@@ -123,6 +125,8 @@ pub struct Stream {
     pub sent_packets: u64,
     /// Payload bytes sent.
     pub sent_bytes: u64,
+    /// Packets that senders repeated when asked.
+    pub repeated: u64,
     /// Requests for a key frame that came to senders.
     pub key_frame_requests: u32,
     /// Streams that were being received at the end of the second.
@@ -136,6 +140,7 @@ impl Default for Stream {
             expected: 0,
             received: 0,
             lost: 0,
+            thinned: 0,
             repaired: 0,
             duplicate: 0,
             reordered: 0,
@@ -147,6 +152,7 @@ impl Default for Stream {
             key_frames_missed: 0,
             sent_packets: 0,
             sent_bytes: 0,
+            repeated: 0,
             key_frame_requests: 0,
             streams: 0,
         }
@@ -161,6 +167,7 @@ impl Stream {
         self.expected += other.expected;
         self.received += other.received;
         self.lost += other.lost;
+        self.thinned += other.thinned;
         self.repaired += other.repaired;
         self.duplicate += other.duplicate;
         self.reordered += other.reordered;
@@ -171,6 +178,7 @@ impl Stream {
         self.key_frames_missed += other.key_frames_missed;
         self.sent_packets += other.sent_packets;
         self.sent_bytes += other.sent_bytes;
+        self.repeated += other.repeated;
         self.key_frame_requests += other.key_frame_requests;
         self.streams += other.streams;
     }

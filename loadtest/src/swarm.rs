@@ -3,13 +3,29 @@
 //! [`Swarm::start`] spawns them, [`Swarm::order`] tells one client something, [`Swarm::reports`] says what happened.
 //! It never decides who comes when; it never reads what a scenario says.
 
-use crate::client::{Codec, MediaKind, Quality};
+mod noise;
+mod sockets;
+mod thread;
+
+use crate::client::{Codec, Identity, MediaKind, Quality};
 use crate::impair;
 use crate::measure::Second;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use mio::Waker;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use thread::{Parts, Thread};
+use tokio::runtime::{Builder, Runtime};
+
+/// Orders that wait for a thread; it takes all of them in a turn.
+const ORDERS: usize = 16_384;
+/// Threads of the signalling: messages are few once people have joined.
+const SIGNAL_THREADS: usize = 2;
 
 /// Reports that wait to be read; a client makes a handful in its life, a thread one a second.
 const REPORTS: usize = 65_536;
@@ -233,27 +249,64 @@ pub struct Leftover {
 /// A handle to threads of clients.
 #[derive(Debug)]
 pub struct Swarm {
+    threads: Vec<Handle>,
     reports: Receiver<Report>,
-    _send: Sender<Report>,
+    runtime: Option<Runtime>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    orders: Sender<Order>,
+    waker: Arc<Waker>,
+    stop: Arc<AtomicBool>,
+    joined: Option<JoinHandle<Vec<Leftover>>>,
 }
 
 impl Swarm {
     /// Spawns `threads` threads of clients and a small runtime for their signalling.
     ///
     /// # Errors
-    /// When a thread, its poll or the runtime cannot be had.
+    /// When a thread, its poll, the certificate or the runtime cannot be had.
     pub fn start(threads: usize, seed: u64) -> io::Result<Self> {
-        let _ = (threads, seed);
+        let runtime = Builder::new_multi_thread().worker_threads(SIGNAL_THREADS).thread_name("signal").enable_all().build()?;
+        let identity = Identity::new().ok_or_else(|| io::Error::other("no certificate"))?;
         let (send, reports) = bounded(REPORTS);
-        Ok(Self { reports, _send: send })
+        let epoch = now();
+        let mut handles = Vec::new();
+        for index in 0..threads.max(1) {
+            let (orders, ordered) = bounded(ORDERS);
+            let stop = Arc::new(AtomicBool::new(false));
+            let (poll, waker) = thread::poll()?;
+            let parts = Parts {
+                index,
+                seed: seed.wrapping_add(index as u64),
+                epoch,
+                orders: ordered,
+                reports: send.clone(),
+                runtime: runtime.handle().clone(),
+                identity: identity.clone(),
+                stop: stop.clone(),
+                poll,
+                waker: waker.clone(),
+            };
+            let named = std::thread::Builder::new().name(format!("clients-{index}"));
+            let joined = named.spawn(move || Thread::new(parts).run())?;
+            handles.push(Handle { orders, waker, stop, joined: Some(joined) });
+        }
+        Ok(Self { threads: handles, reports, runtime: Some(runtime) })
     }
 
-    /// Tells a client, or a thread, something; takes no time.
+    /// Tells a client, or a thread, something; waits only where a thread has [`ORDERS`] orders before it.
     pub fn order(&self, order: Order) {
-        drop(order);
+        let index = order.client().map_or(0, |client| client as usize % self.threads.len());
+        if let Some(thread) = self.threads.get(index) {
+            // A thread that ended has no more clients to tell.
+            let _ = thread.orders.send(order);
+            let _ = thread.waker.wake();
+        }
     }
 
-    /// What happened; to be read often, the queue is bounded.
+    /// What happened; to be read often, the queue is bounded and what does not fit is lost.
     #[must_use]
     pub fn reports(&self) -> &Receiver<Report> {
         &self.reports
@@ -261,7 +314,38 @@ impl Swarm {
 
     /// Ends all threads without a goodbye and says who was still there.
     #[must_use]
-    pub fn stop(self) -> Vec<Leftover> {
-        Vec::new()
+    pub fn stop(mut self) -> Vec<Leftover> {
+        for thread in &self.threads {
+            thread.stop.store(true, Relaxed);
+            let _ = thread.waker.wake();
+        }
+        let joined = self.threads.iter_mut().filter_map(|thread| thread.joined.take()?.join().ok());
+        let left = joined.flatten().collect();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(Duration::from_secs(2));
+        }
+        left
     }
+}
+
+impl Order {
+    fn client(&self) -> Option<ClientId> {
+        match self {
+            Self::Join(client, _)
+            | Self::Leave(client)
+            | Self::Vanish(client)
+            | Self::CutSignal(client)
+            | Self::Move(client)
+            | Self::Impair(client, _)
+            | Self::Mute(client, ..)
+            | Self::Ask(client, _)
+            | Self::KeyFrames(client) => Some(*client),
+            Self::Noise { .. } => None,
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the swarm is where time is read")]
+fn now() -> Instant {
+    Instant::now()
 }
