@@ -13,16 +13,16 @@ const TOP: f64 = 8.0;
 
 /// One line of a plot: its name and a value for each second, where there is one.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub(super) struct Line {
     /// Shown in the legend.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// By second.
-    pub values: Vec<Option<f64>>,
+    pub(super) values: Vec<Option<f64>>,
 }
 
 /// Draws lines over the seconds of a run; `measured_from` is where the shaded warm-up ends.
 #[must_use]
-pub fn plot(title: &str, unit: &str, lines: &[Line], measured_from: usize) -> String {
+pub(super) fn plot(title: &str, unit: &str, lines: &[Line], measured_from: usize) -> String {
     let seconds = lines.iter().map(|line| line.values.len()).max().unwrap_or(0).max(2);
     let most = lines.iter().flat_map(|line| line.values.iter().flatten()).copied().fold(0.0, f64::max);
     let top = ceiling(most);

@@ -113,10 +113,12 @@ pub fn drive(plan: &Plan, stop: &AtomicBool, progress: &Progress) -> Result<Resu
     check(plan)?;
     let wall = clock::wall();
     let machine = machine();
+    let swarm = Swarm::start(plan.threads, plan.seed)?;
+    // The threads count their seconds from their start, so the run begins with them.
     let started = clock::now();
     let mut run = Run {
         plan,
-        swarm: Swarm::start(plan.threads, plan.seed)?,
+        swarm,
         script: Script::new(&plan.scenario, plan.seed),
         tally: Tally::new(plan.scenario.measured_from()),
         gauge: Gauge::new(plan.pid, started),

@@ -11,8 +11,8 @@ use hdrhistogram::Histogram;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-/// Threads report a second within this many seconds of its end; a later report counts in the totals only.
-const SETTLE: u32 = 4;
+/// Threads report a second within this many seconds of its end; those who watch see figures as old as this.
+const SETTLE: u32 = 2;
 
 /// Different texts of refusals kept; the rest is counted as one.
 const REASONS: usize = 32;
