@@ -2,7 +2,7 @@
 //!
 //! Without a binary these tests fail; they never pass by not running.
 
-use loadtest::client::{Codec, MediaKind, Quality};
+use loadtest::client::Codec;
 use loadtest::measure::Second;
 use loadtest::swarm::{Audio, Coming, LayerShape, Order, Publish, Report, Swarm, Video};
 use loadtest::token;

@@ -149,7 +149,9 @@ fn write_section(out: &mut String, line: &Line<'_>, section: &Section, mid: &str
     }
     let Some(own) = &section.own else { return };
     if own.rids.len() > 1 {
-        own.rids.iter().for_each(|rid| drop(write!(out, "a=rid:{rid} send\r\n")));
+        for rid in &own.rids {
+            let _ = write!(out, "a=rid:{rid} send\r\n");
+        }
         let _ = write!(out, "a=simulcast:send {}\r\n", own.rids.join(";"));
     } else if let Some((ssrc, rtx)) = own.ssrcs.first() {
         if !audio {
@@ -190,8 +192,9 @@ pub(crate) struct Answered {
     pub(crate) rids: Vec<String>,
 }
 
+#[cfg(test)]
 impl Answered {
-    pub(crate) fn has(&self, extension: u8) -> bool {
+    fn has(&self, extension: u8) -> bool {
         self.extensions & (1 << extension) != 0
     }
 }

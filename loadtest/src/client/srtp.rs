@@ -6,8 +6,6 @@ use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, Unbound
 use aws_lc_rs::cipher::{AES_128, AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
 use dimpl::SrtpProfile;
 
-/// Bytes that sealing adds to an RTP packet.
-pub(crate) const TAG: usize = 16;
 /// The clear part of an RTCP packet (RFC 3711 section 3.4).
 const RTCP_CLEAR: usize = 8;
 

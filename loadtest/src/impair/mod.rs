@@ -1,14 +1,16 @@
-//! The impairment link: what a bad line does to datagrams.
+//! Bad networks, on purpose and repeatable: profiles, a link that follows one, and a UDP proxy for browsers.
+//!
+//! The kernel's own tool for this needs rights and a module that test machines often lack, so this is done in user
+//! space. [`Link`] is one direction without sockets or clock: time is an argument, the same seed gives every datagram
+//! the same fate. [`Profile`] holds the numbers of both directions; [`profile`] finds the named ones. `proxy` puts
+//! links between real browsers and a relay. Payloads are opaque here and never looked at.
 
-/// What a line does to the datagrams on it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Profile;
+mod link;
+mod named;
+mod profile;
+mod random;
 
-/// The names [`profile`] knows.
-pub const NAMES: &[&str] = &["clean", "home-wifi", "mobile", "island", "care-home", "loss-5", "bursts", "cap-and-release"];
-
-/// The profile of this name.
-#[must_use]
-pub fn profile(name: &str) -> Option<Profile> {
-    NAMES.contains(&name).then_some(Profile)
-}
+pub use link::{Counts, Link, QueueDelay};
+pub use named::{NAMES, profile};
+pub use profile::{Direction, Outage, Profile, ProfileError, RateStep};
+pub use random::seed_for;

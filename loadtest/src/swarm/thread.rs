@@ -7,13 +7,17 @@ use crate::client::{Batch, Client, Identity, Inbox, Letter, Turn};
 use crate::measure::{Second, note};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::net::UdpSocket;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId as TimerClock, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::time::{ClockId, clock_gettime};
 use slab::Slab;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -30,7 +34,10 @@ const READS: usize = 8;
 const NOISES: usize = 64;
 /// Longest sleep.
 const IDLE: Duration = Duration::from_millis(100);
+/// Due times are met this closely: finer would cost a system call a packet, coarser would make bursts of a crowd.
+const GRAIN: Duration = Duration::from_micros(250);
 const WAKER: Token = Token(usize::MAX);
+const TIMER: Token = Token(usize::MAX - 1);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What a thread is made of.
@@ -104,15 +111,25 @@ impl Thread {
 
     pub(crate) fn run(&mut self) -> Vec<Leftover> {
         let mut events = Events::with_capacity(EVENTS);
+        // A wait of mio ends at a whole millisecond; a timer of the system ends when it is due.
+        let timer = TimerFd::new(TimerClock::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC).ok();
+        let fd = timer.as_ref().map(|timer| timer.as_fd().as_raw_fd());
+        if let Some(fd) = &fd {
+            let _ = self.parts.poll.registry().register(&mut SourceFd(fd), TIMER, Interest::READABLE);
+        }
         while !self.parts.stop.load(Relaxed) {
             let timeout = self.wait();
+            let set = timer.as_ref().filter(|_| !timeout.is_zero()).map(|timer| {
+                timer.set(Expiration::OneShot(TimeSpec::from_duration(timeout)), TimerSetTimeFlags::empty())
+            });
+            let timeout = if matches!(set, Some(Ok(()))) { IDLE } else { timeout };
             if let Err(error) = self.parts.poll.poll(&mut events, Some(timeout))
                 && error.kind() != io::ErrorKind::Interrupted
             {
                 break;
             }
             for event in &events {
-                if event.token() != WAKER {
+                if event.token() != WAKER && event.token() != TIMER {
                     self.read(event.token().0);
                 }
             }
@@ -130,7 +147,7 @@ impl Thread {
         let due = self.heap.peek().map(|Reverse((at, _))| *at);
         let noises = self.noises.iter().map(Noise::due);
         let next = due.into_iter().chain(noises).chain([self.next_second]).min();
-        next.map_or(IDLE, |at| at.saturating_duration_since(now()).min(IDLE))
+        next.map_or(IDLE, |at| at.saturating_duration_since(now()).max(GRAIN).min(IDLE))
     }
 
     /// Lets a client do something, sends what comes of it and notes when it wants to go on.
