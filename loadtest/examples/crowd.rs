@@ -20,7 +20,8 @@ fn main() {
     let swarm = Swarm::start(threads as usize, 1).expect("threads");
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
     for (room, seat) in (0..rooms).flat_map(|room| (0..3_u8).map(move |seat| (room, seat))) {
-        let layer = LayerShape { width: 640, height: 360, frames_per_s: 25, bits_per_s: 0, fixed: Some((6, 1_000)), key_every: None };
+        let layer =
+            LayerShape { width: 640, height: 360, frames_per_s: 25, bits_per_s: 0, fixed: Some((6, 1_000)), key_every: None };
         let video = Video { codec: Codec::Vp8, layers: vec![layer], spread: 0.5, adapt: false };
         let publish = Publish { audio: Some(Audio::default()), video: Some(video) };
         let token = token::join(&key, &secret, &format!("crowd-{room}"), &format!("seat-{seat}"), now);

@@ -54,7 +54,8 @@ impl Drop for Node {
 
 fn video(codec: Codec, layers: usize) -> Video {
     let shapes = [(320, 180, 150_000), (640, 360, 500_000), (1_280, 720, 1_500_000)];
-    let shape = |(width, height, bits_per_s)| LayerShape { width, height, frames_per_s: 25, bits_per_s, fixed: None, key_every: None };
+    let shape =
+        |(width, height, bits_per_s)| LayerShape { width, height, frames_per_s: 25, bits_per_s, fixed: None, key_every: None };
     Video { codec, layers: shapes.into_iter().take(layers).map(shape).collect(), spread: 0.5, adapt: false }
 }
 
@@ -62,7 +63,16 @@ fn coming(node: &Node, room: u32, seat: u8, video: Option<Video>) -> Coming {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let token = token::join(KEY, SECRET, &format!("room-{room}"), &format!("seat-{seat}"), now);
     let publish = Publish { audio: Some(Audio::default()), video };
-    Coming { url: node.url.clone(), token, room, seat, publish, link: None, seed: u64::from(room) << 8 | u64::from(seat), resumes: true }
+    Coming {
+        url: node.url.clone(),
+        token,
+        room,
+        seat,
+        publish,
+        link: None,
+        seed: u64::from(room) << 8 | u64::from(seat),
+        resumes: true,
+    }
 }
 
 /// What came in a while: reports, and the seconds added up.
@@ -93,17 +103,36 @@ fn say(name: &str, seen: &Seen) {
     for (kind, stream) in [("audio", &seen.all.audio), ("video", &seen.all.video)] {
         println!(
             "{name} {kind}: sent {} expected {} received {} lost {} thinned {} repaired {} again {} late {} frames {} freezes {} keys {} missed {}; delay p50 {} p99 {} max {} µs; key wait p50 {} max {} ms; asked {}",
-            stream.sent_packets, stream.expected, stream.received, stream.lost, stream.thinned, stream.repaired, stream.duplicate,
-            stream.reordered, stream.frames, stream.freezes, stream.key_frame_waits.len(), stream.key_frames_missed,
-            stream.delay.value_at_quantile(0.5), stream.delay.value_at_quantile(0.99), stream.delay.max(),
-            stream.key_frame_waits.value_at_quantile(0.5), stream.key_frame_waits.max(), stream.key_frame_requests,
+            stream.sent_packets,
+            stream.expected,
+            stream.received,
+            stream.lost,
+            stream.thinned,
+            stream.repaired,
+            stream.duplicate,
+            stream.reordered,
+            stream.frames,
+            stream.freezes,
+            stream.key_frame_waits.len(),
+            stream.key_frames_missed,
+            stream.delay.value_at_quantile(0.5),
+            stream.delay.value_at_quantile(0.99),
+            stream.delay.max(),
+            stream.key_frame_waits.value_at_quantile(0.5),
+            stream.key_frame_waits.max(),
+            stream.key_frame_requests,
         );
     }
     let all = &seen.all;
     println!(
         "{name}: signalled p50 {} ms, joined p50 {} ms, first media p50 {} ms; cpu {:?}; sent late p99 {} µs; waited p99 {} µs; socket errors {}",
-        all.signalled.value_at_quantile(0.5), all.joined.value_at_quantile(0.5), all.first_media.value_at_quantile(0.5), all.cpu,
-        all.late.value_at_quantile(0.99), all.waited.value_at_quantile(0.99), all.socket_errors,
+        all.signalled.value_at_quantile(0.5),
+        all.joined.value_at_quantile(0.5),
+        all.first_media.value_at_quantile(0.5),
+        all.cpu,
+        all.late.value_at_quantile(0.99),
+        all.waited.value_at_quantile(0.99),
+        all.socket_errors,
     );
 }
 

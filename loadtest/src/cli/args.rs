@@ -26,6 +26,8 @@ pub(super) enum Command {
     Size(SizeArgs),
     /// List the scenarios that are part of this program
     Scenarios,
+    /// Put an impaired line between browsers and a relay
+    Impair(crate::impair::proxy::Args),
 }
 
 /// Words of `run`.

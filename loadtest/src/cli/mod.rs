@@ -1,4 +1,4 @@
-//! The command line: `run`, `size`, `scenarios`.
+//! The command line: `run`, `size`, `scenarios`, `impair`.
 //!
 //! Exit codes: 0 the verdict is a pass, 1 it is not, 2 there was no run (an option, the scenario, the relay or its key is
 //! wrong). Whatever is wrong is one line on standard error. The secret gets into no line and no report.
@@ -7,6 +7,7 @@
 
 mod args;
 
+use crate::impair::proxy::{self, Proxy};
 use crate::process;
 use crate::report::{Results, page};
 use crate::run::progress::Progress;
@@ -51,6 +52,7 @@ fn carry_out(command: Command, words: &str) -> Result<u8, String> {
         Command::Run(args) => run(&args, words),
         Command::Size(args) => size(&args, words),
         Command::Scenarios => scenarios(),
+        Command::Impair(args) => impair(&args),
     }
 }
 
@@ -196,6 +198,16 @@ fn size(args: &SizeArgs, words: &str) -> Result<u8, String> {
         std::fs::write(file, json(&found.runs)?).map_err(|error| format!("{}: cannot be written: {error}", file.display()))?;
     }
     Ok(u8::from(found.rooms == 0))
+}
+
+/// Forwards until it is told to quit, or by hand.
+fn impair(args: &proxy::Args) -> Result<u8, String> {
+    let proxy = Proxy::open(args).map_err(|error| format!("impair: {error}"))?;
+    let listening = proxy.listening().map_err(|error| format!("impair: {error}"))?;
+    let listening: Vec<String> = listening.iter().map(ToString::to_string).collect();
+    let control = proxy.control().map_or_else(String::new, |control| format!(", control {control}"));
+    print(&format!("impair ready: media {} to {}{control}\n", listening.join(" "), args.to))?;
+    proxy.run().map(|()| 0).map_err(|error| format!("impair: {error}"))
 }
 
 fn usual_threads() -> usize {

@@ -102,7 +102,8 @@ impl Client {
             }
             Down::Trickle(trickle) => {
                 let init: Option<serde_json::Value> = serde_json::from_str(&trickle.candidate_init).ok();
-                if let Some(candidate) = init.as_ref().and_then(|init| init.get("candidate")).and_then(serde_json::Value::as_str) {
+                if let Some(candidate) = init.as_ref().and_then(|init| init.get("candidate")).and_then(serde_json::Value::as_str)
+                {
                     self.transport.on_candidate(candidate);
                 }
             }
@@ -206,7 +207,9 @@ impl Client {
 
     /// Dynacast: which layers anybody looks at.
     fn on_qualities(&mut self, update: &lk::SubscribedQualityUpdate) {
-        let Some(sender) = self.senders.iter_mut().find(|sender| sender.sid.as_deref() == Some(&update.track_sid)) else { return };
+        let Some(sender) = self.senders.iter_mut().find(|sender| sender.sid.as_deref() == Some(&update.track_sid)) else {
+            return;
+        };
         let Some(codec) = sender.codec else { return };
         let named = |one: &&lk::SubscribedCodec| one.codec.eq_ignore_ascii_case(codec.short_name());
         let Some(qualities) = update.subscribed_codecs.iter().find(named).or_else(|| update.subscribed_codecs.first()) else {

@@ -231,7 +231,8 @@ impl Receiver {
         }
         if self.next_report.is_some_and(|at| at <= now) {
             self.next_report = Some(now + Duration::from_secs(1));
-            let blocks: Vec<Block> = self.sources.iter_mut().filter(|source| !source.repeats).map(|source| source.block(now)).collect();
+            let blocks: Vec<Block> =
+                self.sources.iter_mut().filter(|source| !source.repeats).map(|source| source.block(now)).collect();
             rtcp::receiver_report(out, self.own_ssrc, &blocks);
         }
     }

@@ -63,7 +63,9 @@ fn nacks(body: &[u8], told: &mut impl FnMut(Told)) {
     for entry in body.get(8..).unwrap_or_default().chunks_exact(4) {
         let (Some(first), Some(mask)) = (half(entry, 0), half(entry, 2)) else { return };
         told(Told::Nack { ssrc, sequence: first });
-        (0..16).filter(|bit| mask & (1 << bit) != 0).for_each(|bit| told(Told::Nack { ssrc, sequence: first.wrapping_add(bit + 1) }));
+        (0..16)
+            .filter(|bit| mask & (1 << bit) != 0)
+            .for_each(|bit| told(Told::Nack { ssrc, sequence: first.wrapping_add(bit + 1) }));
     }
 }
 
@@ -224,7 +226,8 @@ mod tests {
         let mut out = Vec::new();
         nack(&mut out, 1, 2, &[10, 11, 26, 27]);
 
-        let sequences: Vec<u16> = all(&out).iter().map(|told| if let Told::Nack { sequence, .. } = told { *sequence } else { 0 }).collect();
+        let sequences: Vec<u16> =
+            all(&out).iter().map(|told| if let Told::Nack { sequence, .. } = told { *sequence } else { 0 }).collect();
 
         assert_eq!(sequences, [10, 11, 26, 27]);
     }
@@ -236,7 +239,8 @@ mod tests {
 
         let told = all(&out);
 
-        let deltas: Vec<Option<i32>> = told.iter().map(|told| if let Told::Transport { delta, .. } = told { *delta } else { None }).collect();
+        let deltas: Vec<Option<i32>> =
+            told.iter().map(|told| if let Told::Transport { delta, .. } = told { *delta } else { None }).collect();
         assert_eq!(deltas.len(), 5);
         assert_eq!(deltas[1..], [None, Some(20_000), Some(180_000), Some(-1_000)]);
     }

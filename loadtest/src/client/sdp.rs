@@ -136,11 +136,13 @@ fn write_section(out: &mut String, line: &Line<'_>, section: &Section, mid: &str
     }
     let _ = write!(out, "a=rtcp-mux\r\na=rtcp-rsize\r\n");
     if audio {
-        let _ = write!(out, "a=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 transport-cc\r\na=fmtp:111 minptime=10;useinbandfec=1\r\n");
+        let _ =
+            write!(out, "a=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 transport-cc\r\na=fmtp:111 minptime=10;useinbandfec=1\r\n");
     }
     for codec in codecs {
         let (pt, rtx) = (codec.payload_type(), codec.rtx_type());
-        let _ = write!(out, "a=rtpmap:{pt} {}/90000\r\na=rtcp-fb:{pt} goog-remb\r\na=rtcp-fb:{pt} transport-cc\r\n", codec.name());
+        let _ =
+            write!(out, "a=rtpmap:{pt} {}/90000\r\na=rtcp-fb:{pt} goog-remb\r\na=rtcp-fb:{pt} transport-cc\r\n", codec.name());
         let _ = write!(out, "a=rtcp-fb:{pt} ccm fir\r\na=rtcp-fb:{pt} nack\r\na=rtcp-fb:{pt} nack pli\r\n");
         if let Some(format) = codec.format() {
             let _ = write!(out, "a=fmtp:{pt} {format}\r\n");
@@ -251,7 +253,8 @@ fn section_line(section: &mut Answered, name: &str, value: &str) {
         }
         "simulcast" => {
             if let Some(rids) = value.strip_prefix("recv ") {
-                section.rids = rids.split(' ').next().unwrap_or("").split(';').map(|rid| rid.trim_start_matches('~').to_owned()).collect();
+                section.rids =
+                    rids.split(' ').next().unwrap_or("").split(';').map(|rid| rid.trim_start_matches('~').to_owned()).collect();
             }
         }
         _ => {}
@@ -273,7 +276,10 @@ mod tests {
 
         assert!(answer.active);
         assert_eq!(answer.candidates.len(), 1);
-        assert_eq!(answer.sections.iter().map(|s| (s.takes, s.sends)).collect::<Vec<_>>(), [(false, false), (true, false), (false, false)]);
+        assert_eq!(
+            answer.sections.iter().map(|s| (s.takes, s.sends)).collect::<Vec<_>>(),
+            [(false, false), (true, false), (false, false)]
+        );
         assert!(answer.sections[1].has(TRANSPORT_CC) && !answer.sections[1].has(MID));
         assert_eq!(answer.sections[1].rids, ["q", "h"]);
     }

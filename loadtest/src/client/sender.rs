@@ -195,14 +195,21 @@ impl Sender {
     }
 
     /// Writes what is due.
-    pub(crate) fn on_time(&mut self, now: Instant, way: &mut Way<'_>, seen: &mut Stream, late: &mut hdrhistogram::Histogram<u64>) {
+    pub(crate) fn on_time(
+        &mut self,
+        now: Instant,
+        way: &mut Way<'_>,
+        seen: &mut Stream,
+        late: &mut hdrhistogram::Histogram<u64>,
+    ) {
         while let Some(at) = self.next_frame.filter(|at| *at <= now) {
             self.begin_frame(at, now);
             let next = at + self.interval;
             self.next_frame = Some(if next + SKIP < now { now } else { next });
         }
         for index in 0..self.layers.len() {
-            while let Some(leaving) = self.layers.get(index).and_then(|layer| layer.leaving).filter(|leaving| leaving.due <= now) {
+            while let Some(leaving) = self.layers.get(index).and_then(|layer| layer.leaving).filter(|leaving| leaving.due <= now)
+            {
                 note(late, now.saturating_duration_since(leaving.due).as_micros() as u64);
                 let len = self.send_next(index, leaving, now, way);
                 seen.sent_packets += 1;
@@ -226,7 +233,8 @@ impl Sender {
                 continue;
             }
             let Some(shape) = &layer.shape else {
-                layer.leaving = Some(Leaving { key: false, next: 0, count: 1, len: self.packet_bytes, due: at, gap: Duration::ZERO });
+                layer.leaving =
+                    Some(Leaving { key: false, next: 0, count: 1, len: self.packet_bytes, due: at, gap: Duration::ZERO });
                 layer.frame = layer.frame.wrapping_add(1);
                 continue;
             };
@@ -263,7 +271,8 @@ impl Sender {
             count: leaving.count,
             at: way.wall,
         };
-        let sent = Sent { sequence: layer.sequence as u16, timestamp: layer.timestamp, stamp, picture: layer.picture, len: leaving.len };
+        let sent =
+            Sent { sequence: layer.sequence as u16, timestamp: layer.timestamp, stamp, picture: layer.picture, len: leaving.len };
         if codec.is_some()
             && let Some(slot) = layer.history.get_mut(layer.sequence as usize % HISTORY)
         {
@@ -293,8 +302,7 @@ impl Sender {
         let Some(sent) = sent.filter(|sent| sent.sequence == sequence) else { return false };
         layer.rtx_sequence += 1;
         let rid = layer.rid.map(|rid| (sdp::REPAIRED_RID, rid));
-        let head =
-            Head { extensions, pt: codec.rtx_type(), ssrc: layer.rtx, index: layer.rtx_sequence, mid: Some(mid), rid };
+        let head = Head { extensions, pt: codec.rtx_type(), ssrc: layer.rtx, index: layer.rtx_sequence, mid: Some(mid), rid };
         write(way, &head, Some(codec), &sent, Some(sequence));
         true
     }

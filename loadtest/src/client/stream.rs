@@ -126,7 +126,10 @@ impl Incoming {
         if self.kind == MediaKind::Video {
             if starts && self.asked.is_some_and(|asked| stamp.at >= asked.wall) {
                 let asked = self.asked.take();
-                note(&mut seen.key_frame_waits, asked.map_or(0, |asked| now.saturating_duration_since(asked.at).as_millis() as u64));
+                note(
+                    &mut seen.key_frame_waits,
+                    asked.map_or(0, |asked| now.saturating_duration_since(asked.at).as_millis() as u64),
+                );
             }
             self.assemble(stamp, now, seen);
         }
@@ -208,7 +211,9 @@ impl Incoming {
         }
         match self.frames.iter_mut().find(|frame| frame.number == stamp.frame) {
             Some(frame) => frame.left = frame.left.saturating_sub(1),
-            None => self.keep(Frame { number: stamp.frame, key: stamp.key, left: stamp.count - 1, sent: stamp.at, skipped: false }),
+            None => {
+                self.keep(Frame { number: stamp.frame, key: stamp.key, left: stamp.count - 1, sent: stamp.at, skipped: false })
+            }
         }
         if self.decoded.is_none() {
             self.waits_since.get_or_insert(now);

@@ -2,12 +2,13 @@
 //!
 //! The kernel's own tool for this needs rights and a module that test machines often lack, so this is done in user
 //! space. [`Link`] is one direction without sockets or clock: time is an argument, the same seed gives every datagram
-//! the same fate. [`Profile`] holds the numbers of both directions; [`profile`] finds the named ones. `proxy` puts
+//! the same fate. [`Profile`] holds the numbers of both directions; [`profile`] finds the named ones. [`proxy`] puts
 //! links between real browsers and a relay. Payloads are opaque here and never looked at.
 
 mod link;
 mod named;
 mod profile;
+pub mod proxy;
 mod random;
 
 pub use link::{Counts, Link, QueueDelay};

@@ -277,7 +277,7 @@ impl Run<'_> {
             }
             Act::Move(client) => Order::Move(client),
             Act::Mute(client, kind, muted) => Order::Mute(client, kind, muted),
-            Act::Link(client, profile) => Order::Impair(client, profile),
+            Act::Link(client, profile) => Order::Impair(client, Some(*profile)),
             Act::Noise { datagrams_per_s, lasts, seed } => {
                 let Some(to) = self.plan.media else { return };
                 Order::Noise { to, datagrams_per_s, for_: lasts, seed }

@@ -165,7 +165,7 @@ struct RawSeat {
     #[serde(default)]
     joins_at: Span,
     leaves_at: Option<Span>,
-    link: Option<String>,
+    link: Option<impair::Profile>,
     #[serde(default)]
     events: Vec<RawEvent>,
 }
@@ -185,7 +185,7 @@ struct RawEvent {
     every: Option<Span>,
     #[serde(rename = "do")]
     what: RawDeed,
-    link: Option<String>,
+    link: Option<impair::Profile>,
     #[serde(default = "everybody")]
     share: f64,
     #[serde(default)]
@@ -333,7 +333,7 @@ fn build_seat(raw: RawSeat, shapes: &BTreeMap<String, Publish>) -> Result<Seat, 
         publish,
         joins_at: raw.joins_at.0,
         leaves_at,
-        link: raw.link.map(|name| link(&name)).transpose()?.flatten(),
+        link: raw.link,
         events: raw.events.into_iter().map(build_event).collect::<Result<_, _>>()?,
         role,
     })
@@ -398,7 +398,7 @@ fn build_event(raw: RawEvent) -> Result<Event, String> {
         return Err("events.every: shorter than 100ms".to_owned());
     }
     let what = match (raw.what, raw.link) {
-        (RawDeed::Link, Some(name)) => Deed::Link(link(&name)?),
+        (RawDeed::Link, Some(profile)) => Deed::Link(Box::new(profile)),
         (RawDeed::Link, None) => return Err("events: do = \"link\" needs link = \"NAME\"".to_owned()),
         (_, Some(_)) => return Err("events: link goes with do = \"link\" only".to_owned()),
         (RawDeed::CutSignal, None) => Deed::CutSignal,
@@ -409,15 +409,6 @@ fn build_event(raw: RawEvent) -> Result<Event, String> {
         (RawDeed::UnmuteVideo, None) => Deed::Mute(MediaKind::Video, false),
     };
     Ok(Event { at: raw.at.0, every: raw.every.map(|every| every.0), what, share: raw.share, roles: raw.roles })
-}
-
-/// A line by name; `none` is no line at all.
-fn link(name: &str) -> Result<Option<impair::Profile>, String> {
-    if name == "none" {
-        return Ok(None);
-    }
-    let known = || format!("link = \"{name}\": expected none, {}", impair::NAMES.join(", "));
-    impair::profile(name).map(Some).ok_or_else(known)
 }
 
 fn noise(raw: RawNoise) -> Result<Noise, String> {
@@ -482,7 +473,7 @@ mod tests {
         wrong(&SMALL.replace("\"10s\"", "\"0s\""), &["for"]);
         wrong(&SMALL.replace("rooms = 2", "rooms = 0"), &["rooms = 0", "1 to 100000"]);
         wrong(&format!("{SMALL}publish = \"film\"\n"), &["film", "reference", "audio-only"]);
-        wrong(&format!("{SMALL}link = \"wet-string\"\n"), &["wet-string", "none"]);
+        wrong(&format!("{SMALL}link = \"wet-string\"\n"), &["small.toml:7", "wet-string", "home-wifi"]);
         wrong(&format!("{SMALL}leaves_at = \"0s\"\n"), &["doctor", "leaves_at"]);
         wrong(&format!("{SMALL}[arrival]\nover = \"3s\"\nrooms_per_s = 3.0\n"), &["not both"]);
         wrong("about = ", &["small.toml:1"]);

@@ -115,7 +115,7 @@ pub enum Deed {
     /// A kind of media stops or goes on.
     Mute(MediaKind, bool),
     /// The line becomes another.
-    Link(Option<impair::Profile>),
+    Link(Box<impair::Profile>),
 }
 
 /// Calls end and others begin.

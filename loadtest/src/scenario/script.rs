@@ -37,7 +37,7 @@ pub enum Act {
     /// Stops or goes on sending a kind of media.
     Mute(ClientId, MediaKind, bool),
     /// Gets another line.
-    Link(ClientId, Option<impair::Profile>),
+    Link(ClientId, Box<impair::Profile>),
     /// Garbage begins.
     Noise {
         /// How dense.

@@ -77,7 +77,9 @@ impl Io {
                     let Some(address) = message.address else { continue };
                     let arrived = message.cmsgs().ok().and_then(|mut all| {
                         all.find_map(|one| match one {
-                            ControlMessageOwned::ScmTimestampns(at) => Some(at.tv_sec() as u64 * 1_000_000_000 + at.tv_nsec() as u64),
+                            ControlMessageOwned::ScmTimestampns(at) => {
+                                Some(at.tv_sec() as u64 * 1_000_000_000 + at.tv_nsec() as u64)
+                            }
                             _ => None,
                         })
                     });

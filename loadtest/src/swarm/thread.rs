@@ -119,9 +119,10 @@ impl Thread {
         }
         while !self.parts.stop.load(Relaxed) {
             let timeout = self.wait();
-            let set = timer.as_ref().filter(|_| !timeout.is_zero()).map(|timer| {
-                timer.set(Expiration::OneShot(TimeSpec::from_duration(timeout)), TimerSetTimeFlags::empty())
-            });
+            let set = timer
+                .as_ref()
+                .filter(|_| !timeout.is_zero())
+                .map(|timer| timer.set(Expiration::OneShot(TimeSpec::from_duration(timeout)), TimerSetTimeFlags::empty()));
             let timeout = if matches!(set, Some(Ok(()))) { IDLE } else { timeout };
             if let Err(error) = self.parts.poll.poll(&mut events, Some(timeout))
                 && error.kind() != io::ErrorKind::Interrupted
