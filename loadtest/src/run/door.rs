@@ -98,11 +98,15 @@ fn ask(stream: &mut TcpStream, place: &Place, token: &str) -> std::io::Result<Op
 }
 
 fn short(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock => "no answer in time".to_owned(),
-        kind => kind.to_string(),
+    let kind = error.kind();
+    if kind == std::io::ErrorKind::ConnectionRefused {
+        return "connection refused".to_owned();
     }
+    // Sockets with a timeout say either.
+    if matches!(kind, std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock) {
+        return "no answer in time".to_owned();
+    }
+    kind.to_string()
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ impl Progress {
                 bar.set_position(live.passed.as_secs().min(live.ends_at.as_secs()));
                 bar.set_message(line(live));
             }
-            Self::Lines if live.passed.as_secs() % EVERY == 0 => say(&line(live)),
+            Self::Lines if live.passed.as_secs().is_multiple_of(EVERY) => say(&line(live)),
             Self::Lines | Self::Silent => {}
         }
     }

@@ -191,7 +191,7 @@ impl Tally {
 
     fn row(&mut self, now: Duration) -> &mut Row {
         let second = now.as_secs() as u32;
-        self.rows.entry(second).or_insert(Row { second, ..Row::default() })
+        self.rows.entry(second).or_insert_with(|| Row { second, ..Row::default() })
     }
 
     fn tick(&mut self, second: &Second) {
@@ -216,7 +216,7 @@ impl Tally {
         let mut delay = second.audio.delay.clone();
         let _same_bounds = delay.add(&second.video.delay);
         let delay = Percentiles::of(&delay);
-        let row = self.rows.entry(number).or_insert(Row { second: number, ..Row::default() });
+        let row = self.rows.entry(number).or_insert_with(|| Row { second: number, ..Row::default() });
         row.measured = measured;
         row.up += second.clients_up;
         row.delivered += second.audio.received + second.video.received;
@@ -276,7 +276,7 @@ impl Tally {
 
     fn join_processes(&mut self) {
         for (second, seen) in &self.processes {
-            let row = self.rows.entry(*second).or_insert(Row { second: *second, ..Row::default() });
+            let row = self.rows.entry(*second).or_insert_with(|| Row { second: *second, ..Row::default() });
             row.relay_cores = seen.relay_cores;
             row.relay_mib = seen.relay.map(|sample| mib(sample.memory));
             row.relay_handles = seen.relay.map(|sample| sample.handles);

@@ -153,7 +153,8 @@ mod tests {
 
     #[test]
     fn each_limit_can_fail_and_says_why() {
-        let cases: [(&str, fn(&mut Sums)); 6] = [
+        type Spoil = fn(&mut Sums);
+        let cases: [(&str, Spoil); 6] = [
             ("delay_p99 was 7 ms, at most 5", |sums| sums.media.delay_us.p99 = 7_000),
             ("loss_percent was 0.5 %", |sums| sums.media.loss_percent = 0.5),
             ("freezes_per_seat_minute was 0.3", |sums| sums.video.freezes = 9),
