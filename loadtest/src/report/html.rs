@@ -84,7 +84,8 @@ fn tiles(results: &Results) -> String {
 
 fn plots(results: &Results) -> String {
     let rows = &results.seconds;
-    let last = rows.last().map_or(0, |row| row.second as usize + 1);
+    // Who leaves at the end is not drawn: a second without packets has a cost per packet that means nothing.
+    let last = rows.iter().rev().find(|row| row.measured).or(rows.last()).map_or(0, |row| row.second as usize + 1);
     let from = results.asked.before_s.ceil() as usize;
     let line = |name, value: &dyn Fn(&Row) -> Option<f64>| {
         let mut values = vec![None; last];
@@ -172,8 +173,8 @@ fn figures(results: &Results) -> String {
     row("packets lost", &|media| format!("{} ({:.3} %)", number(media.lost), media.loss_percent));
     row("repaired / duplicate / reordered", &|media| format!("{} / {} / {}", media.repaired, media.duplicate, media.reordered));
     row("delivered, Mbit/s", &|media| format!("{:.1}", media.mbit_per_s));
-    row("added delay p50 / p90, ms", &|media| format!("{} / {}", ms(media.delay_us.p50), ms(media.delay_us.p90)));
-    row("added delay p99 / p99.9, ms", &|media| format!("{} / {}", ms(media.delay_us.p99), ms(media.delay_us.p999)));
+    row("added delay p50 / p90", &|media| format!("{} / {}", ms(media.delay_us.p50), ms(media.delay_us.p90)));
+    row("added delay p99 / p99.9", &|media| format!("{} / {}", ms(media.delay_us.p99), ms(media.delay_us.p999)));
     row("added delay, longest", &|media| ms(media.delay_us.max));
     row("pictures", &|media| number(media.frames));
     row("freezes / seconds frozen", &|media| format!("{} / {:.1}", media.freezes, media.frozen_s));
@@ -201,7 +202,7 @@ fn calls(results: &Results) -> String {
     rows.extend(calls.reasons.iter().map(|(text, count)| (escape(text), number(*count))));
     let rows: String =
         rows.iter().map(|(name, value)| format!("<tr><td>{name}</td><td class=\"n\">{value}</td></tr>\n")).collect();
-    table("<th></th><th class=\"n\"></th>", &rows)
+    table("<th>what</th><th class=\"n\">seen</th>", &rows)
 }
 
 fn facts(results: &Results) -> String {
@@ -247,7 +248,7 @@ fn facts(results: &Results) -> String {
         ));
     }
     let rows: String = rows.iter().map(|(name, value)| format!("<tr><td>{name}</td><td>{value}</td></tr>\n")).collect();
-    table("<th></th><th></th>", &rows)
+    table("<th>what</th><th>how</th>", &rows)
 }
 
 fn ms(us: u64) -> String {

@@ -8,6 +8,7 @@ const POINTS: usize = 400;
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 190.0;
 const LEFT: f64 = 52.0;
+const RIGHT: f64 = 22.0;
 const BOTTOM: f64 = 22.0;
 const TOP: f64 = 8.0;
 
@@ -26,7 +27,7 @@ pub(super) fn plot(title: &str, unit: &str, lines: &[Line], measured_from: usize
     let seconds = lines.iter().map(|line| line.values.len()).max().unwrap_or(0).max(2);
     let most = lines.iter().flat_map(|line| line.values.iter().flatten()).copied().fold(0.0, f64::max);
     let top = ceiling(most);
-    let x = |second: f64| LEFT + second / (seconds - 1) as f64 * (WIDTH - LEFT - 8.0);
+    let x = |second: f64| LEFT + second / (seconds - 1) as f64 * (WIDTH - LEFT - RIGHT);
     let y = |value: f64| TOP + (1.0 - value / top) * (HEIGHT - TOP - BOTTOM);
     let mut svg = format!(
         "<figure><figcaption>{title} <span class=\"unit\">{unit}</span></figcaption>\n<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
@@ -44,7 +45,7 @@ pub(super) fn plot(title: &str, unit: &str, lines: &[Line], measured_from: usize
         let _infallible = writeln!(
             svg,
             "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.0}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/><text class=\"y\" x=\"{:.0}\" y=\"{:.1}\">{}</text>",
-            WIDTH - 8.0,
+            WIDTH - RIGHT,
             LEFT - 6.0,
             at + 4.0,
             tick(value)

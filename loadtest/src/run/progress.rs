@@ -92,7 +92,7 @@ fn line(live: &Live<'_>) -> String {
     let calls = live.calls;
     let mut text = format!(
         "{:>3}/{} s{}  up {}  refused {}  failed {}  {} pkt/s  p50 {:.2} p99 {:.2} ms  lost {}",
-        live.passed.as_secs(),
+        live.passed.min(live.ends_at).as_secs(),
         live.ends_at.as_secs(),
         if live.measuring { "" } else { " (warm-up)" },
         row.up,
