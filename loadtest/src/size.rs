@@ -16,6 +16,9 @@ use std::time::Duration;
 /// A bisection ends when the step is this part of what holds; finer would be noise.
 const FINE: f64 = 0.05;
 
+/// A number of rooms that did not hold is tried again until it was tried this often.
+const TRIES: u32 = 2;
+
 /// What to search for.
 #[derive(Clone, Debug)]
 pub struct Search {
@@ -111,8 +114,11 @@ pub fn search(search: &Search, stop: &AtomicBool, say: &mut dyn FnMut(&str)) -> 
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let results = attempt(search, rooms, stop)?;
-        say(&format!("{rooms} rooms: {}", results.verdict.line));
+        let results = tries(search, rooms, stop, say)?;
+        if stop.load(Ordering::Relaxed) {
+            // Cut short, it says nothing about holding.
+            break;
+        }
         let held = results.verdict.outcome == Outcome::Pass;
         steps.tried(rooms, held);
         if held {
@@ -125,9 +131,24 @@ pub fn search(search: &Search, stop: &AtomicBool, say: &mut dyn FnMut(&str)) -> 
     while steps.holds() > 0 && runs.len() < search.repeat && !stop.load(Ordering::Relaxed) {
         let results = attempt(search, steps.holds(), stop)?;
         say(&format!("{} rooms again: {}", steps.holds(), results.verdict.line));
-        runs.push(results);
+        if !stop.load(Ordering::Relaxed) {
+            runs.push(results);
+        }
     }
     Ok(Found { rooms: steps.holds(), beyond, runs })
+}
+
+/// Tries until it holds, a few times: other work on the machine breaks a run now and then, too few rooms never hold one.
+fn tries(search: &Search, rooms: u32, stop: &AtomicBool, say: &mut dyn FnMut(&str)) -> Result<Results, NoRun> {
+    let mut left = TRIES;
+    loop {
+        let results = attempt(search, rooms, stop)?;
+        say(&format!("{rooms} rooms: {}", results.verdict.line));
+        left -= 1;
+        if left == 0 || results.verdict.outcome == Outcome::Pass || stop.load(Ordering::Relaxed) {
+            return Ok(results);
+        }
+    }
 }
 
 fn attempt(search: &Search, rooms: u32, stop: &AtomicBool) -> Result<Results, NoRun> {
@@ -155,6 +176,13 @@ fn attempt(search: &Search, rooms: u32, stop: &AtomicBool) -> Result<Results, No
 /// The Markdown of what was found: the table of what was measured, then what was computed from it.
 #[must_use]
 pub fn markdown(search: &Search, found: &Found) -> String {
+    if found.runs.is_empty() {
+        return format!(
+            "Not even {} rooms held. {}\n",
+            search.first,
+            found.beyond.as_deref().unwrap_or("The search was ended by hand.")
+        );
+    }
     let of = |value: fn(&Results) -> f64| median(found.runs.iter().map(value).collect());
     let relay = |value: fn(&crate::report::Process) -> Option<f64>| {
         median(found.runs.iter().filter_map(|run| value(run.relay.as_ref()?)).collect())

@@ -30,8 +30,9 @@ pub(super) enum Command {
     Impair(crate::impair::proxy::Args),
 }
 
-/// Words of `run`.
+/// Words of `run`; the last of a word said twice wins, so that scripts can have words of their own.
 #[derive(Args)]
+#[command(args_override_self = true)]
 pub(super) struct RunArgs {
     /// Name of a scenario, or path of a .toml file
     pub(super) scenario: String,
@@ -87,6 +88,7 @@ pub(super) struct RunArgs {
 
 /// Words of `size`.
 #[derive(Args)]
+#[command(args_override_self = true)]
 pub(super) struct SizeArgs {
     /// The relay binary to try; each try starts it anew on free ports
     #[arg(long, value_name = "FILE")]
@@ -196,6 +198,15 @@ mod tests {
         for wrong in ["", "M", "1G", "-1M", "1k", "100M", "NaN", "1.2 M"] {
             assert!(rate(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_last_of_a_word_wins() {
+        let words = ["loadtest", "run", "x", "--rooms", "10", "--rooms", "3"];
+
+        let Ok(Command::Run(args)) = parse(words.iter().map(OsString::from)) else { panic!("good words") };
+
+        assert_eq!(args.rooms, Some(3));
     }
 
     #[test]
