@@ -2,13 +2,13 @@
 //!
 //! Everybody sends 50 voice and 150 video packets a second.
 
-#![expect(clippy::print_stdout, reason = "a tool for a terminal")]
+#![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a tool for a terminal")]
 
 use loadtest::client::Codec;
 use loadtest::measure::Second;
 use loadtest::swarm::{Audio, Coming, LayerShape, Order, Publish, Report, Swarm, Video};
 use loadtest::token;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 fn main() {
     let mut words = std::env::args().skip(1);
@@ -50,7 +50,7 @@ fn line(second: &Second) {
     let mut delay = audio.delay.clone();
     delay.add(&video.delay).expect("same bounds");
     println!(
-        "{:>3} up {:>4} sent {sent:>6} received {received:>6} lost {} thinned {} freezes {} frames {} repaired {} again {} | delay p50 {} p99 {} p99.9 {} max {} µs | cpu {:.3} s, {:.2} µs a packet | late p99 {} waited p99 {} µs errors {}",
+        "{:>3} up {:>4} sent {sent:>6} received {received:>6} lost {} thinned {} freezes {} frames {} repaired {} again {} needless {} nacked up {} | delay p50 {} p99 {} p99.9 {} max {} µs | cpu {:.3} s, {:.2} µs a packet | late p99 {} waited p99 {} µs errors {}",
         second.second,
         second.clients_up,
         audio.lost + video.lost,
@@ -59,6 +59,8 @@ fn line(second: &Second) {
         video.frames,
         video.repaired,
         audio.duplicate + video.duplicate,
+        video.needless,
+        video.repeated,
         delay.value_at_quantile(0.5),
         delay.value_at_quantile(0.99),
         delay.value_at_quantile(0.999),

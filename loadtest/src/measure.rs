@@ -105,8 +105,10 @@ pub struct Stream {
     pub thinned: u64,
     /// Packets that came by a repetition.
     pub repaired: u64,
-    /// Packets that came again.
+    /// Packets that came again, repetitions apart.
     pub duplicate: u64,
+    /// Repetitions of packets that had come.
+    pub needless: u64,
     /// Packets that came after their successor without being a repetition.
     pub reordered: u64,
     /// Payload bytes received.
@@ -143,6 +145,7 @@ impl Default for Stream {
             thinned: 0,
             repaired: 0,
             duplicate: 0,
+            needless: 0,
             reordered: 0,
             bytes: 0,
             frames: 0,
@@ -170,6 +173,7 @@ impl Stream {
         self.thinned += other.thinned;
         self.repaired += other.repaired;
         self.duplicate += other.duplicate;
+        self.needless += other.needless;
         self.reordered += other.reordered;
         self.bytes += other.bytes;
         self.frames += other.frames;

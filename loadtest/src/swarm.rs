@@ -3,6 +3,7 @@
 //! [`Swarm::start`] spawns them, [`Swarm::order`] tells one client something, [`Swarm::reports`] says what happened.
 //! It never decides who comes when; it never reads what a scenario says.
 
+mod line;
 mod noise;
 mod sockets;
 mod thread;
@@ -36,6 +37,7 @@ pub type ClientId = u32;
 /// What a client or a thread is told.
 #[derive(Debug)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "orders are few")]
 pub enum Order {
     /// Connect, publish, subscribe to everybody.
     Join(ClientId, Box<Coming>),

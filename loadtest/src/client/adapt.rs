@@ -81,6 +81,7 @@ impl Adapt {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "virtual time begins somewhere")]
 mod tests {
     use super::*;
 

@@ -157,7 +157,7 @@ impl Client {
         coming: Box<Coming>,
         identity: &Identity,
         local: SocketAddr,
-        turn: &mut Turn<'_>,
+        turn: &Turn<'_>,
     ) -> Self {
         let mut rng = Rng::new(coming.seed ^ u64::from(id) << 32);
         let own_ssrc = rng.next() as u32;
@@ -216,13 +216,8 @@ impl Client {
         self.generation == generation
     }
 
-    /// What its line does.
-    pub(crate) fn link(&self) -> Option<&crate::impair::Profile> {
-        self.coming.link.as_ref()
-    }
-
     /// Begins a join or a resume.
-    fn call(&mut self, turn: &mut Turn<'_>) {
+    fn call(&mut self, turn: &Turn<'_>) {
         let resumes = self.phase == Phase::Resuming && !self.full;
         let join = self.join_request(resumes);
         self.generation = self.generation.wrapping_add(1);

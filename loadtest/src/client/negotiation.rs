@@ -80,6 +80,7 @@ impl Client {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a client may pass over what it has no use for")]
     pub(super) fn on_message(&mut self, message: Down, turn: &mut Turn<'_>) {
         match message {
             Down::Join(join) => self.on_join(join, turn),
@@ -91,6 +92,10 @@ impl Client {
             Down::TrackPublished(published) => {
                 if let Some(sender) = self.senders.iter_mut().find(|sender| sender.cid == published.cid) {
                     sender.sid = published.track.map(|track| track.sid);
+                    let (muted, sid) = (sender.muted, sender.sid.clone().unwrap_or_default());
+                    if muted {
+                        self.say(Up::Mute(lk::MuteTrackRequest { sid, muted }));
+                    }
                 }
             }
             Down::SubscribedQualityUpdate(update) => self.on_qualities(&update),

@@ -130,7 +130,7 @@ impl Receiver {
 
     /// The index under which a packet is sealed; nothing is remembered of it yet.
     pub(crate) fn index(&self, head: &Head) -> u64 {
-        self.source(head.ssrc).map_or(u64::from(head.sequence), |source| guess(source.highest, head.sequence))
+        self.source(head.ssrc).map_or_else(|| head.sequence.into(), |source| guess(source.highest, head.sequence))
     }
 
     fn source(&self, ssrc: u32) -> Option<&Source> {

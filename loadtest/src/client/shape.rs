@@ -162,7 +162,7 @@ pub(crate) fn dependency(stamp: &Stamp) -> ([u8; 8], usize) {
     // structure present, no other flag; offset 0; one decode target; two templates in one layer; switch and required;
     // no difference and a difference of 1; no chains; no resolutions.
     let bits: [(u64, u32); 11] =
-        [(0x10, 5), (0, 6), (0, 5), (0, 2), (3, 2), (2, 2), (3, 2), (0, 1), (0b1_0000_0, 6), (0, 1), (0, 1)];
+        [(0x10, 5), (0, 6), (0, 5), (0, 2), (3, 2), (2, 2), (3, 2), (0, 1), (0b10_0000, 6), (0, 1), (0, 1)];
     let (mut word, mut len) = (0_u64, 0);
     for (value, width) in bits {
         word = word << width | value;

@@ -13,8 +13,9 @@ use livekit_protocol::signal_request::Message as Up;
 use livekit_protocol::signal_response::Message as Down;
 use mio::Waker;
 use prost::Message as _;
+use rustls::{ClientConfig, RootCertStore};
 use std::io::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -23,7 +24,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, RETRY_AFTER};
 use tokio_tungstenite::tungstenite::{Error, Message, http};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
 /// As the browser SDK allows for the upgrade.
 const UPGRADE: Duration = Duration::from_secs(15);
@@ -142,15 +143,29 @@ async fn tell(call: &Call, inbox: &Inbox, news: News) {
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
+/// TLS with the roots of the system, which are read once; none leaves `wss` to the library's own.
+fn connector() -> Option<Connector> {
+    static CONFIG: OnceLock<Option<Arc<ClientConfig>>> = OnceLock::new();
+    let make = || {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
+        Some(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+    };
+    CONFIG.get_or_init(make).clone().map(Connector::Rustls)
+}
+
 async fn connect(call: &Call) -> Result<Socket, Refusal> {
     let request = call.request()?;
-    match timeout(UPGRADE, connect_async(request)).await {
+    match timeout(UPGRADE, connect_async_tls_with_config(request, None, false, connector())).await {
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(error)) => Err(refusal(error)),
         Err(_) => Err(Refusal { text: "no answer to the upgrade in 15 s".to_owned(), ..Refusal::default() }),
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "errors of the library that need no words of their own")]
 fn refusal(error: Error) -> Refusal {
     match error {
         Error::Http(response) => {
@@ -168,6 +183,7 @@ fn refusal(error: Error) -> Refusal {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "most messages are the client's to read")]
 async fn carry(call: &Call, mut socket: Socket, commands: &mut mpsc::Receiver<Outward>, inbox: &Inbox) {
     let mut ping = pings(PING);
     let started = Instant::now();

@@ -33,7 +33,7 @@ impl Srtp {
         let key_len = match profile {
             SrtpProfile::AEAD_AES_128_GCM => 16,
             SrtpProfile::AEAD_AES_256_GCM => 32,
-            _ => return None,
+            SrtpProfile::AES128_CM_SHA1_80 | _ => return None,
         };
         let (keys, salts) = material.split_at_checked(2 * key_len)?;
         let (client_key, server_key) = keys.split_at_checked(key_len)?;

@@ -55,6 +55,7 @@ struct Frame {
 
 #[derive(Clone, Copy)]
 struct Decoded {
+    layer: u8,
     frame: u32,
     at: Instant,
     sent: u64,
@@ -181,14 +182,18 @@ impl Incoming {
             }
             return true;
         }
-        seen.duplicate += 1;
+        if repeated {
+            seen.needless += 1;
+        } else {
+            seen.duplicate += 1;
+        }
         false
     }
 
     /// Frames that a relay left out whole are no gap for a decoder.
     fn skip_frames(&mut self, stamp: &Stamp) {
         let last = self.frames.back().map(|frame| frame.number).or_else(|| self.decoded.map(|decoded| decoded.frame));
-        let Some(last) = last.filter(|last| *last < stamp.frame) else { return };
+        let Some(last) = last.filter(|last| *last < stamp.frame && !stamp.key) else { return };
         for number in (last + 1..stamp.frame).take(FRAMES) {
             self.keep(Frame { number, key: false, left: 0, sent: stamp.at, skipped: true });
         }
@@ -203,16 +208,15 @@ impl Incoming {
     }
 
     fn assemble(&mut self, stamp: &Stamp, now: Instant, seen: &mut Stream) {
-        if self.decoded.is_some_and(|decoded| stamp.frame <= decoded.frame && stamp.layer == self.layer && self.highest.is_some())
-            && !self.frames.iter().any(|frame| frame.number == stamp.frame)
-            && !stamp.key
-        {
+        let layer = self.layer;
+        let old = self.decoded.is_some_and(|decoded| decoded.layer == layer && stamp.frame <= decoded.frame);
+        if old && !self.frames.iter().any(|frame| frame.number == stamp.frame) {
             return;
         }
         match self.frames.iter_mut().find(|frame| frame.number == stamp.frame) {
             Some(frame) => frame.left = frame.left.saturating_sub(1),
             None => {
-                self.keep(Frame { number: stamp.frame, key: stamp.key, left: stamp.count - 1, sent: stamp.at, skipped: false })
+                self.keep(Frame { number: stamp.frame, key: stamp.key, left: stamp.count - 1, sent: stamp.at, skipped: false });
             }
         }
         if self.decoded.is_none() {
@@ -224,7 +228,8 @@ impl Incoming {
     /// Takes whole frames out in order: the next one, or a key frame.
     fn decode(&mut self, now: Instant, seen: &mut Stream) {
         loop {
-            let next = self.decoded.map(|decoded| decoded.frame.wrapping_add(1));
+            let layer = self.layer;
+            let next = self.decoded.filter(|decoded| decoded.layer == layer).map(|decoded| decoded.frame.wrapping_add(1));
             let at = self.frames.iter().position(|frame| frame.left == 0 && (frame.key || Some(frame.number) == next));
             let Some(frame) = at.and_then(|at| self.frames.get(at).copied()) else { break };
             self.frames.retain(|other| other.number > frame.number);
@@ -240,15 +245,16 @@ impl Incoming {
                 let sent = Duration::from_nanos(frame.sent.saturating_sub(before.sent)).as_secs_f64();
                 let mean = self.mean_gap.unwrap_or(gap);
                 let limit = (3.0 * mean).max(mean + FREEZE);
-                // A sender that made no picture for that long froze nobody.
-                if gap > limit && sent < limit && self.mean_gap.is_some() || gap > limit && self.waits_since.is_some() {
+                // A sender that made no picture for that long froze nobody: its numbers go on without a gap.
+                let idle = Some(frame.number) == next && sent >= limit;
+                if gap > limit && self.mean_gap.is_some() && !idle {
                     seen.freezes += 1;
                     seen.frozen += Duration::from_secs_f64(gap);
                 } else if gap <= limit {
                     self.mean_gap = Some(mean + (gap - mean) / 16.0);
                 }
             }
-            self.decoded = Some(Decoded { frame: frame.number, at: now, sent: frame.sent });
+            self.decoded = Some(Decoded { layer, frame: frame.number, at: now, sent: frame.sent });
             self.waits_since = None;
         }
         if self.frames.is_empty() {

@@ -228,7 +228,7 @@ impl Transport {
                     self.dtls_due = Some(due.max(now + Duration::from_millis(1)));
                     break;
                 }
-                _ => break,
+                Output::BufferTooSmall { .. } | _ => break,
             }
         }
         if self.state == State::Connecting && self.srtp.is_some() {

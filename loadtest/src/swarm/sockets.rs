@@ -67,6 +67,7 @@ impl Io {
     }
 
     /// Reads what waits in a socket, as much as one call takes; `true` when there may be more.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "other control messages were not asked for")]
     pub(crate) fn receive(&mut self, socket: &UdpSocket) -> io::Result<bool> {
         self.got.clear();
         let mut vectors = self.buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);

@@ -1,9 +1,11 @@
 //! One thread of clients: waits for sockets, news and due times, and gives each client its turns.
 
+use super::line::Line;
 use super::noise::Noise;
 use super::sockets::{self, Io};
 use super::{ClientId, Coming, Failure, Leftover, Order, Report, now};
 use crate::client::{Batch, Client, Identity, Inbox, Letter, Turn};
+use crate::impair::Profile;
 use crate::measure::{Second, note};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::net::UdpSocket;
@@ -64,7 +66,7 @@ pub(crate) fn poll() -> io::Result<(Poll, Arc<Waker>)> {
 struct Place {
     client: Client,
     socket: UdpSocket,
-    local: SocketAddr,
+    line: Option<Box<Line>>,
     /// Its entry in the heap that counts.
     scheduled: Option<Instant>,
 }
@@ -163,12 +165,16 @@ impl Thread {
             runtime: &self.parts.runtime,
             inbox: &self.inbox,
         };
+        deliver(place, at, &mut turn);
         act(&mut place.client, &mut turn);
         self.settle(slot, at);
     }
 
     fn settle(&mut self, slot: usize, at: Instant) {
         let Some(place) = self.places.get_mut(slot) else { return };
+        if let Some(line) = &mut place.line {
+            line.pass_up(at, &mut self.batch);
+        }
         if !self.batch.is_empty() {
             self.second.socket_errors += self.io.send(&place.socket, &mut self.batch);
         }
@@ -180,7 +186,8 @@ impl Thread {
             self.replace_socket(slot, at);
             return;
         }
-        if let Some(due) = place.client.due()
+        let line = place.line.as_ref().and_then(|line| line.next_at());
+        if let Some(due) = place.client.due().into_iter().chain(line).min()
             && place.scheduled.is_none_or(|scheduled| due < scheduled)
         {
             place.scheduled = Some(due);
@@ -210,7 +217,6 @@ impl Thread {
         if let Some(place) = self.places.get_mut(slot) {
             let mut old = std::mem::replace(&mut place.socket, socket);
             let _ = self.parts.poll.registry().deregister(&mut old);
-            place.local = local;
         }
         self.turn(slot, at, |client, turn| client.on_socket(local, turn));
     }
@@ -239,8 +245,12 @@ impl Thread {
             self.io.each(|got, bytes| {
                 let arrived = got.arrived.unwrap_or(wall);
                 note(&mut turn.second.waited, wall.saturating_sub(arrived) / 1_000);
-                place.client.on_datagram(got.from, bytes, arrived, &mut turn);
+                match &mut place.line {
+                    Some(line) => line.push_down(at, got.from, bytes),
+                    None => place.client.on_datagram(got.from, bytes, arrived, &mut turn),
+                }
             });
+            deliver(place, at, &mut turn);
             if !more {
                 return self.settle(slot, at);
             }
@@ -265,12 +275,22 @@ impl Thread {
                 Order::Mute(id, kind, muted) => self.tell(id, at, |client, _| client.mute(kind, muted)),
                 Order::Ask(id, quality) => self.tell(id, at, |client, _| client.ask(quality)),
                 Order::KeyFrames(id) => self.tell(id, at, |client, turn| client.ask_key_frames(turn)),
-                Order::Impair(..) => {}
+                Order::Impair(id, profile) => self.impair(id, &profile.unwrap_or_default(), at),
                 Order::Noise { to, datagrams_per_s, for_, seed } => {
                     if self.noises.len() < NOISES {
                         self.noises.extend(Noise::new(to, datagrams_per_s, for_, seed, at));
                     }
                 }
+            }
+        }
+    }
+
+    fn impair(&mut self, id: ClientId, profile: &Profile, at: Instant) {
+        let slot = self.by_id.get(&id).copied();
+        if let Some(place) = slot.and_then(|slot| self.places.get_mut(slot)) {
+            match &mut place.line {
+                Some(line) => line.change(at, profile),
+                None => place.line = Some(Box::new(Line::new(profile, self.parts.seed ^ u64::from(id) << 20))),
             }
         }
     }
@@ -291,7 +311,7 @@ impl Thread {
             self.out.push(Report::Failed { client: id, why: Failure::Socket });
             return;
         };
-        let mut turn = Turn {
+        let turn = Turn {
             now: at,
             wall: wall(),
             second: &mut self.second,
@@ -302,8 +322,9 @@ impl Thread {
         };
         // Letters for who had the slot before carry other numbers.
         self.joins = self.joins.wrapping_add(1 << 12);
-        let client = Client::new(id, (slot, self.joins), coming, &self.parts.identity, local, &mut turn);
-        self.places.insert(Place { client, socket, local, scheduled: None });
+        let line = coming.link.as_ref().map(|profile| Box::new(Line::new(profile, coming.seed)));
+        let client = Client::new(id, (slot, self.joins), coming, &self.parts.identity, local, &turn);
+        self.places.insert(Place { client, socket, line, scheduled: None });
         self.by_id.insert(id, slot);
         self.settle(slot, at);
     }
@@ -354,6 +375,14 @@ impl Thread {
         }
         // Somebody who reads too slowly loses reports rather than stops the media.
         self.out.drain(..).for_each(|report| drop(self.parts.reports.try_send(report)));
+    }
+}
+
+/// Hands a client what has come through its line; the way through it counts as part of the delay.
+fn deliver(place: &mut Place, at: Instant, turn: &mut Turn<'_>) {
+    let Some(line) = &mut place.line else { return };
+    while let Some((from, mut bytes)) = line.poll_down(at) {
+        place.client.on_datagram(from, &mut bytes, turn.wall, turn);
     }
 }
 
