@@ -17,13 +17,13 @@ bench:
 	@scripts/bench $(ARGS)
 
 loadtest:
-	@scripts/not-yet loadtest "synthetic clients in seeded scenarios against a running node"
+	@scripts/loadtest $(ARGS)
 
 quality:
 	@scripts/not-yet quality "picture and sound under loss, delay and narrow links"
 
 soak:
-	@scripts/not-yet soak "hours of joins and leaves, watching memory and handles"
+	@scripts/soak $(ARGS)
 
 fuzz:
 	@scripts/fuzz $(ARGS)

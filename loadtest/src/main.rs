@@ -1,3 +1,7 @@
-//! Synthetic clients that load a relay and report what they got.
+//! Starts the command line, nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    loadtest::cli::main()
+}
