@@ -1,0 +1,1 @@
+//! Which layer of each track a receiver's line can carry.
