@@ -184,8 +184,8 @@ impl<T: Copy> Pacer<T> {
         let waiting = self.held.front().map(|held| paid.min(held.since + HOLD_AGE));
         let repair = self.repairs.front().filter(|repair| repair.bytes <= self.repair_budget).map(|_| paid);
         let probe = self.probe.map(|active| {
-            let due = active.started + active.probe.bitrate.time_for(active.sent.saturating_sub(burst_bytes(&active.probe)));
-            due.max(self.updated).min(active.probe.until)
+            let next = (active.sent + LEAST_PADDING).min(active.probe.bytes).saturating_sub(burst_bytes(&active.probe));
+            (active.started + active.probe.bitrate.time_for(next)).min(active.probe.until)
         });
         [waiting, repair, probe].into_iter().flatten().min()
     }

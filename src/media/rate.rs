@@ -50,7 +50,8 @@ impl Bitrate {
     #[must_use]
     pub fn time_for(self, bytes: u64) -> Duration {
         const HOUR_MICROS: u64 = 3_600_000_000;
-        let micros = bytes.saturating_mul(8_000_000).checked_div(self.0).unwrap_or(HOUR_MICROS);
+        // Rounded up, so that the bytes have been carried when the time is over.
+        let micros = if self.0 == 0 { HOUR_MICROS } else { bytes.saturating_mul(8_000_000).div_ceil(self.0) };
         Duration::from_micros(micros.min(HOUR_MICROS))
     }
 

@@ -141,6 +141,8 @@ impl RateControl {
     fn decrease(&mut self, signals: &Signals, now: u64) -> bool {
         /// A queue this short may be a key frame on its way.
         const SHORT_QUEUE: u64 = 50_000;
+        /// Less than this share arrives, and without a queue: it was not the line that made it so little.
+        const LITTLE: f64 = 0.65;
         let Some(arrived) = signals.arrived else { return false };
         let again = u64::try_from(signals.rtt.as_micros()).unwrap_or(AGAIN).clamp(10_000, AGAIN);
         let since = self.last_decrease.map(|last| now.saturating_sub(last));
@@ -149,7 +151,8 @@ impl RateControl {
             return false;
         }
         let mut rate = arrived.scale(BACK_OFF);
-        if signals.limited && signals.queue < SHORT_QUEUE {
+        let little = signals.limited || arrived < self.estimate.scale(LITTLE);
+        if little && signals.queue < SHORT_QUEUE {
             // What arrives is what was sent, not what the line bears.
             rate = rate.max(self.estimate.scale(BACK_OFF));
         } else {

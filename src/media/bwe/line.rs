@@ -47,7 +47,7 @@ pub(crate) struct Sample {
     pub(crate) arrived: u64,
     pub(crate) packets: u64,
     pub(crate) lost: u64,
-    /// Longest wait in the queue, in microseconds.
+    /// Longest wait in the queue of what was sent then, in microseconds.
     pub(crate) queue: u64,
     pub(crate) padding: u64,
 }
@@ -191,8 +191,8 @@ impl World {
             let Some(flow) = packet.flow else { continue };
             let arrival = self.free_at + self.line.delay.as_micros() as u64;
             self.flows[flow].arrivals.push_back((arrival, packet.sequence));
-            let sample = self.sample(flow, self.now);
-            sample.arrived += packet.bytes as u64;
+            self.sample(flow, self.now).arrived += packet.bytes as u64;
+            let sample = self.sample(flow, packet.at);
             sample.queue = sample.queue.max(start - packet.at);
         }
     }
@@ -257,7 +257,7 @@ impl Flow {
             self.video = (self.source)(&mut self.estimator, now);
             let packets_share = PACKET as f64 / (PACKET + OVERHEAD) as f64;
             let frame = self.video.bytes_in(Duration::from_millis(33)) as f64 * packets_share;
-            self.frame = (self.frame + frame * (0.7 + 0.6 * noise)).min(frame * 4.0);
+            self.frame = (self.frame + frame * (0.7 + 0.6 * noise)).min((frame * 4.0).max(PACKET as f64));
         }
         // The publisher paces its frames at two and a half times their rate.
         let mut allowed = (self.video.bytes_in(Duration::from_millis(1)) as f64 * 2.5).max(PACKET as f64);

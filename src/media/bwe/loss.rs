@@ -12,15 +12,17 @@ use crate::media::rate::Bitrate;
 /// Loss that is never reacted to (draft-ietf-rmcat-gcc-02 section 6).
 const FORGIVEN: f64 = 0.02;
 /// Deviations of the measured loss beyond the line's own that are chance.
-const DEVIATIONS: f64 = 2.0;
-/// Packets in a judgement, or else [`LONGEST`]: at 5 % loss 3 of them are lost, give or take 1.7.
-const ENOUGH: u32 = 60;
+const DEVIATIONS: f64 = 1.2;
+/// Packets in a judgement, or else [`LONGEST`]: at 5 % loss 5 of them are lost, give or take 2.2.
+const ENOUGH: u32 = 100;
 /// Least packets, shortest and longest time of a judgement, in microseconds.
 const FEWEST: u32 = 12;
 const SHORTEST: u64 = 300_000;
 const LONGEST: u64 = 2_000_000;
 /// A trial sends no less than this share.
 const LARGEST_TRIAL: f64 = 0.8;
+/// A full line is left this much room, so that the loss can go away.
+const BELOW: f64 = 0.96;
 /// Loss beyond this is no radio: down to what passes, at once.
 const COLLAPSE: f64 = 0.5;
 const LARGEST_CUT: f64 = 0.25;
@@ -121,12 +123,13 @@ impl LossControl {
         if let Some(trial) = self.trial.take() {
             return self.conclude(trial, loss, sent);
         }
-        let chance = DEVIATIONS * (self.inherent * (1.0 - self.inherent) / packets).sqrt();
+        let expected = self.inherent.max(FORGIVEN);
+        let chance = DEVIATIONS * (expected * (1.0 - expected) / packets).sqrt();
         if loss <= self.inherent + FORGIVEN + chance {
             self.inherent += (loss - self.inherent).min(0.0) * UNLEARN;
             return Verdict::Fine;
         }
-        let passing = (1.0 - loss) / (1.0 - self.inherent);
+        let passing = (1.0 - loss) / (1.0 - self.inherent) * BELOW;
         let share = if loss > COLLAPSE { passing.max(LARGEST_CUT) } else { passing.max(LARGEST_TRIAL) };
         self.trial = Some(Trial { loss, sent });
         self.start(now);

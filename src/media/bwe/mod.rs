@@ -81,13 +81,17 @@ pub struct Figures {
 const UNKNOWN_RTT: u64 = 200_000;
 /// What feedback may wait at the receiver, in microseconds: 100 ms by our own, 250 ms by a browser that receives little.
 const FEEDBACK_WAIT: u64 = 150_000;
+/// The longest wait for feedback of a line without queues is unlearnt by this share of each feedback.
+const WAIT_FADES: u64 = 64;
+/// Such a line: its queue is below this, in microseconds.
+const NO_QUEUE: u64 = 50_000;
 /// Less than this share of the estimate sent: the sender has no more to send. Above the second, it has again.
 const LIMITED_BELOW: f64 = 0.65;
 const LIMITED_UNTIL: f64 = 0.8;
 /// A queue this long is left to the delay control; from there on less is sent, and next to nothing at the second, in
 /// microseconds: a queue of half a second is gone in a little more than that.
-const DRAIN_FROM: u64 = 100_000;
-const DRAIN_FULL: u64 = 600_000;
+const DRAIN_FROM: u64 = 50_000;
+const DRAIN_FULL: u64 = 400_000;
 /// A queue this long that does not grow is overuse all the same, in microseconds.
 const STANDING: u64 = 150_000;
 /// A queue that outlasts so many decreases is not ours.
@@ -110,6 +114,8 @@ pub struct Estimator {
     need: Need,
     /// Least and last round trip, in microseconds.
     rtt: Option<(u64, u64)>,
+    /// How long the oldest packet waits for its feedback while no queue stands, at most, in microseconds.
+    wait: u64,
     limited: bool,
     /// Whether the receiver sends transport-wide feedback; it then does for good.
     has_feedback: bool,
@@ -134,6 +140,7 @@ impl Estimator {
             fallback: Fallback::new(limits.start),
             need: Need::default(),
             rtt: None,
+            wait: UNKNOWN_RTT + FEEDBACK_WAIT,
             limited: false,
             has_feedback: false,
             probed_at: None,
@@ -160,6 +167,7 @@ impl Estimator {
     /// Reads a transport-wide feedback packet.
     pub fn on_feedback(&mut self, feedback: &TransportFeedback<'_>, now: Instant) {
         let at = self.log.micros(now);
+        let waited = self.log.oldest_in_flight().map_or(0, |sent| at.saturating_sub(sent));
         let Self { log, delay, loss, probes, arrived, .. } = self;
         let mut newest = None;
         let any = log.on_feedback(feedback, |result| {
@@ -177,6 +185,9 @@ impl Estimator {
             return;
         }
         self.delay.close_feedback();
+        if self.delay.queue() < NO_QUEUE {
+            self.wait = waited.max(self.wait - self.wait.saturating_sub(waited) / WAIT_FADES);
+        }
         self.has_feedback = true;
         if let Some(newest) = newest {
             let rtt = at.saturating_sub(newest);
@@ -295,15 +306,15 @@ impl Estimator {
         estimate.scale(share.clamp(0.0, 1.0)).max(self.limits.min)
     }
 
-    /// How long what is under way will queue, in microseconds: as bytes in flight beyond what the line holds, and by how much
+    /// How long what is under way will queue, in microseconds: bytes in flight beyond what the line holds, or by how much
     /// feedback is overdue.
     fn backlog(&self, at: u64) -> u64 {
-        let line = self.rtt.map_or(UNKNOWN_RTT, |(least, _)| least) + FEEDBACK_WAIT;
         let arrived = self.arrived.rate().unwrap_or(self.limits.min).max(self.limits.min);
         let in_flight = u64::try_from(arrived.time_for(self.log.in_flight()).as_micros()).unwrap_or(0);
-        let overdue = self.log.oldest_in_flight().map_or(0, |sent| at.saturating_sub(sent)).saturating_sub(line);
-        // Both must say so: little that waits long, or much for a moment, is no queue.
-        in_flight.saturating_sub(line).min(overdue.saturating_add(DRAIN_FROM))
+        // A little that waits long is no queue: it was lost, and nothing came after it.
+        let Some(excess) = in_flight.checked_sub(self.wait) else { return 0 };
+        let overdue = self.log.oldest_in_flight().map_or(0, |sent| at.saturating_sub(sent)).saturating_sub(self.wait);
+        excess.max(overdue)
     }
 
     /// Whether the present estimate was shown to pass by a probe of late, so that the allocation need not wait to use it.
