@@ -23,6 +23,11 @@ const LONGEST: u64 = 2_000_000;
 const LARGEST_TRIAL: f64 = 0.8;
 /// A full line is left this much room, so that the loss can go away.
 const BELOW: f64 = 0.96;
+/// The loss went away when no more than this share of it is left. Below a half, because a trial follows a loss that
+/// chance made look large.
+const GONE: f64 = 0.35;
+/// Packets in the judgement of a trial, or else [`LONGEST`].
+const ENOUGH_TRIAL: u32 = 200;
 /// Loss beyond this is no radio: down to what passes, at once.
 const COLLAPSE: f64 = 0.5;
 const LARGEST_CUT: f64 = 0.25;
@@ -106,7 +111,8 @@ impl LossControl {
     /// Judges when enough was seen; `sent` is the rate of late, `lag` the time until a change shows, in microseconds.
     pub(crate) fn update(&mut self, sent: Bitrate, lag: u64, now: u64) -> Verdict {
         let age = now.saturating_sub(self.judged.max(self.since));
-        let ready = self.packets >= ENOUGH && age >= SHORTEST || age >= LONGEST + lag;
+        let enough = if self.trial.is_some() { ENOUGH_TRIAL } else { ENOUGH };
+        let ready = self.packets >= enough && age >= SHORTEST || age >= LONGEST + lag;
         if !ready {
             return Verdict::Fine;
         }
@@ -144,7 +150,11 @@ impl LossControl {
             return Verdict::Fine;
         }
         let if_full = (1.0 - (1.0 - trial.loss) / ratio.max(0.01)).max(self.inherent);
-        if loss <= f64::midpoint(if_full, trial.loss) {
+        if loss <= if_full + (trial.loss - if_full) * GONE {
+            if if_full <= self.inherent {
+                // Below what the line carries; what is still lost is its own.
+                self.inherent = f64::midpoint(self.inherent, loss.max(self.inherent)).min(MOST_INHERENT);
+            }
             return Verdict::Fine;
         }
         self.inherent = loss.min(trial.loss).clamp(self.inherent, MOST_INHERENT);

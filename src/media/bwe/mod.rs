@@ -309,12 +309,15 @@ impl Estimator {
     /// How long what is under way will queue, in microseconds: bytes in flight beyond what the line holds, or by how much
     /// feedback is overdue.
     fn backlog(&self, at: u64) -> u64 {
+        let overdue = self.log.oldest_in_flight().map_or(0, |sent| at.saturating_sub(sent)).saturating_sub(self.wait);
+        // While answers come in time and without a queue, much in flight is a rate that has just grown.
+        if overdue == 0 && self.delay.queue() < NO_QUEUE {
+            return 0;
+        }
         let arrived = self.arrived.rate().unwrap_or(self.limits.min).max(self.limits.min);
         let in_flight = u64::try_from(arrived.time_for(self.log.in_flight()).as_micros()).unwrap_or(0);
         // A little that waits long is no queue: it was lost, and nothing came after it.
-        let Some(excess) = in_flight.checked_sub(self.wait) else { return 0 };
-        let overdue = self.log.oldest_in_flight().map_or(0, |sent| at.saturating_sub(sent)).saturating_sub(self.wait);
-        excess.max(overdue)
+        in_flight.checked_sub(self.wait).map_or(0, |excess| excess.max(overdue))
     }
 
     /// Whether the present estimate was shown to pass by a probe of late, so that the allocation need not wait to use it.
