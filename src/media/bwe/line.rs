@@ -52,16 +52,20 @@ pub(crate) struct Sample {
     pub(crate) padding: u64,
 }
 
-/// Chooses the rate of video from the budget and the estimator, in the tests' own way.
+/// Chooses the rate of video from what the estimator says.
 pub(crate) type Source = Box<dyn FnMut(&mut Estimator, Instant) -> Bitrate>;
+
+/// What the voice of every flow takes of the line.
+pub(crate) fn voice() -> Bitrate {
+    Bitrate::from_bps(50 * 8 * (VOICE + OVERHEAD) as u64)
+}
 
 /// Takes all it is given, up to a rate.
 pub(crate) fn elastic(most_kbps: u64) -> Source {
     let most = Bitrate::from_kbps(most_kbps);
-    let voice = Bitrate::from_bps(50 * 8 * (VOICE + OVERHEAD) as u64);
     Box::new(move |estimator, now| {
         estimator.set_need(Need { next: most, all: most });
-        (estimator.budget(now).min(most) - voice).scale(0.98)
+        (estimator.budget(now).min(most) - voice()).scale(0.98)
     })
 }
 
@@ -101,10 +105,10 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(line: Line, sources: Vec<Source>) -> Self {
+    pub(crate) fn new(line: Line, sources: Vec<Source>, seed: u64) -> Self {
         let t0 = Instant::now();
         let flows = sources.into_iter().map(|source| Flow::new(source, t0)).collect();
-        let (queue, random) = (VecDeque::new(), 0x9E37_79B9_7F4A_7C15);
+        let (queue, random) = (VecDeque::new(), seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         Self { t0, line, flows, now: 0, queue, queued: 0, free_at: 0, cross: 0.0, random }
     }
 
@@ -313,9 +317,11 @@ impl Flow {
         (kbps.clone().fold(f64::INFINITY, f64::min), kbps.sum::<f64>() / self.over(from, to).len() as f64)
     }
 
-    /// When the estimate first reaches so many kbit/s.
-    pub(crate) fn reaches(&self, kbps: u64, from: f64) -> Option<f64> {
-        let later = self.samples.iter().enumerate().skip((from * 10.0) as usize);
-        later.filter(|(_, sample)| sample.estimate >= kbps * 1_000).map(|(index, _)| index as f64 / 10.0).next()
+    /// How long it takes until so many kbit/s arrive over half a second; infinite where they never do.
+    pub(crate) fn reaches(&self, kbps: u64, from: f64) -> f64 {
+        let start = (from * 10.0) as usize;
+        let windows = self.samples[start..].windows(5);
+        let rate = |window: &[Sample]| window.iter().map(|sample| sample.arrived * 8).sum::<u64>() / 500;
+        windows.map(rate).position(|rate| rate >= kbps).map_or(f64::INFINITY, |index| (index + 5) as f64 / 10.0)
     }
 }
