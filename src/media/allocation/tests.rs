@@ -140,8 +140,7 @@ fn a_probe_saves_the_wait_and_states_are_told_once() {
 #[test]
 fn the_next_step_is_what_a_probe_must_show() {
     let t0 = Instant::now();
-    let tracks =
-        [track(1, Class::Voice, &SOUND), track(2, Class::ActiveFace, &CAMERA), track(3, Class::Thumbnail, &CAMERA)];
+    let tracks = [track(1, Class::Voice, &SOUND), track(2, Class::ActiveFace, &CAMERA), track(3, Class::Thumbnail, &CAMERA)];
     let mut allocator = Allocator::default();
     allocator.allocate(&tracks, at(300), t0);
     for (round, expected) in [360, 650, 940, 1_900].into_iter().enumerate() {

@@ -1,7 +1,7 @@
 //! What loss says: whether it comes from sending too much, or is the line's own.
 //!
 //! Loss that the line has at any rate (radio) is no reason to send less; loss from a full queue or a policer is. The two
-//! are told apart by trying: send less once, by what was lost and a fifth at most, and look whether the loss went away. What
+//! are told apart by trying: send less once, by what was lost and a seventh at most, and look whether the loss went away. What
 //! stays is the line's own and is forgiven from then on; what goes away is congestion. It never moves a rate itself.
 //! Entry points: [`LossControl::on_result`], [`LossControl::update`].
 
@@ -11,8 +11,12 @@ use crate::media::rate::Bitrate;
 
 /// Loss that is never reacted to (draft-ietf-rmcat-gcc-02 section 6).
 const FORGIVEN: f64 = 0.02;
-/// Deviations of the measured loss beyond the line's own that are chance.
+/// The same beyond what the line loses by itself.
+const FORGIVEN_LOSSY: f64 = 0.01;
+/// Deviations of the measured loss beyond the line's own that are chance; more where the line loses much by itself, since
+/// each judgement is one more chance to be wrong.
 const DEVIATIONS: f64 = 1.2;
+const DEVIATIONS_LOSSY: f64 = 2.0;
 /// Packets in a judgement, or else [`LONGEST`]: at 5 % loss 5 of them are lost, give or take 2.2.
 const ENOUGH: u32 = 100;
 /// Least packets, shortest and longest time of a judgement, in microseconds.
@@ -20,13 +24,13 @@ const FEWEST: u32 = 12;
 const SHORTEST: u64 = 300_000;
 const LONGEST: u64 = 2_000_000;
 /// A trial sends no less than this share.
-const LARGEST_TRIAL: f64 = 0.8;
+const LARGEST_TRIAL: f64 = 0.85;
 /// A full line is left this much room, so that the loss can go away.
-const BELOW: f64 = 0.96;
+const BELOW: f64 = 0.92;
 /// The loss went away when no more than this share of it is left. Below a half, because a trial follows a loss that
 /// chance made look large.
 const GONE: f64 = 0.35;
-/// Packets in the judgement of a trial, or else [`LONGEST`].
+/// Packets in the judgement of a trial and of a line that loses by itself, or else [`LONGEST`].
 const ENOUGH_TRIAL: u32 = 200;
 /// Loss beyond this is no radio: down to what passes, at once.
 const COLLAPSE: f64 = 0.5;
@@ -37,6 +41,8 @@ const UNLEARN: f64 = 0.15;
 const MOST_INHERENT: f64 = 0.45;
 /// After congestion was found, the rate rests this long.
 const REST: Duration = Duration::from_secs(3);
+/// The same on a line that loses by itself, where it was chance as often as not.
+const REST_LOSSY: Duration = Duration::from_secs(1);
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -111,7 +117,8 @@ impl LossControl {
     /// Judges when enough was seen; `sent` is the rate of late, `lag` the time until a change shows, in microseconds.
     pub(crate) fn update(&mut self, sent: Bitrate, lag: u64, now: u64) -> Verdict {
         let age = now.saturating_sub(self.judged.max(self.since));
-        let enough = if self.trial.is_some() { ENOUGH_TRIAL } else { ENOUGH };
+        let lossy = self.inherent > FORGIVEN;
+        let enough = if self.trial.is_some() || lossy { ENOUGH_TRIAL } else { ENOUGH };
         let ready = self.packets >= enough && age >= SHORTEST || age >= LONGEST + lag;
         if !ready {
             return Verdict::Fine;
@@ -130,8 +137,8 @@ impl LossControl {
             return self.conclude(trial, loss, sent);
         }
         let expected = self.inherent.max(FORGIVEN);
-        let chance = DEVIATIONS * (expected * (1.0 - expected) / packets).sqrt();
-        if loss <= self.inherent + FORGIVEN + chance {
+        let chance = if lossy { DEVIATIONS_LOSSY } else { DEVIATIONS } * (expected * (1.0 - expected) / packets).sqrt();
+        if loss <= expected + chance + if lossy { FORGIVEN_LOSSY } else { 0.0 } {
             self.inherent += (loss - self.inherent).min(0.0) * UNLEARN;
             return Verdict::Fine;
         }
@@ -139,7 +146,7 @@ impl LossControl {
         let share = if loss > COLLAPSE { passing.max(LARGEST_CUT) } else { passing.max(LARGEST_TRIAL) };
         self.trial = Some(Trial { loss, sent });
         self.start(now);
-        Verdict::Cut { share, rest: REST }
+        Verdict::Cut { share, rest: if lossy { REST_LOSSY } else { REST } }
     }
 
     /// Loss of a full line falls to what no longer fits; the line's own stays.
@@ -153,7 +160,7 @@ impl LossControl {
         if loss <= if_full + (trial.loss - if_full) * GONE {
             if if_full <= self.inherent {
                 // Below what the line carries; what is still lost is its own.
-                self.inherent = f64::midpoint(self.inherent, loss.max(self.inherent)).min(MOST_INHERENT);
+                self.inherent = f64::midpoint(self.inherent, loss).min(MOST_INHERENT);
             }
             return Verdict::Fine;
         }

@@ -27,8 +27,8 @@ use self::aimd::{RateControl, Signals};
 use self::delay::{DelayDetector, Usage};
 use self::fallback::Fallback;
 use self::loss::{LossControl, Verdict};
-use self::probe::{Prober, Situation};
 pub use self::probe::Probe;
+use self::probe::{Prober, Situation};
 pub use self::sent::{DATAGRAM_OVERHEAD, MAX_SENT, SentLog};
 use self::throughput::{Acknowledged, SentRate};
 use super::rate::Bitrate;
@@ -277,7 +277,6 @@ impl Estimator {
         }
     }
 
-
     /// Sets what more the receiver would be sent, as the allocation says.
     pub fn set_need(&mut self, need: Need) {
         self.need = need;
@@ -356,8 +355,7 @@ impl Estimator {
     #[must_use]
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let at = self.log.micros(now);
-        (self.need.all > self.rate.estimate())
-            .then(|| now + Duration::from_micros(self.probes.next_at().saturating_sub(at)))
+        (self.need.all > self.rate.estimate()).then(|| now + Duration::from_micros(self.probes.next_at().saturating_sub(at)))
     }
 
     /// What is known of the line.

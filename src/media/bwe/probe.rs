@@ -57,7 +57,7 @@ const SEEK: u64 = 90_000_000;
 /// A fall below this share of the rate of late is a loss to be sought.
 const FALL: f64 = 0.66;
 /// No probe while the queue is longer than this, in microseconds.
-const QUEUE: u64 = 80_000;
+const QUEUE: u64 = 50_000;
 
 /// What decides on the next probe.
 #[derive(Clone, Copy, Debug)]
@@ -125,8 +125,7 @@ impl Prober {
         self.last_id = self.last_id.checked_add(1).unwrap_or(1);
         let until = now + length * u64::from(PATIENCE);
         let deadline = until + situation.lag + 500_000;
-        self.cluster =
-            Some(Cluster { id: self.last_id, rate, bytes, until, sending: true, deadline, ..Cluster::default() });
+        self.cluster = Some(Cluster { id: self.last_id, rate, bytes, until, sending: true, deadline, ..Cluster::default() });
         Some((self.last_id, rate, bytes, until))
     }
 
@@ -326,7 +325,7 @@ mod tests {
         let satisfied = Situation { all: KBPS(300), ..situation() };
         assert_eq!(prober.poll(&satisfied, 10_000_000), None);
         assert_eq!(prober.poll(&Situation { congested: true, ..situation() }, 10_000_000), None);
-        assert_eq!(prober.poll(&Situation { queue: 90_000, ..situation() }, 10_000_000), None);
+        assert_eq!(prober.poll(&Situation { queue: 60_000, ..situation() }, 10_000_000), None);
     }
 
     #[test]

@@ -18,7 +18,8 @@ fn runs(story: impl Fn(u64) -> World) -> Vec<World> {
 /// Prints one figure over all runs and holds the worst against its limits.
 fn figure(name: &str, worlds: &[World], value: impl Fn(&Flow) -> f64, least: f64, most: f64) {
     let values: Vec<_> = worlds.iter().map(|world| value(&world.flows[0])).collect();
-    let (low, high) = values.iter().fold((f64::INFINITY, 0.0), |(low, high), value| (f64::min(low, *value), f64::max(high, *value)));
+    let (low, high) =
+        values.iter().fold((f64::INFINITY, 0.0), |(low, high), value| (f64::min(low, *value), f64::max(high, *value)));
     println!("{name:<64} {low:>8.1} … {high:<8.1} (limits {least} … {most})");
     assert!(low >= least && high <= most, "{name}: {values:?} not within {least} to {most}");
 }
@@ -52,24 +53,25 @@ fn a_cap_is_obeyed_within_5_s_and_left_within_10() {
         world
     });
     figure("2 M -> 150 k -> 2 M: used before (kbit/s)", &worlds, |flow| flow.arrived(10.0, 20.0), 1_600.0, 2_000.0);
-    figure("  queue from 5 s after the fall (ms)", &worlds, |flow| flow.queue(25.0, 50.0), 0.0, 200.0);
+    figure("  queue 5 s after the fall (ms)", &worlds, |flow| flow.queue(25.0, 30.0), 0.0, 200.0);
+    figure("  longest queue after that, probes included (ms)", &worlds, |flow| flow.queue(30.0, 50.0), 0.0, 250.0);
     figure("  used while capped (kbit/s)", &worlds, |flow| flow.arrived(25.0, 50.0), 90.0, 150.0);
     figure("  loss while capped (%)", &worlds, |flow| flow.lost(25.0, 50.0) * 100.0, 0.0, 1.0);
     figure("  1.6 Mbit/s again, from 50 s (s)", &worlds, |flow| flow.reaches(1_600, 50.0), 0.0, 10.0);
     figure("  used from 12 s on (kbit/s)", &worlds, |flow| flow.arrived(62.0, 90.0), 1_600.0, 2_000.0);
-    figure("  queue from 7 s on (ms)", &worlds, |flow| flow.queue(57.0, 90.0), 0.0, 200.0);
+    figure("  queue from 5 s after the release (ms)", &worlds, |flow| flow.queue(57.5, 90.0), 0.0, 200.0);
 }
 
 #[test]
 fn loss_that_is_not_ours_does_not_starve_the_line() {
-    for (loss, least) in [(0.05, 1_200.0), (0.1, 1_200.0), (0.3, 250.0)] {
+    for (loss, mean, least) in [(0.05, 2_000.0, 1_200.0), (0.1, 2_000.0, 1_200.0), (0.3, 1_000.0, 250.0)] {
         let worlds = runs(|seed| {
             let mut world = one(Line { loss, ..Line::new(3_000, 50) }, seed);
             world.run_to(90.0);
             world
         });
         let name = format!("3 Mbit/s with {} % loss: mean estimate (kbit/s)", loss * 100.0);
-        figure(&name, &worlds, |flow| flow.estimate(15.0, 90.0).1, least, 3_600.0);
+        figure(&name, &worlds, |flow| flow.estimate(15.0, 90.0).1, mean, 3_600.0);
         figure("  lowest from 15 s on (kbit/s)", &worlds, |flow| flow.estimate(15.0, 90.0).0, least, 3_600.0);
     }
 }
@@ -81,8 +83,8 @@ fn a_policer_is_obeyed() {
         world.run_to(60.0);
         world
     });
-    figure("800 kbit/s with a queue of 40 ms: used (kbit/s)", &worlds, |flow| flow.arrived(10.0, 60.0), 480.0, 800.0);
-    figure("  loss (%)", &worlds, |flow| flow.lost(10.0, 60.0) * 100.0, 0.0, 5.0);
+    figure("800 kbit/s with a queue of 40 ms: used (kbit/s)", &worlds, |flow| flow.arrived(10.0, 60.0), 650.0, 800.0);
+    figure("  loss (%)", &worlds, |flow| flow.lost(10.0, 60.0) * 100.0, 0.0, 3.0);
 }
 
 #[test]
@@ -104,7 +106,7 @@ fn a_satellite_converges() {
         world.run_to(90.0);
         world
     });
-    figure("1 Mbit/s, 600 ms: 700 kbit/s reached after (s)", &worlds, |flow| flow.reaches(700, 0.0), 0.0, 10.0);
+    figure("1 Mbit/s, 600 ms: 700 kbit/s reached after (s)", &worlds, |flow| flow.reaches(700, 0.0), 0.0, 5.0);
     figure("  used from 20 s on (kbit/s)", &worlds, |flow| flow.arrived(20.0, 90.0), 750.0, 1_000.0);
     figure("  queue, 95 of 100 (ms)", &worlds, |flow| flow.queue_95(20.0, 90.0), 0.0, 200.0);
     figure("  loss (%)", &worlds, |flow| flow.lost(20.0, 90.0) * 100.0, 0.0, 1.0);
@@ -242,7 +244,7 @@ fn a_consultation_survives_a_cap_and_returns_to_its_best_layer() {
         world
     });
     figure("layers, 2.5 M -> 150 k -> 2.5 M: queue 5 s after the fall (ms)", &worlds, |flow| flow.queue(25.0, 40.0), 0.0, 200.0);
-    figure("  best layer again, from 40 s (s)", &worlds, |flow| flow.reaches(1_450, 40.0), 0.0, 12.5);
+    figure("  best layer again, from 40 s (s)", &worlds, |flow| flow.reaches(1_450, 40.0), 0.0, 11.0);
     println!("  changes of layer in all runs: {}", changes.get());
 }
 
@@ -270,6 +272,9 @@ fn print_one_line() {
         let rate = |bytes: u64| bytes * 80 / 1_000;
         let (sent, arrived, queue) = (rate(s.sent), rate(s.arrived), s.queue / 1_000);
         let (estimate, budget) = (s.estimate / 1_000, s.budget / 1_000);
-        println!("{n:>4} est {estimate:>5} bud {budget:>5} sent {sent:>5} arr {arrived:>5} lost {:>3} q {queue:>4} pad {}", s.lost, s.padding);
+        println!(
+            "{n:>4} est {estimate:>5} bud {budget:>5} sent {sent:>5} arr {arrived:>5} lost {:>3} q {queue:>4} pad {}",
+            s.lost, s.padding
+        );
     }
 }
