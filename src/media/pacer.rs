@@ -4,7 +4,7 @@
 //! for room: repairs, padding of probes, and video while a flood of key frames is far above what the line bears. Voice
 //! never waits. The pacer holds the caller's references `T`, never packets. Times are arguments.
 //!
-//! Entry points: [`Pacer::on_voice`], [`Pacer::on_video`], [`Pacer::hold`], [`Pacer::push_repair`], [`Pacer::start_probe`],
+//! Entry points: [`Pacer::on_voice`], [`Pacer::on_video`], [`Pacer::push_repair`], [`Pacer::start_probe`],
 //! [`Pacer::poll`], [`Pacer::next_deadline`].
 
 use std::collections::VecDeque;
@@ -42,10 +42,10 @@ const LEAST_PADDING: u64 = 60;
 
 /// What is to be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Send<T> {
+pub enum Departure<T> {
     /// A repair, handed in by [`Pacer::push_repair`].
     Repair(T),
-    /// A video packet, handed in by [`Pacer::hold`].
+    /// A video packet that [`Pacer::on_video`] kept.
     Held(T),
     /// Padding of up to so many bytes, a repeated packet or padding only; answered by [`Pacer::on_padding`].
     Padding(usize),
@@ -108,22 +108,18 @@ impl<T: Copy> Pacer<T> {
         self.on_media(bytes, now);
     }
 
-    /// Whether a video packet may go out now. It counts as sent when so; otherwise the caller hands it to [`Self::hold`], and
-    /// all that follow to the same receiver, so that no packet overtakes another.
+    /// Whether a video packet goes out now. It counts as sent when so; otherwise `item` is kept until there is room, and with
+    /// it all that follow to the same receiver, so that no packet overtakes another.
     #[must_use]
-    pub fn on_video(&mut self, bytes: usize, now: Instant) -> bool {
+    pub fn on_video(&mut self, item: T, bytes: usize, now: Instant) -> bool {
         self.pay(now);
         let flooded = !self.held.is_empty() || self.debt > self.pace.bytes_in(FLOOD);
         if flooded && self.held.len() < MAX_HELD {
+            self.held.push_back(Waiting { item, bytes: (bytes + DATAGRAM_OVERHEAD) as u64, since: now });
             return false;
         }
         self.on_media(bytes, now);
         true
-    }
-
-    /// Keeps a video packet until there is room. To be called for what [`Self::on_video`] did not let through.
-    pub fn hold(&mut self, item: T, bytes: usize, now: Instant) {
-        self.held.push_back(Waiting { item, bytes: (bytes + DATAGRAM_OVERHEAD) as u64, since: now });
     }
 
     /// Queues a repair; refuses when too many wait.
@@ -147,10 +143,10 @@ impl<T: Copy> Pacer<T> {
     }
 
     /// What is to be sent now, one after the other until there is nothing; sent or not, it counts.
-    pub fn poll(&mut self, now: Instant) -> Option<Send<T>> {
+    pub fn poll(&mut self, now: Instant) -> Option<Departure<T>> {
         self.pay(now);
         if let Some(padding) = self.padding(now) {
-            return Some(Send::Padding(padding));
+            return Some(Departure::Padding(padding));
         }
         // What waited too long goes whatever the debt.
         if self.held.front().is_some_and(|held| now.saturating_duration_since(held.since) >= HOLD_AGE) {
@@ -166,7 +162,7 @@ impl<T: Copy> Pacer<T> {
         self.release_repair(now).or_else(|| self.release_held())
     }
 
-    /// Takes note of padding sent for [`Send::Padding`]; 0 gives the probe up.
+    /// Takes note of padding sent for [`Departure::Padding`]; 0 gives the probe up.
     pub fn on_padding(&mut self, bytes: usize) {
         if bytes == 0 {
             self.probe = None;
@@ -237,7 +233,7 @@ impl<T: Copy> Pacer<T> {
             .then_some(behind.saturating_sub(DATAGRAM_OVERHEAD as u64).max(LEAST_PADDING) as usize)
     }
 
-    fn release_repair(&mut self, now: Instant) -> Option<Send<T>> {
+    fn release_repair(&mut self, now: Instant) -> Option<Departure<T>> {
         while let Some(repair) = self.repairs.front().copied() {
             let late = now.saturating_duration_since(repair.since) > REPAIR_AGE;
             if !late && repair.bytes > self.repair_budget {
@@ -248,16 +244,16 @@ impl<T: Copy> Pacer<T> {
                 self.repair_budget -= repair.bytes;
                 self.debt = self.debt.saturating_add(repair.bytes);
                 self.count_to_probe(repair.bytes);
-                return Some(Send::Repair(repair.item));
+                return Some(Departure::Repair(repair.item));
             }
         }
         None
     }
 
-    fn release_held(&mut self) -> Option<Send<T>> {
+    fn release_held(&mut self) -> Option<Departure<T>> {
         let held = self.held.pop_front()?;
         self.count_media(held.bytes);
-        Some(Send::Held(held.item))
+        Some(Departure::Held(held.item))
     }
 }
 
@@ -271,7 +267,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn drain(pacer: &mut Pacer<u32>, now: Instant) -> Vec<Send<u32>> {
+    fn drain(pacer: &mut Pacer<u32>, now: Instant) -> Vec<Departure<u32>> {
         std::iter::from_fn(|| pacer.poll(now)).collect()
     }
 
@@ -283,7 +279,7 @@ mod tests {
             // 10 frames of 4,000 bytes in 333 ms are 960 kbit/s; every hundredth is a key frame of 20,000.
             let packets = if frame % 100 == 0 { 20 } else { 4 };
             for _ in 0..packets {
-                assert!(pacer.on_video(950, t0 + frame * 33 * MS), "frame {frame}");
+                assert!(pacer.on_video(0, 950, t0 + frame * 33 * MS), "frame {frame}");
             }
             pacer.on_voice(100, t0 + frame * 33 * MS);
         }
@@ -296,7 +292,7 @@ mod tests {
         let mut pacer = Pacer::new(Bitrate::from_kbps(1_000), t0);
         let mut passed = 0;
         for n in 0..100 {
-            if pacer.on_video(1_172, t0) { passed += 1 } else { pacer.hold(n, 1_172, t0) }
+            passed += usize::from(pacer.on_video(n, 1_172, t0));
         }
         assert_eq!(passed, 32, "150 ms at twice the rate");
         pacer.on_voice(100, t0);
@@ -307,10 +303,10 @@ mod tests {
             bursts += usize::from(!batch.is_empty());
             released.extend(batch);
         }
-        assert_eq!(released, (32..100).map(Send::Held).collect::<Vec<_>>());
+        assert_eq!(released, (32..100).map(Departure::Held).collect::<Vec<_>>());
         assert!(now <= t0 + 251 * MS, "nothing waits longer than {HOLD_AGE:?}");
         assert!(bursts > 3);
-        assert!(pacer.on_video(1_172, now + 200 * MS));
+        assert!(pacer.on_video(0, 1_172, now + 200 * MS));
     }
 
     #[test]
@@ -321,7 +317,7 @@ mod tests {
         for tick in 0..10_000_u32 {
             let now = t0 + tick * MS;
             if tick % 10 == 0 {
-                assert!(pacer.on_video(1_172, now));
+                assert!(pacer.on_video(0, 1_172, now));
                 media += 1;
             }
             pacer.push_repair(tick, 1_172, now);
@@ -340,7 +336,7 @@ mod tests {
         let t0 = Instant::now();
         let mut pacer = Pacer::new(Bitrate::from_kbps(1_000), t0);
         assert!(pacer.push_repair(1, 1_000, t0) && pacer.push_repair(2, 1_000, t0 + 400 * MS));
-        assert_eq!(drain(&mut pacer, t0 + 600 * MS), [Send::Repair(2)]);
+        assert_eq!(drain(&mut pacer, t0 + 600 * MS), [Departure::Repair(2)]);
     }
 
     #[test]
@@ -349,11 +345,11 @@ mod tests {
         let mut pacer = Pacer::<u32>::new(Bitrate::from_kbps(300), t0);
         let probe = Probe { cluster: 1, bitrate: Bitrate::from_kbps(1_600), bytes: 5_000, until: t0 + 75 * MS };
         pacer.start_probe(probe, t0);
-        assert!(pacer.on_video(972, t0), "media counts");
+        assert!(pacer.on_video(0, 972, t0), "media counts");
         let (mut now, mut sent) = (t0, 1_000);
         while let Some(deadline) = pacer.next_deadline() {
             now = deadline.max(now);
-            while let Some(Send::Padding(bytes)) = pacer.poll(now) {
+            while let Some(Departure::Padding(bytes)) = pacer.poll(now) {
                 let bytes = bytes.min(227);
                 pacer.on_padding(bytes);
                 sent += bytes + DATAGRAM_OVERHEAD;
@@ -363,7 +359,7 @@ mod tests {
         let took = now - t0;
         assert!((15 * MS..=25 * MS).contains(&took), "{took:?}");
         pacer.start_probe(probe, now);
-        assert!(matches!(pacer.poll(now), Some(Send::Padding(_))));
+        assert!(matches!(pacer.poll(now), Some(Departure::Padding(_))));
         pacer.on_padding(0);
         assert_eq!((pacer.poll(now), pacer.next_deadline()), (None, None), "given up");
     }

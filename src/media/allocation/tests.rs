@@ -173,11 +173,14 @@ fn any_layers() -> impl Strategy<Value = Vec<Layer>> {
     })
 }
 
-fn any_tracks() -> impl Strategy<Value = Vec<(u8, Vec<Layer>, Option<u8>, u8, bool)>> {
+/// Class, layers, wanted layer, floor, and whether detail is favoured.
+type Made = (u8, Vec<Layer>, Option<u8>, u8, bool);
+
+fn any_tracks() -> impl Strategy<Value = Vec<Made>> {
     prop::collection::vec((0_u8..6, any_layers(), prop::option::of(0_u8..4), 0_u8..3, any::<bool>()), 0..8)
 }
 
-fn tracks_of(made: &[(u8, Vec<Layer>, Option<u8>, u8, bool)]) -> Vec<Track<'_>> {
+fn tracks_of(made: &[Made]) -> Vec<Track<'_>> {
     let classes = [Class::Voice, Class::Instrument, Class::Screen, Class::ActiveFace, Class::Face, Class::Thumbnail];
     let tracks = made.iter().enumerate().map(|(key, (class, layers, wanted, floor, detail))| {
         let class = classes[usize::from(*class)];

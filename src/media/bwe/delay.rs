@@ -81,7 +81,7 @@ impl DelayDetector {
         }
         let sent_apart = i64::try_from(sent - group.last_sent.min(sent)).unwrap_or(i64::MAX);
         let apart = arrival.saturating_sub(group.last_arrival);
-        if apart.saturating_sub(sent_apart).abs() > MAX_JUMP {
+        if apart.saturating_sub(sent_apart).saturating_abs() > MAX_JUMP {
             *self = Self::default();
             return;
         }

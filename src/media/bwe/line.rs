@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::{Estimator, Limits, Need};
-use crate::media::pacer::{Pacer, Send};
+use crate::media::pacer::{Departure, Pacer};
 use crate::media::rate::Bitrate;
 use crate::media::rtcp::{Rtcp, packets};
 use crate::media::twcc::TwccRecorder;
@@ -27,6 +27,8 @@ pub(crate) struct Line {
     pub(crate) feedback_loss: f64,
     /// Constant traffic of others.
     pub(crate) cross: Bitrate,
+    /// Nothing passes for so many ms, ten times in eleven seconds or so: radio.
+    pub(crate) stall: u64,
 }
 
 impl Line {
@@ -34,7 +36,15 @@ impl Line {
     pub(crate) fn new(kbps: u64, rtt_ms: u64) -> Self {
         let rate = Bitrate::from_kbps(kbps);
         let queue = rate.bytes_in(Duration::from_millis(300)) as usize;
-        Self { rate, delay: Duration::from_millis(rtt_ms) / 2, queue, loss: 0.0, feedback_loss: 0.0, cross: Bitrate::ZERO }
+        Self {
+            rate,
+            delay: Duration::from_millis(rtt_ms) / 2,
+            queue,
+            loss: 0.0,
+            feedback_loss: 0.0,
+            cross: Bitrate::ZERO,
+            stall: 0,
+        }
     }
 }
 
@@ -184,6 +194,9 @@ impl World {
     }
 
     fn drain(&mut self) {
+        if self.now.is_multiple_of(1_117 * MS) {
+            self.free_at = self.free_at.max(self.now + self.line.stall * MS);
+        }
         while let Some(packet) = self.queue.front() {
             let start = self.free_at.max(packet.at);
             if start >= self.now + MS {
@@ -253,11 +266,11 @@ impl Flow {
         }
         let mut out = Vec::new();
         let mut padding_sent = 0;
-        if at % (20 * MS) == 0 {
+        if at.is_multiple_of(20 * MS) {
             self.pacer.on_voice(VOICE, now);
             out.push(VOICE);
         }
-        if at % (33 * MS) == 0 {
+        if at.is_multiple_of(33 * MS) {
             self.video = (self.source)(&mut self.estimator, now);
             let packets_share = PACKET as f64 / (PACKET + OVERHEAD) as f64;
             let frame = self.video.bytes_in(Duration::from_millis(33)) as f64 * packets_share;
@@ -268,17 +281,19 @@ impl Flow {
         while self.frame >= PACKET as f64 && allowed >= PACKET as f64 {
             self.frame -= PACKET as f64;
             allowed -= PACKET as f64;
-            if self.pacer.on_video(PACKET, now) { out.push(PACKET) } else { self.pacer.hold(PACKET, PACKET, now) }
+            if self.pacer.on_video(PACKET, PACKET, now) {
+                out.push(PACKET);
+            }
         }
         while let Some(send) = self.pacer.poll(now) {
             match send {
-                Send::Padding(bytes) => {
+                Departure::Padding(bytes) => {
                     let bytes = bytes.min(250);
                     self.pacer.on_padding(bytes);
                     padding_sent += bytes;
                     out.push(bytes);
                 }
-                Send::Held(bytes) | Send::Repair(bytes) => out.push(bytes),
+                Departure::Held(bytes) | Departure::Repair(bytes) => out.push(bytes),
             }
         }
         (out.into_iter().map(|bytes| (self.estimator.on_sent(bytes, now), bytes)).collect(), padding_sent)

@@ -81,7 +81,8 @@ pub struct Figures {
 const UNKNOWN_RTT: u64 = 200_000;
 /// What feedback may wait at the receiver, in microseconds: 100 ms by our own, 250 ms by a browser that receives little.
 const FEEDBACK_WAIT: u64 = 150_000;
-/// The longest wait for feedback of a line without queues is unlearnt by this share of each feedback.
+/// The longest wait for feedback of a line without queues, and the shortest round trip, are unlearnt by one part in this
+/// with each feedback: half of it in some 4 s.
 const WAIT_FADES: u64 = 64;
 /// Such a line: its queue is below this, in microseconds.
 const NO_QUEUE: u64 = 50_000;
@@ -95,7 +96,7 @@ const DRAIN_FULL: u64 = 400_000;
 /// A queue this long that does not grow is overuse all the same, in microseconds.
 const STANDING: u64 = 150_000;
 /// A queue that outlasts so many decreases is not ours.
-const FUTILE: u32 = 8;
+const FUTILE: u32 = 4;
 /// A rate that passed counts as proven this long, in microseconds: the allocation uses it in its next rounds.
 const PROBED_HOLDS: u64 = 3_000_000;
 
@@ -191,7 +192,9 @@ impl Estimator {
         self.has_feedback = true;
         if let Some(newest) = newest {
             let rtt = at.saturating_sub(newest);
-            self.rtt = Some((self.rtt.map_or(rtt, |(least, _)| least.min(rtt)), rtt));
+            // The least creeps up, so that a longer way becomes the usual one.
+            let least = self.rtt.map_or(rtt, |(least, _)| rtt.min(least + rtt.saturating_sub(least) / WAIT_FADES));
+            self.rtt = Some((least, rtt));
         }
         self.step(at);
     }
@@ -232,10 +235,8 @@ impl Estimator {
     }
 
     fn usage(&self, queue: u64) -> Usage {
-        match self.delay.usage() {
-            Usage::Normal if queue > STANDING => Usage::Over,
-            usage => usage,
-        }
+        let usage = self.delay.usage();
+        if usage == Usage::Normal && queue > STANDING { Usage::Over } else { usage }
     }
 
     /// A queue that stays as long whatever is done about it belongs to somebody else, or the way has become longer.
@@ -351,11 +352,12 @@ impl Estimator {
         let _ = self.probes.conclude(self.rate.estimate(), self.loss.inherent(), at);
     }
 
-    /// When the next probe may be due, or the present one is given up; nothing while nothing more is wanted.
+    /// When the next probe may be due, or the present one is given up; nothing while nothing more is wanted, or while a due
+    /// probe waits for the line: feedback tells, so ask for one after each.
     #[must_use]
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let at = self.log.micros(now);
-        (self.need.all > self.rate.estimate()).then(|| now + Duration::from_micros(self.probes.next_at().saturating_sub(at)))
+        let wait = self.probes.next_at().checked_sub(self.log.micros(now)).filter(|wait| *wait > 0)?;
+        (self.need.all > self.rate.estimate()).then(|| now + Duration::from_micros(wait))
     }
 
     /// What is known of the line.

@@ -3,9 +3,12 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use proptest::prelude::*;
+
 use super::line::{Flow, Line, Source, World, elastic, voice};
 use super::*;
 use crate::media::allocation::{Allocator, Budget, Class, Favour, Layer, Track};
+use crate::media::rtcp::{Compound, FeedbackHeader, Rtcp, packets};
 
 /// The same line with other chances.
 const SEEDS: std::ops::Range<u64> = 1..6;
@@ -156,6 +159,34 @@ fn traffic_of_others_is_given_way_to() {
 }
 
 #[test]
+fn a_longer_way_is_not_a_queue() {
+    let worlds = runs(|seed| {
+        let mut world = one(Line::new(2_000, 50), seed);
+        world.run_to(20.0);
+        world.line.delay = Duration::from_millis(150);
+        world.run_to(50.0);
+        world
+    });
+    figure("250 ms longer round trip: used in the first 10 s (kbit/s)", &worlds, |flow| flow.arrived(20.0, 30.0), 600.0, 2_000.0);
+    figure("  used after that (kbit/s)", &worlds, |flow| flow.arrived(30.0, 50.0), 1_300.0, 2_000.0);
+    figure("  queue, 95 of 100 (ms)", &worlds, |flow| flow.queue_95(20.0, 50.0), 0.0, 200.0);
+}
+
+#[test]
+fn a_radio_that_stalls_is_used() {
+    for (stall, least) in [(40, 1_300.0), (100, 900.0)] {
+        let worlds = runs(|seed| {
+            let mut world = one(Line { stall, ..Line::new(2_000, 50) }, seed);
+            world.run_to(60.0);
+            world
+        });
+        let name = format!("2 Mbit/s that stalls for {stall} ms each second: used (kbit/s)");
+        figure(&name, &worlds, |flow| flow.arrived(10.0, 60.0), least, 2_000.0);
+        figure("  queue, 95 of 100 (ms)", &worlds, |flow| flow.queue_95(10.0, 60.0), 0.0, 250.0);
+    }
+}
+
+#[test]
 fn lost_feedback_is_borne() {
     let worlds = runs(|seed| {
         let mut world = one(Line { feedback_loss: 0.3, ..Line::new(1_000, 50) }, seed);
@@ -260,6 +291,46 @@ fn without_feedback_what_the_receiver_says_counts() {
     assert_eq!(estimator.budget(t0 + Duration::from_secs(1)), Bitrate::from_kbps(1_234));
     estimator.on_remb(Bitrate::from_bps(1), t0);
     assert_eq!(estimator.budget(t0 + Duration::from_secs(1)), Limits::default().min);
+}
+
+proptest! {
+    #[test]
+    fn whatever_feedback_says_the_estimate_stays_within_its_limits(
+        feedback in prop::collection::vec(
+            (any::<u16>(), -0x80_0000_i32..0x7F_FFFF, prop::collection::vec(prop::option::of(any::<i16>()), 1..60)),
+            1..40,
+        ),
+        near in any::<bool>(),
+        steps in prop::collection::vec(0_u64..3_000, 40),
+    ) {
+        let (t0, limits) = (Instant::now(), Limits::default());
+        let mut estimator = Estimator::new(limits, t0);
+        estimator.set_need(Need { next: limits.max, all: limits.max });
+        let (mut now, mut out) = (t0, [0; 400]);
+        for ((base, reference, statuses), step) in feedback.iter().zip(steps) {
+            for _ in 0..30 {
+                estimator.on_sent(1_100, now);
+            }
+            now += Duration::from_millis(step);
+            // Half of the runs talk of what was really sent.
+            let (base_sequence, reference_time) = if near { (base % 1_200, reference % 50) } else { (*base, *reference) };
+            let header = FeedbackHeader { base_sequence, reference_time, ..FeedbackHeader::default() };
+            let mut compound = Compound::new(&mut out);
+            assert!(compound.transport_feedback(&header, statuses.iter().copied()));
+            let length = compound.len();
+            let Some(Ok(Rtcp::TransportFeedback(read))) = packets(&out[..length]).next() else { panic!("feedback") };
+            estimator.on_feedback(&read, now);
+            estimator.on_reports(u32::from(*base), u32::from(*base) / 2, now);
+            let probe = estimator.poll_probe(now);
+            prop_assert!(probe.is_none_or(|probe| probe.bitrate <= limits.max && probe.until > now));
+            for rate in [estimator.estimate(now), estimator.budget(now)] {
+                prop_assert!((limits.min..=limits.max).contains(&rate));
+            }
+            let figures = estimator.figures(now);
+            prop_assert!((0.0..=1.0).contains(&figures.loss));
+            prop_assert!(estimator.next_deadline(now).is_none_or(|deadline| deadline > now));
+        }
+    }
 }
 
 /// Prints one run, a tenth of a second a line: `cargo test --lib print_one_line -- --ignored --nocapture`.

@@ -26,7 +26,7 @@ impl Acknowledged {
     /// Takes note of a packet that arrived.
     pub(crate) fn on_packet(&mut self, arrival: i64, bytes: u16) {
         let last = self.arrivals.back().map_or(arrival, |(last, _)| *last);
-        if arrival.saturating_sub(last).abs() > 4 * LONGEST {
+        if arrival.saturating_sub(last).saturating_abs() > 4 * LONGEST {
             *self = Self::default();
         }
         // A packet overtaken on the way counts at the time of the one before it.
