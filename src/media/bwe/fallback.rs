@@ -10,7 +10,7 @@ use crate::media::rate::Bitrate;
 const REMB_HOLDS: u64 = 10_000_000;
 /// Growth of a second while nothing is lost.
 const GROWTH: f64 = 1.08;
-/// Without REMB nobody watches the queues: no further than this beyond what is sent.
+/// Without REMB nobody watches the queues: no further than this beyond what is sent, or than the next step.
 const BEYOND_SENT: f64 = 1.5;
 const BEYOND_SENT_FIXED: Bitrate = Bitrate::from_kbps(10);
 
@@ -37,7 +37,7 @@ impl Fallback {
         }
     }
 
-    pub(crate) fn on_report(&mut self, packets: u32, lost: u32, sent: Bitrate, now: u64) {
+    pub(crate) fn on_report(&mut self, packets: u32, lost: u32, sent: Bitrate, next: Bitrate, now: u64) {
         self.loss.on_report(packets, lost);
         let elapsed = Duration::from_micros(now.saturating_sub(self.last.replace(now).unwrap_or(now))).as_secs_f64();
         match self.loss.update(sent, 0, now) {
@@ -50,7 +50,8 @@ impl Fallback {
                 self.rest_until = 0;
             }
             Verdict::Fine if now >= self.rest_until => {
-                let most = sent.scale(BEYOND_SENT) + BEYOND_SENT_FIXED;
+                // Nothing can be probed for, so the next step has to be tried.
+                let most = next.max(sent.scale(BEYOND_SENT) + BEYOND_SENT_FIXED);
                 self.rate = self.rate.scale(GROWTH.powf(elapsed.min(5.0))).min(most.max(self.rate));
             }
             Verdict::Fine => {}
@@ -80,7 +81,7 @@ mod tests {
         fallback.on_remb(KBPS(2_000), S);
         assert_eq!(fallback.estimate(S), KBPS(2_000));
         for n in 1..4 {
-            fallback.on_report(200, 40, KBPS(1_900), n * S);
+            fallback.on_report(200, 40, KBPS(1_900), KBPS(0), n * S);
         }
         assert!(fallback.estimate(3 * S) < KBPS(1_600));
         fallback.on_remb(KBPS(400), 4 * S);
@@ -91,13 +92,17 @@ mod tests {
     fn reports_alone_grow_slowly_and_no_further_than_what_is_sent_bears() {
         let mut fallback = Fallback::new(KBPS(300));
         for n in 0..60 {
-            fallback.on_report(100, 0, KBPS(400), n * S);
+            fallback.on_report(100, 0, KBPS(400), KBPS(0), n * S);
         }
         assert_eq!(fallback.estimate(60 * S), KBPS(610));
+        for n in 60..90 {
+            fallback.on_report(100, 0, KBPS(400), KBPS(900), n * S);
+        }
+        assert_eq!(fallback.estimate(90 * S), KBPS(900), "up to the next step");
         let mut lossy = Fallback::new(KBPS(1_000));
         for n in 0..60 {
             let sent = lossy.estimate(n * S);
-            lossy.on_report(100, 10, sent, n * S);
+            lossy.on_report(100, 10, sent, KBPS(0), n * S);
         }
         assert!(lossy.estimate(60 * S) > KBPS(700), "loss at any rate is the line's own");
     }

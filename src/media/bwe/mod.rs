@@ -86,9 +86,10 @@ const FEEDBACK_WAIT: u64 = 150_000;
 const WAIT_FADES: u64 = 64;
 /// Such a line: its queue is below this, in microseconds.
 const NO_QUEUE: u64 = 50_000;
-/// Less than this share of the estimate sent: the sender has no more to send. Above the second, it has again.
-const LIMITED_BELOW: f64 = 0.65;
-const LIMITED_UNTIL: f64 = 0.8;
+/// Less than this share of the estimate sent: the sender has no more to send. Above the second, it has again. Growth ends
+/// at half again of what is sent, so the first is above two thirds, or nothing would be probed for from there.
+const LIMITED_BELOW: f64 = 0.75;
+const LIMITED_UNTIL: f64 = 0.85;
 /// A queue this long is left to the delay control; from there on less is sent, and next to nothing at the second, in
 /// microseconds: a queue of half a second is gone in a little more than that.
 const DRAIN_FROM: u64 = 50_000;
@@ -210,14 +211,14 @@ impl Estimator {
         let rtt = Duration::from_micros(self.rtt.map_or(UNKNOWN_RTT, |(least, _)| least));
         let signals = Signals { usage, arrived, rtt, limited: self.limited, queue };
         if self.rate.update(&signals, at) {
-            self.probes.on_decrease(at);
+            self.on_decrease(at);
             self.on_futile(queue);
         }
         match self.loss.update(sent, self.lag(), at) {
             Verdict::Fine => {}
             Verdict::Cut { share, rest } => {
                 self.rate.cut_to(self.rate.estimate().min(sent).scale(share), rest, at);
-                self.probes.on_decrease(at);
+                self.on_decrease(at);
             }
             Verdict::Inherent { before } => {
                 self.rate.forget_capacity();
@@ -232,6 +233,11 @@ impl Estimator {
             self.probed_at = Some(at);
         }
         self.probes.on_estimate(self.rate.estimate(), at);
+    }
+
+    fn on_decrease(&mut self, at: u64) {
+        self.probes.on_decrease(at);
+        self.probed_at = None;
     }
 
     fn usage(&self, queue: u64) -> Usage {
@@ -274,7 +280,7 @@ impl Estimator {
         let at = self.log.micros(now);
         if !self.has_feedback {
             let sent = self.sent.rate(at);
-            self.fallback.on_report(packets, lost, sent, at);
+            self.fallback.on_report(packets, lost, sent, self.need.next, at);
         }
     }
 

@@ -49,7 +49,7 @@ const RECOVERY_STEP: f64 = 3.0;
 /// Times between probes that fail, in microseconds: at first, and at most while a lost rate is sought, and otherwise.
 const SOON: u64 = 1_500_000;
 const RECOVERY_LATEST: u64 = 4_000_000;
-const LATEST: u64 = 15_000_000;
+const LATEST: u64 = 10_000_000;
 /// The first time between probes when nothing was lost.
 const IDLE_FIRST: u64 = 4_000_000;
 /// A lost rate is sought this long.
@@ -337,7 +337,7 @@ mod tests {
                 times.push(n / 10);
             }
         }
-        assert_eq!(times, [0, 4, 10, 19, 33, 48]);
+        assert_eq!(times, [0, 4, 10, 19, 29, 40, 50]);
     }
 
     #[test]

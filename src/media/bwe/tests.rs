@@ -280,6 +280,21 @@ fn a_consultation_survives_a_cap_and_returns_to_its_best_layer() {
 }
 
 #[test]
+fn a_line_that_widens_is_noticed() {
+    let worlds = runs(|seed| {
+        let mut world = World::new(Line::new(1_200, 50), vec![consultation(Rc::default())], seed);
+        world.run_to(30.0);
+        world.line.rate = Bitrate::from_kbps(2_500);
+        world.run_to(60.0);
+        world
+    });
+    figure("layers, 1.2 M -> 2.5 M: before (kbit/s)", &worlds, |flow| flow.arrived(10.0, 30.0), 400.0, 600.0);
+    figure("  loss from the probes (%)", &worlds, |flow| flow.lost(10.0, 30.0) * 100.0, 0.0, 0.5);
+    figure("  longest queue from the probes (ms)", &worlds, |flow| flow.queue(10.0, 30.0), 0.0, 100.0);
+    figure("  best layer after (s)", &worlds, |flow| flow.reaches(1_450, 30.0), 0.0, 15.0);
+}
+
+#[test]
 fn without_feedback_what_the_receiver_says_counts() {
     let t0 = Instant::now();
     let mut estimator = Estimator::new(Limits::default(), t0);
