@@ -146,7 +146,8 @@ impl<T: Copy> Pacer<T> {
     pub fn poll(&mut self, now: Instant) -> Option<Departure<T>> {
         self.pay(now);
         if let Some(padding) = self.padding(now) {
-            return Some(Departure::Padding(padding));
+            // A repair is worth more than padding, and fills as well.
+            return self.release_repair(now).or(Some(Departure::Padding(padding)));
         }
         // What waited too long goes whatever the debt.
         if self.held.front().is_some_and(|held| now.saturating_duration_since(held.since) >= HOLD_AGE) {
@@ -359,6 +360,9 @@ mod tests {
         let took = now - t0;
         assert!((15 * MS..=25 * MS).contains(&took), "{took:?}");
         pacer.start_probe(probe, now);
+        assert!(pacer.push_repair(7, 1_000, now));
+        assert_eq!(pacer.poll(now), Some(Departure::Repair(7)), "worth more than padding");
+        now += 10 * MS;
         assert!(matches!(pacer.poll(now), Some(Departure::Padding(_))));
         pacer.on_padding(0);
         assert_eq!((pacer.poll(now), pacer.next_deadline()), (None, None), "given up");
