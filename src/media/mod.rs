@@ -1,5 +1,7 @@
 //! Packets and nothing else: views, rewriting, repair, layer choice. No people, no sockets, no clock.
 
+pub mod allocation;
+pub mod bwe;
 pub mod cache;
 pub mod codec;
 pub mod inbound;
@@ -8,7 +10,9 @@ pub mod layers;
 pub mod nacker;
 pub mod outbound;
 pub mod outbox;
+pub mod pacer;
 pub mod packet;
+pub mod rate;
 pub mod route;
 pub mod rtcp;
 pub mod rtx;

@@ -1,0 +1,370 @@
+//! When a packet to one receiver leaves.
+//!
+//! What publishers send was paced by them and passes through at once; it is only counted. What the relay makes itself waits
+//! for room: repairs, padding of probes, and video while a flood of key frames is far above what the line bears. Voice
+//! never waits. The pacer holds the caller's references `T`, never packets. Times are arguments.
+//!
+//! Entry points: [`Pacer::on_voice`], [`Pacer::on_video`], [`Pacer::push_repair`], [`Pacer::start_probe`],
+//! [`Pacer::poll`], [`Pacer::next_deadline`].
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::bwe::{DATAGRAM_OVERHEAD, Probe};
+use super::rate::Bitrate;
+
+/// What is sent goes out at this multiple of the estimate: a frame at 30 frames/s is out in half its interval.
+const PACE: f64 = 2.0;
+/// What waits leaves in pieces of this long: send batches stay together, and queues of the line stay short.
+const BURST: Duration = Duration::from_millis(4);
+/// Video beyond this long at the pace is a flood: four key frames of five times a frame's size at once. Ordinary traffic, a
+/// frame or two, stays below.
+const FLOOD: Duration = Duration::from_millis(150);
+/// Debt beyond this is forgotten, so that repairs are not held for ever by an estimate that fell.
+const MOST_DEBT: Duration = Duration::from_millis(300);
+
+/// Repairs get this share of the media (draft-ietf-rmcat-gcc-02 has none; a line that loses more than this asks in vain).
+const REPAIR_SHARE: f64 = 0.2;
+/// Unused budget of repairs is kept up to this: one lost burst of 10 packets.
+const REPAIR_MOST: u64 = 12_000;
+/// Repairs waiting: a burst of 50 ms at 5 Mbit/s. Further ones are refused; the receiver asks again.
+pub const MAX_REPAIRS: usize = 64;
+/// A repair that waited this long is too late to be shown.
+const REPAIR_AGE: Duration = Duration::from_millis(500);
+
+/// Video packets held: a flood of 600 kB. Further ones go through at once, since dropping one costs a key frame more.
+pub const MAX_HELD: usize = 512;
+/// Nothing is held longer than this: a later picture is worse than a longer queue.
+const HOLD_AGE: Duration = Duration::from_millis(250);
+
+/// Bytes of one padding packet: what RFC 3550 padding can be (255) and its header.
+const LEAST_PADDING: u64 = 60;
+
+/// What is to be sent now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure<T> {
+    /// A repair, handed in by [`Pacer::push_repair`].
+    Repair(T),
+    /// A video packet that [`Pacer::on_video`] kept.
+    Held(T),
+    /// Padding of up to so many bytes, a repeated packet or padding only; answered by [`Pacer::on_padding`].
+    Padding(usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting<T> {
+    item: T,
+    bytes: u64,
+    since: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct ActiveProbe {
+    probe: Probe,
+    started: Instant,
+    sent: u64,
+}
+
+/// The pacer of one receiver.
+#[derive(Debug)]
+pub struct Pacer<T> {
+    pace: Bitrate,
+    /// Bytes sent ahead of the pace, at a time.
+    debt: u64,
+    updated: Instant,
+    repair_budget: u64,
+    repairs: VecDeque<Waiting<T>>,
+    held: VecDeque<Waiting<T>>,
+    probe: Option<ActiveProbe>,
+    /// A piece is being sent; it ends when the debt is a burst.
+    in_burst: bool,
+}
+
+impl<T: Copy> Pacer<T> {
+    /// Starts with nothing waiting.
+    #[must_use]
+    pub fn new(budget: Bitrate, now: Instant) -> Self {
+        Self {
+            pace: budget.scale(PACE),
+            debt: 0,
+            updated: now,
+            repair_budget: REPAIR_MOST,
+            repairs: VecDeque::new(),
+            held: VecDeque::new(),
+            probe: None,
+            in_burst: false,
+        }
+    }
+
+    /// Sets what may be sent now.
+    pub fn set_budget(&mut self, budget: Bitrate, now: Instant) {
+        self.pay(now);
+        self.pace = budget.scale(PACE);
+        self.debt = self.debt.min(self.pace.bytes_in(MOST_DEBT));
+    }
+
+    /// Takes note of a voice packet that goes out now, in bytes of UDP payload.
+    pub fn on_voice(&mut self, bytes: usize, now: Instant) {
+        self.on_media(bytes, now);
+    }
+
+    /// Whether a video packet goes out now. It counts as sent when so; otherwise `item` is kept until there is room, and with
+    /// it all that follow to the same receiver, so that no packet overtakes another.
+    #[must_use]
+    pub fn on_video(&mut self, item: T, bytes: usize, now: Instant) -> bool {
+        self.pay(now);
+        let flooded = !self.held.is_empty() || self.debt > self.pace.bytes_in(FLOOD);
+        if flooded && self.held.len() < MAX_HELD {
+            self.held.push_back(Waiting { item, bytes: (bytes + DATAGRAM_OVERHEAD) as u64, since: now });
+            return false;
+        }
+        self.on_media(bytes, now);
+        true
+    }
+
+    /// Queues a repair; refuses when too many wait.
+    pub fn push_repair(&mut self, item: T, bytes: usize, now: Instant) -> bool {
+        if self.repairs.len() >= MAX_REPAIRS {
+            return false;
+        }
+        self.repairs.push_back(Waiting { item, bytes: (bytes + DATAGRAM_OVERHEAD) as u64, since: now });
+        true
+    }
+
+    /// Starts a probe: padding fills up what media leaves of it.
+    pub fn start_probe(&mut self, probe: Probe, now: Instant) {
+        self.probe = Some(ActiveProbe { probe, started: now, sent: 0 });
+    }
+
+    /// Drops what waits for a route that is torn down; `gone` says which.
+    pub fn purge(&mut self, mut gone: impl FnMut(&T) -> bool) {
+        self.repairs.retain(|waiting| !gone(&waiting.item));
+        self.held.retain(|waiting| !gone(&waiting.item));
+    }
+
+    /// What is to be sent now, one after the other until there is nothing; sent or not, it counts.
+    pub fn poll(&mut self, now: Instant) -> Option<Departure<T>> {
+        self.pay(now);
+        if let Some(padding) = self.padding(now) {
+            // A repair is worth more than padding, and fills as well.
+            return self.release_repair(now).or(Some(Departure::Padding(padding)));
+        }
+        // What waited too long goes whatever the debt.
+        if self.held.front().is_some_and(|held| now.saturating_duration_since(held.since) >= HOLD_AGE) {
+            return self.release_held();
+        }
+        if self.debt == 0 {
+            self.in_burst = true;
+        }
+        self.in_burst &= self.debt < self.pace.bytes_in(BURST).max(1);
+        if !self.in_burst {
+            return None;
+        }
+        self.release_repair(now).or_else(|| self.release_held())
+    }
+
+    /// Takes note of padding sent for [`Departure::Padding`]; 0 gives the probe up.
+    pub fn on_padding(&mut self, bytes: usize) {
+        if bytes == 0 {
+            self.probe = None;
+            return;
+        }
+        let bytes = (bytes + DATAGRAM_OVERHEAD) as u64;
+        self.debt = self.debt.saturating_add(bytes);
+        self.count_to_probe(bytes);
+    }
+
+    /// When [`Self::poll`] has something again.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let paid = self.updated + self.pace.time_for(self.debt);
+        let waiting = self.held.front().map(|held| paid.min(held.since + HOLD_AGE));
+        let repair = self.repairs.front().filter(|repair| repair.bytes <= self.repair_budget).map(|_| paid);
+        let probe = self.probe.map(|active| {
+            let next = (active.sent + LEAST_PADDING).min(active.probe.bytes).saturating_sub(burst_bytes(&active.probe));
+            (active.started + active.probe.bitrate.time_for(next)).min(active.probe.until)
+        });
+        [waiting, repair, probe].into_iter().flatten().min()
+    }
+
+    fn on_media(&mut self, bytes: usize, now: Instant) {
+        self.pay(now);
+        let bytes = (bytes + DATAGRAM_OVERHEAD) as u64;
+        self.count_media(bytes);
+    }
+
+    fn count_media(&mut self, bytes: u64) {
+        self.debt = self.debt.saturating_add(bytes).min(self.pace.bytes_in(MOST_DEBT).max(bytes));
+        self.repair_budget = (self.repair_budget + (bytes as f64 * REPAIR_SHARE) as u64).min(REPAIR_MOST);
+        self.count_to_probe(bytes);
+    }
+
+    fn count_to_probe(&mut self, bytes: u64) {
+        if let Some(active) = &mut self.probe {
+            active.sent += bytes;
+            if active.sent >= active.probe.bytes {
+                self.probe = None;
+            }
+        }
+    }
+
+    /// Pays debt off by the time that passed.
+    fn pay(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.updated);
+        let paid = self.pace.bytes_in(passed);
+        // A time too short for a byte is kept for the next.
+        if paid > 0 || self.debt == 0 {
+            self.debt = self.debt.saturating_sub(paid);
+            self.updated = self.updated.max(now);
+        }
+    }
+
+    /// Bytes the probe is behind its rate by, counting one burst ahead.
+    fn padding(&mut self, now: Instant) -> Option<usize> {
+        let active = self.probe?;
+        if now >= active.probe.until {
+            self.probe = None;
+            return None;
+        }
+        let passed = now.saturating_duration_since(active.started);
+        let due = (active.probe.bitrate.bytes_in(passed) + burst_bytes(&active.probe)).min(active.probe.bytes);
+        let behind = due.saturating_sub(active.sent);
+        // Less than a packet's worth waits for the next burst, unless it is the last.
+        (behind >= LEAST_PADDING || behind > 0 && due == active.probe.bytes)
+            .then_some(behind.saturating_sub(DATAGRAM_OVERHEAD as u64).max(LEAST_PADDING) as usize)
+    }
+
+    fn release_repair(&mut self, now: Instant) -> Option<Departure<T>> {
+        while let Some(repair) = self.repairs.front().copied() {
+            let late = now.saturating_duration_since(repair.since) > REPAIR_AGE;
+            if !late && repair.bytes > self.repair_budget {
+                return None;
+            }
+            self.repairs.pop_front();
+            if !late {
+                self.repair_budget -= repair.bytes;
+                self.debt = self.debt.saturating_add(repair.bytes);
+                self.count_to_probe(repair.bytes);
+                return Some(Departure::Repair(repair.item));
+            }
+        }
+        None
+    }
+
+    fn release_held(&mut self) -> Option<Departure<T>> {
+        let held = self.held.pop_front()?;
+        self.count_media(held.bytes);
+        Some(Departure::Held(held.item))
+    }
+}
+
+fn burst_bytes(probe: &Probe) -> u64 {
+    probe.bitrate.bytes_in(BURST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn drain(pacer: &mut Pacer<u32>, now: Instant) -> Vec<Departure<u32>> {
+        std::iter::from_fn(|| pacer.poll(now)).collect()
+    }
+
+    #[test]
+    fn ordinary_video_and_voice_pass_at_once() {
+        let t0 = Instant::now();
+        let mut pacer = Pacer::<u32>::new(Bitrate::from_kbps(1_000), t0);
+        for frame in 0..300_u32 {
+            // 10 frames of 4,000 bytes in 333 ms are 960 kbit/s; every hundredth is a key frame of 20,000.
+            let packets = if frame % 100 == 0 { 20 } else { 4 };
+            for _ in 0..packets {
+                assert!(pacer.on_video(0, 950, t0 + frame * 33 * MS), "frame {frame}");
+            }
+            pacer.on_voice(100, t0 + frame * 33 * MS);
+        }
+        assert_eq!((pacer.poll(t0 + 9_900 * MS), pacer.next_deadline()), (None, None));
+    }
+
+    #[test]
+    fn a_flood_is_spread_in_order_and_voice_is_not_held() {
+        let t0 = Instant::now();
+        let mut pacer = Pacer::new(Bitrate::from_kbps(1_000), t0);
+        let mut passed = 0;
+        for n in 0..100 {
+            passed += usize::from(pacer.on_video(n, 1_172, t0));
+        }
+        assert_eq!(passed, 32, "150 ms at twice the rate");
+        pacer.on_voice(100, t0);
+        let (mut now, mut released, mut bursts) = (t0, Vec::new(), 0);
+        while let Some(deadline) = pacer.next_deadline() {
+            now = deadline.max(now + MS);
+            let batch = drain(&mut pacer, now);
+            bursts += usize::from(!batch.is_empty());
+            released.extend(batch);
+        }
+        assert_eq!(released, (32..100).map(Departure::Held).collect::<Vec<_>>());
+        assert!(now <= t0 + 251 * MS, "nothing waits longer than {HOLD_AGE:?}");
+        assert!(bursts > 3);
+        assert!(pacer.on_video(0, 1_172, now + 200 * MS));
+    }
+
+    #[test]
+    fn repairs_wait_for_room_and_stay_within_a_fifth_of_the_media() {
+        let t0 = Instant::now();
+        let mut pacer = Pacer::new(Bitrate::from_kbps(1_000), t0);
+        let (mut media, mut repairs) = (0, 0);
+        for tick in 0..10_000_u32 {
+            let now = t0 + tick * MS;
+            if tick % 10 == 0 {
+                assert!(pacer.on_video(0, 1_172, now));
+                media += 1;
+            }
+            pacer.push_repair(tick, 1_172, now);
+            let sent = drain(&mut pacer, now).len();
+            assert!(sent <= 1, "a burst of 4 ms is one packet at this rate");
+            repairs += sent;
+        }
+        assert!((190..=210).contains(&repairs), "{repairs} of {media}");
+        assert!(!(0..100).all(|n| pacer.push_repair(n, 1_172, t0)), "bounded");
+        pacer.purge(|_| true);
+        assert_eq!(pacer.next_deadline(), None);
+    }
+
+    #[test]
+    fn late_repairs_are_dropped() {
+        let t0 = Instant::now();
+        let mut pacer = Pacer::new(Bitrate::from_kbps(1_000), t0);
+        assert!(pacer.push_repair(1, 1_000, t0) && pacer.push_repair(2, 1_000, t0 + 400 * MS));
+        assert_eq!(drain(&mut pacer, t0 + 600 * MS), [Departure::Repair(2)]);
+    }
+
+    #[test]
+    fn a_probe_is_filled_up_with_padding_at_its_rate() {
+        let t0 = Instant::now();
+        let mut pacer = Pacer::<u32>::new(Bitrate::from_kbps(300), t0);
+        let probe = Probe { cluster: 1, bitrate: Bitrate::from_kbps(1_600), bytes: 5_000, until: t0 + 75 * MS };
+        pacer.start_probe(probe, t0);
+        assert!(pacer.on_video(0, 972, t0), "media counts");
+        let (mut now, mut sent) = (t0, 1_000);
+        while let Some(deadline) = pacer.next_deadline() {
+            now = deadline.max(now);
+            while let Some(Departure::Padding(bytes)) = pacer.poll(now) {
+                let bytes = bytes.min(227);
+                pacer.on_padding(bytes);
+                sent += bytes + DATAGRAM_OVERHEAD;
+            }
+        }
+        assert!((5_000..5_300).contains(&sent), "{sent}");
+        let took = now - t0;
+        assert!((15 * MS..=25 * MS).contains(&took), "{took:?}");
+        pacer.start_probe(probe, now);
+        assert!(pacer.push_repair(7, 1_000, now));
+        assert_eq!(pacer.poll(now), Some(Departure::Repair(7)), "worth more than padding");
+        now += 10 * MS;
+        assert!(matches!(pacer.poll(now), Some(Departure::Padding(_))));
+        pacer.on_padding(0);
+        assert_eq!((pacer.poll(now), pacer.next_deadline()), (None, None), "given up");
+    }
+}
