@@ -20,18 +20,22 @@ pub struct Place {
     pub authority: String,
     /// Path before `/rtc`, without a slash at its end.
     pub prefix: String,
+    /// Whether TLS is spoken there.
+    pub tls: bool,
 }
 
-/// Reads `ws://host:port/prefix`; `http` is as good as `ws`.
+/// Reads `ws://host:port/prefix`; `http` is as good as `ws`, and `wss` or `https` mean TLS.
 ///
 /// # Errors
 /// One line when it is not that.
 pub fn place(url: &str) -> Result<Place, String> {
-    let wrong = || format!("--url {url}: expected ws://HOST:PORT");
-    if url.starts_with("wss:") || url.starts_with("https:") {
-        return Err(format!("--url {url}: the load test speaks no TLS; give it the relay's own address, behind the proxy"));
-    }
-    let rest = url.strip_prefix("ws://").or_else(|| url.strip_prefix("http://")).ok_or_else(wrong)?;
+    let wrong = || format!("--url {url}: expected ws://HOST:PORT or wss://HOST:PORT");
+    let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
+    let tls = match scheme {
+        "ws" | "http" => false,
+        "wss" | "https" => true,
+        _ => return Err(wrong()),
+    };
     let (authority, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     // The port follows the last colon, but not one inside the brackets of an IPv6 address.
     let port = authority.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.contains(']'));
@@ -39,8 +43,12 @@ pub fn place(url: &str) -> Result<Place, String> {
     if !good || authority.contains(char::is_whitespace) {
         return Err(wrong());
     }
-    let authority = if port.is_some() { authority.to_owned() } else { format!("{authority}:80") };
-    Ok(Place { authority, prefix: prefix.trim_end_matches('/').to_owned() })
+    let authority = match (port, tls) {
+        (Some(_), _) => authority.to_owned(),
+        (None, false) => format!("{authority}:80"),
+        (None, true) => format!("{authority}:443"),
+    };
+    Ok(Place { authority, prefix: prefix.trim_end_matches('/').to_owned(), tls })
 }
 
 /// The addresses of a place.
@@ -71,6 +79,10 @@ pub fn knock(place: &Place, token: &str) -> Result<(), String> {
         }
     }
     let mut stream = stream.ok_or(last)?;
+    if place.tls {
+        // That somebody listens is all that is asked; the first client to join finds out the rest.
+        return Ok(());
+    }
     let status = ask(&mut stream, place, token).map_err(|error| format!("no relay answers at {at}: {}", short(&error)))?;
     match status {
         // Without a request to join a good token leads to 400; the token is looked at first.
@@ -121,8 +133,9 @@ mod tests {
         assert_eq!(good("ws://127.0.0.1:7880"), Ok(("127.0.0.1:7880".to_owned(), String::new())));
         assert_eq!(good("http://relay.test/media/"), Ok(("relay.test:80".to_owned(), "media".to_owned())));
         assert_eq!(good("ws://[::1]:9"), Ok(("[::1]:9".to_owned(), String::new())));
+        assert_eq!(good("wss://relay.test"), Ok(("relay.test:443".to_owned(), String::new())));
         assert_eq!(good("ws://[::1]"), Ok(("[::1]:80".to_owned(), String::new())));
-        for wrong in ["", "127.0.0.1:7880", "ws://", "ws://a:b", "wss://a", "ws://a:1?x", "ftp://a", "ws://u@a:1", "ws://a b:1"] {
+        for wrong in ["", "127.0.0.1:7880", "ws://", "ws://a:b", "wss://", "ws://a:1?x", "ftp://a", "ws://u@a:1", "ws://a b:1"] {
             assert!(place(wrong).is_err_and(|text| !text.contains('\n')), "{wrong}");
         }
     }
@@ -136,7 +149,7 @@ mod tests {
             let _ = stream.read(&mut request);
             let _ = stream.write_all(answer.as_bytes());
         });
-        Place { authority, prefix: String::new() }
+        Place { authority, prefix: String::new(), tls: false }
     }
 
     #[test]
@@ -146,7 +159,7 @@ mod tests {
         assert!(knock(&answers("HTTP/1.1 404 Not Found\r\n\r\n"), "t").is_err_and(|text| text.contains("404")));
         assert!(knock(&answers("SSH-2.0-OpenSSH\r\n"), "t").is_err_and(|text| text.contains("does not answer as")));
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let nobody = knock(&Place { authority: closed, prefix: String::new() }, "t");
+        let nobody = knock(&Place { authority: closed, prefix: String::new(), tls: false }, "t");
         assert!(nobody.is_err_and(|text| text.contains("connection refused")));
     }
 }

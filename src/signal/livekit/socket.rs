@@ -25,6 +25,9 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// Largest message of a client, in bytes, as the reference server has it.
+/// Bytes read from a socket at a time.
+const READ_BUFFER: usize = 4 * 1024;
+
 const MAX_MESSAGE: usize = 2 * 1024 * 1024;
 
 /// How long the upgrade may take once it is granted.
@@ -78,7 +81,11 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(stream: S, start: Sta
     let config = WebSocketConfig::default()
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE))
-        .max_write_buffer_size(4 * MAX_MESSAGE);
+        .max_write_buffer_size(4 * MAX_MESSAGE)
+        // The library's own 128 KiB each would be most of what a seat costs; messages are a few hundred bytes, a longer one grows it.
+        .read_buffer_size(READ_BUFFER)
+        // Nothing is held back: each message is flushed anyway.
+        .write_buffer_size(0);
     let stream = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
     let Start { door, session, first, sync_state, place } = start;
     let now = Instant::now();
