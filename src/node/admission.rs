@@ -375,8 +375,12 @@ impl Load {
 
     /// What the worker does now and what the newcomers of the last seconds will add, in thousandths of its time.
     fn expected_permille(&self) -> u64 {
-        let weighted: u64 = self.pending.iter().zip((1..=SLOTS as u64).rev()).map(|(joins, weight)| joins * weight).sum();
-        u64::from(self.counters.busy_permille) + weighted * self.cost() / (SLOTS as u64 * 1_000)
+        u64::from(self.counters.busy_permille) + self.to_come() * self.cost() / (SLOTS as u64 * 1_000)
+    }
+
+    /// Newcomers whose load is not to be seen yet, each counted as so many of [`SLOTS`] as its time is not over.
+    fn to_come(&self) -> u64 {
+        self.pending.iter().zip((1..=SLOTS as u64).rev()).map(|(joins, weight)| joins * weight).sum()
     }
 
     /// What one participant takes of the worker's time, in millionths.
@@ -384,10 +388,13 @@ impl Load {
         // Those of the last seconds are counted already and send nothing yet: with them each would seem to cost little.
         let everybody = self.counters.participants + self.unseen;
         let settled = everybody.saturating_sub(self.pending.iter().sum());
-        if settled < COST_SAMPLE {
-            return COST_UNKNOWN;
+        let each = |people: u64| (u64::from(self.counters.busy_permille) * 1_000 / people.max(1)).clamp(COST.0, COST.1);
+        if settled >= everybody / 2 && settled >= COST_SAMPLE {
+            return each(settled);
         }
-        (u64::from(self.counters.busy_permille) * 1_000 / settled).clamp(COST.0, COST.1)
+        // Most are new: without any of them a steady stream would make the first few seem to cost everything.
+        let seen = everybody.saturating_sub(self.to_come() / SLOTS as u64);
+        if seen < COST_SAMPLE { COST_UNKNOWN } else { each(seen).max(COST_UNKNOWN) }
     }
 
     fn gates(&self, room: bool) -> bool {
@@ -533,6 +540,28 @@ mod tests {
             taken += (0..200).filter(|_| admission.decide(Newcomer::Member(ONE), &idle(), now).is_ok()).count() as u64;
         }
         assert!((400..=800).contains(&taken), "{taken} of 1,200");
+    }
+
+    #[test]
+    fn a_steady_stream_is_let_in_while_there_is_room() {
+        let (mut admission, t0) = admission(Limits { joins_per_s: 0, ..LIMITS }, 1);
+        let mut people = 0_u64;
+        for tenth in 0..100_u32 {
+            let now = t0 + Duration::from_millis(100) * tenth;
+            if tenth % 10 == 0 {
+                // A worker with anything to do wakes up often: the first few seem dear.
+                let permille = if people == 0 { 0 } else { 90 + u16::try_from(people).unwrap() };
+                admission.on_report(
+                    ONE,
+                    &counted(|counters| (counters.busy_permille, counters.participants) = (permille, people)),
+                    now,
+                );
+            }
+            for _ in 0..3 {
+                assert!(admission.decide(Newcomer::Member(ONE), &idle(), now).is_ok(), "{people} are in");
+                people += 1;
+            }
+        }
     }
 
     #[test]
