@@ -23,6 +23,8 @@ const ASSUMED_EDGES: [u32; 2] = [180, 360];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerSet {
     count: u8,
+    /// The layers are the spatial ones of one stream.
+    scalable: bool,
     layers: [AnnouncedLayer; MAX_LAYERS],
 }
 
@@ -52,7 +54,31 @@ impl LayerSet {
                 used.sort_by_key(|layer| layer.quality);
             }
         }
-        Self { count: count as u8, layers }
+        Self { count: count as u8, scalable: false, layers }
+    }
+
+    /// The spatial layers of a track that sends one scalable stream.
+    #[must_use]
+    pub fn scalable(announced: &[VideoLayer]) -> Self {
+        Self { scalable: true, ..Self::new(announced, announced.len()) }
+    }
+
+    /// Whether the layers are the spatial ones of one stream, not streams of their own.
+    #[must_use]
+    pub fn is_scalable(&self) -> bool {
+        self.scalable
+    }
+
+    /// What to forward of the track for one of its layers.
+    #[must_use]
+    fn target(&self, layer: u8, temporal: u8) -> LayerTarget {
+        // The highest announced means all there is, whatever the announcement.
+        let spatial = if layer + 1 >= self.count { u8::MAX } else { layer };
+        if self.scalable {
+            LayerTarget { stream: 0, spatial, temporal }
+        } else {
+            LayerTarget { temporal, ..LayerTarget::whole(layer) }
+        }
     }
 
     /// How many layers there are, at least one.
@@ -144,6 +170,25 @@ impl LayerActivity {
     }
 }
 
+/// What of a track goes to a receiver: a stream of it, and of that stream's layers the lower ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LayerTarget {
+    /// The simulcast stream, 0 the smallest; always 0 in scalable coding.
+    pub stream: u8,
+    /// The highest spatial layer within the stream.
+    pub spatial: u8,
+    /// The highest temporal layer within the stream.
+    pub temporal: u8,
+}
+
+impl LayerTarget {
+    /// All layers of a stream.
+    #[must_use]
+    pub fn whole(stream: u8) -> Self {
+        Self { stream, spatial: u8::MAX, temporal: u8::MAX }
+    }
+}
+
 /// How a receiver wants a track: a size outranks a quality, and neither means the best there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wish {
@@ -155,6 +200,20 @@ pub struct Wish {
     pub width: u32,
     /// Pixels at which it is shown, 0 where not said.
     pub height: u32,
+    /// Frames per second wanted, 0 where not said.
+    pub fps: u32,
+}
+
+impl Wish {
+    /// The highest temporal layer that is wanted: each doubles the rate, and a camera's three make 30 frames a second.
+    fn temporal(&self) -> u8 {
+        match self.fps {
+            0 => u8::MAX,
+            1..=8 => 0,
+            9..=16 => 1,
+            _ => u8::MAX,
+        }
+    }
 }
 
 /// The most that the receiver's line allows.
@@ -163,8 +222,10 @@ pub enum Cap {
     /// No limit.
     #[default]
     Free,
-    /// This layer at most.
+    /// This layer at most: of the simulcast streams, or the spatial ones in scalable coding.
     UpTo(u8),
+    /// The same, and of it this temporal layer at most.
+    Layers(u8, u8),
     /// Nothing now.
     Pause,
 }
@@ -202,16 +263,17 @@ impl LayerChoice {
         }
     }
 
-    /// The layer to forward now, or `None` for nothing.
-    pub fn target(&mut self, set: &LayerSet, activity: &LayerActivity, now: Instant) -> Option<u8> {
+    /// What to forward now, or `None` for nothing.
+    pub fn target(&mut self, set: &LayerSet, activity: &LayerActivity, now: Instant) -> Option<LayerTarget> {
         self.held = self.pick(set, activity, now);
-        self.held
+        let allowed = if let Cap::Layers(_, temporal) = self.cap { temporal } else { u8::MAX };
+        self.held.map(|layer| set.target(layer, self.wish.temporal().min(allowed)))
     }
 
     fn pick(&self, set: &LayerSet, activity: &LayerActivity, now: Instant) -> Option<u8> {
         let highest = match self.cap {
             Cap::Free => set.count() - 1,
-            Cap::UpTo(layer) => layer.min(set.count() - 1),
+            Cap::UpTo(layer) | Cap::Layers(layer, _) => layer.min(set.count() - 1),
             Cap::Pause => return None,
         };
         let wanted = self.wanted(set)?.min(highest);
@@ -239,6 +301,10 @@ mod tests {
 
     fn camera() -> LayerSet {
         LayerSet::new(&[layer(Quality::Low, 320, 180), layer(Quality::Medium, 640, 360), layer(Quality::High, 1_280, 720)], 3)
+    }
+
+    fn pick(choice: &mut LayerChoice, set: &LayerSet, activity: &LayerActivity, now: Instant) -> Option<u8> {
+        choice.target(set, activity, now).map(|target| target.stream)
     }
 
     fn all_live(now: Instant) -> LayerActivity {
@@ -299,13 +365,13 @@ mod tests {
         let now = Instant::now();
         let (set, activity) = (camera(), all_live(now));
         let mut choice = LayerChoice::default();
-        assert_eq!(choice.target(&set, &activity, now), Some(2));
+        assert_eq!(pick(&mut choice, &set, &activity, now), Some(2));
         choice.set_wish(Wish { disabled: true, ..Wish::default() });
-        assert_eq!(choice.target(&set, &activity, now), None);
+        assert_eq!(pick(&mut choice, &set, &activity, now), None);
         choice.set_wish(Wish { quality: Some(Quality::High), width: 320, height: 180, ..Wish::default() });
-        assert_eq!(choice.target(&set, &activity, now), Some(0), "a size outranks a quality");
+        assert_eq!(pick(&mut choice, &set, &activity, now), Some(0), "a size outranks a quality");
         choice.set_wish(Wish { quality: Some(Quality::Medium), ..Wish::default() });
-        assert_eq!(choice.target(&set, &activity, now), Some(1));
+        assert_eq!(pick(&mut choice, &set, &activity, now), Some(1));
     }
 
     #[test]
@@ -314,11 +380,11 @@ mod tests {
         let (set, activity) = (camera(), all_live(now));
         let mut choice = LayerChoice::default();
         choice.set_cap(Cap::UpTo(1));
-        assert_eq!((choice.target(&set, &activity, now), choice.wanted(&set)), (Some(1), Some(2)));
+        assert_eq!((pick(&mut choice, &set, &activity, now), choice.wanted(&set)), (Some(1), Some(2)));
         choice.set_cap(Cap::Pause);
-        assert_eq!(choice.target(&set, &activity, now), None);
+        assert_eq!(pick(&mut choice, &set, &activity, now), None);
         choice.set_cap(Cap::UpTo(200));
-        assert_eq!(choice.target(&set, &activity, now), Some(2));
+        assert_eq!(pick(&mut choice, &set, &activity, now), Some(2));
     }
 
     #[test]
@@ -332,10 +398,10 @@ mod tests {
             activity.on_layer_packet(0, now);
             activity.on_layer_packet(1, now);
             let expected = if now < t0 + SILENCE_MIN { 2 } else { 1 };
-            assert_eq!(choice.target(&set, &activity, now), Some(expected));
+            assert_eq!(pick(&mut choice, &set, &activity, now), Some(expected));
         }
         activity.on_layer_packet(2, now);
-        assert_eq!(choice.target(&set, &activity, now), Some(2));
+        assert_eq!(pick(&mut choice, &set, &activity, now), Some(2));
     }
 
     #[test]
@@ -344,12 +410,12 @@ mod tests {
         let set = camera();
         let mut activity = LayerActivity::default();
         let mut choice = LayerChoice::default();
-        assert_eq!(choice.target(&set, &activity, t0), Some(2), "before the first packet: what is wanted");
+        assert_eq!(pick(&mut choice, &set, &activity, t0), Some(2), "before the first packet: what is wanted");
         activity.on_layer_packet(1, t0);
-        assert_eq!(choice.target(&set, &activity, t0), Some(1));
-        assert_eq!(choice.target(&set, &activity, t0 + 60_000 * MS), Some(1), "muted for a minute");
+        assert_eq!(pick(&mut choice, &set, &activity, t0), Some(1));
+        assert_eq!(pick(&mut choice, &set, &activity, t0 + 60_000 * MS), Some(1), "muted for a minute");
         choice.set_cap(Cap::UpTo(0));
-        assert_eq!(choice.target(&set, &activity, t0 + 60_000 * MS), Some(0));
+        assert_eq!(pick(&mut choice, &set, &activity, t0 + 60_000 * MS), Some(0));
     }
 
     #[test]
@@ -360,9 +426,9 @@ mod tests {
         activity.on_layer_packet(2, t0);
         let mut choice = LayerChoice::default();
         choice.set_wish(Wish { quality: Some(Quality::Low), ..Wish::default() });
-        assert_eq!(choice.target(&set, &activity, t0), Some(2));
+        assert_eq!(pick(&mut choice, &set, &activity, t0), Some(2));
         choice.set_cap(Cap::UpTo(1));
-        assert_eq!(choice.target(&set, &activity, t0), Some(0), "not above the cap");
+        assert_eq!(pick(&mut choice, &set, &activity, t0), Some(0), "not above the cap");
     }
 
     #[test]
@@ -395,5 +461,19 @@ mod tests {
         assert!(!activity.is_live(0, now + 500 * MS));
         activity.on_layer_packet(9, now);
         assert!(!activity.is_live(9, now), "no such layer");
+    }
+
+    #[test]
+    fn in_scalable_coding_a_layer_is_a_part_of_one_stream() {
+        let now = Instant::now();
+        let announced = [layer(Quality::Low, 320, 180), layer(Quality::Medium, 640, 360), layer(Quality::High, 1_280, 720)];
+        let (set, activity) = (LayerSet::scalable(&announced), all_live(now));
+        let mut choice = LayerChoice::default();
+        assert_eq!(choice.target(&set, &activity, now), Some(LayerTarget::whole(0)));
+        choice.set_wish(Wish { quality: Some(Quality::Medium), fps: 15, ..Wish::default() });
+        assert_eq!(choice.target(&set, &activity, now), Some(LayerTarget { stream: 0, spatial: 1, temporal: 1 }));
+        choice.set_cap(Cap::Layers(0, 0));
+        assert_eq!(choice.target(&set, &activity, now), Some(LayerTarget { stream: 0, spatial: 0, temporal: 0 }));
+        assert_eq!(LayerSet::scalable(&[]).count(), 1);
     }
 }

@@ -9,6 +9,7 @@ pub mod nacker;
 pub mod outbound;
 pub mod outbox;
 pub mod packet;
+pub mod rates;
 pub mod route;
 pub mod rtcp;
 pub mod rtx;

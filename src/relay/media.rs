@@ -4,15 +4,16 @@ use super::link::{Attention, Inbound, Link};
 use super::sections::Use;
 use super::shard::Shard;
 use super::tracks::{Layer, OutStream, Passes};
+use crate::media::codec::dependency::{DependencyReader, write_active};
 use crate::media::codec::inspect;
 use crate::media::inbound::InboundStream;
 use crate::media::nacker::NackAction;
 use crate::media::outbox::Outbox;
 use crate::media::packet::{AudioLevel, OutgoingHeader, RtpHeader, write_header};
-use crate::media::route::{Incoming, Rewrite, Verdict};
+use crate::media::route::{Incoming, Patch, Rewrite, Verdict};
 use crate::media::rtx::write_rtx_payload;
 use crate::model::counters::DropReason;
-use crate::model::{Extension, MediaKind, Path};
+use crate::model::{Codec, Extension, MediaKind, Path};
 use std::time::{Duration, Instant};
 
 /// Round trip assumed before one was measured.
@@ -95,6 +96,7 @@ impl Shard {
                 None => InboundStream::new(inbound.ssrc, clock_rate),
             });
             layer.cache.clear();
+            layer.dependencies = DependencyReader::default();
         }
         if let Some(publisher) = self.links.get_mut(track.publisher)
             && publisher.timing.report_at.is_none()
@@ -139,12 +141,21 @@ impl Shard {
         let extensions = state.extensions;
         let Some(track) = self.tracks.get_mut(inbound.track) else { return };
         let descriptor = extensions.id(Extension::DependencyDescriptor).and_then(|id| header.extension(packet, id));
-        let facts = inspect(track.codec, payload, descriptor);
+        let mut facts = inspect(track.codec, payload, descriptor);
         // Only what some receiver gets, or is about to get, can be asked for again.
         let wanted =
             track.routes.iter().any(|route| [route.route.current(), route.route.target()].contains(&Some(inbound.layer)));
         let Some(layer) = track.layers.get_mut(usize::from(inbound.layer)) else { return };
         let Some((sequence, lost_too_much)) = layer.note(header, repaired, now) else { return };
+        // VP8 says all there is in its own descriptor.
+        if let Some(descriptor) = descriptor.filter(|_| track.codec != Codec::Vp8)
+            && let Some(described) = layer.dependencies.read(descriptor)
+        {
+            facts.describe(&described);
+        }
+        if track.codec.kind() == MediaKind::Video {
+            layer.rates.on_packet(facts.members(), payload.len(), now);
+        }
         let repair_at = layer.stream.as_ref().and_then(InboundStream::nack_deadline);
         if let Some(at) = repair_at {
             state.timing.repair_by(at);
@@ -155,8 +166,9 @@ impl Shard {
         if wanted && !payload.is_empty() {
             layer.cache.insert(sequence, packet, now);
         }
-        track.activity.on_layer_packet(inbound.layer, now);
-        let woke = track.live & (1 << inbound.layer) == 0;
+        let layer = if track.set.is_scalable() { facts.spatial.unwrap_or(0) } else { inbound.layer };
+        track.activity.on_layer_packet(layer, now);
+        let woke = track.live & 1u8.checked_shl(u32::from(layer)).unwrap_or(0) == 0 && layer < track.set.count();
         let muted = track.muted;
         let incoming = Incoming {
             sequence,
@@ -164,6 +176,7 @@ impl Shard {
             marker: header.marker,
             facts: &facts,
             payload_len: payload.len(),
+            redundant: 0,
             now,
         };
         if woke {
@@ -285,6 +298,9 @@ struct Source<'a> {
     urgent: bool,
 }
 
+/// Longest header extension element (RFC 8285, section 4.3).
+const MAX_DESCRIPTOR: usize = 255;
+
 fn write_media(out: &OutStream, receiver: &mut Link, outbox: &mut Outbox, rewrite: &Rewrite, source: Source<'_>) -> bool {
     let stream = (out.payload_type, rewrite.sequence, out.ssrc);
     write_packet(stream, None, &out.passes, receiver, outbox, rewrite, source)
@@ -313,6 +329,13 @@ fn write_packet(
     let Some(path) = receiver.peer.path() else { return false };
     let mut found = [(0u8, [].as_slice()); Passes::MAX];
     let count = outgoing_extensions(passes, header, packet, &mut found);
+    let mut descriptor = [0u8; MAX_DESCRIPTOR];
+    if let Some(Patch::Targets { count: targets, active }) = rewrite.patch
+        && let Some((_, value)) = found.iter_mut().take(count).find(|(id, _)| Some(*id) == passes.dependency_descriptor())
+        && let Some(len) = write_active(&mut descriptor, value, targets, active)
+    {
+        *value = descriptor.get(..len).unwrap_or_default();
+    }
     let outgoing = OutgoingHeader { marker: rewrite.marker, payload_type, sequence, timestamp: rewrite.timestamp, ssrc };
     let payload = if rewrite.empty { &[] } else { payload };
     let peer = &mut receiver.peer;
@@ -326,7 +349,7 @@ fn write_packet(
                 payload.len()
             }
         };
-        if let Some(patch) = rewrite.vp8 {
+        if let Some(Patch::Vp8(patch)) = rewrite.patch {
             patch.apply(body.get_mut(len - payload.len()..len)?);
         }
         peer.seal_rtp(slot, header_len, header_len + len)

@@ -7,10 +7,12 @@ use super::sections::Use;
 use super::shard::Shard;
 use crate::consultation::MemberId;
 use crate::media::cache::{CacheLimits, PacketCache};
+use crate::media::codec::dependency::DependencyReader;
 use crate::media::inbound::InboundStream;
 use crate::media::keyframe::KeyFrameThrottle;
-use crate::media::layers::{LayerActivity, LayerChoice, LayerSet, Wish};
+use crate::media::layers::{LayerActivity, LayerChoice, LayerSet, LayerTarget, Wish};
 use crate::media::outbound::OutboundStream;
+use crate::media::rates::LayerRates;
 use crate::media::route::{Route, RouteConfig};
 use crate::model::roster::{Quality, Track as TrackRecord};
 use crate::model::{Codec, Extension, ExtensionMap, MediaKind, TrackSid};
@@ -84,6 +86,9 @@ pub(super) struct Layer {
     pub(super) key_frames: KeyFrameThrottle,
     /// RTP timestamp of the newest packet.
     pub(super) newest: u32,
+    pub(super) dependencies: DependencyReader,
+    /// What its layers take, for whoever shares out the receivers' lines.
+    pub(super) rates: LayerRates,
 }
 
 /// A track on its way to one receiver.
@@ -187,6 +192,12 @@ impl Passes {
         passes
     }
 
+    /// The id a receiver has for the dependency descriptor.
+    pub(super) fn dependency_descriptor(&self) -> Option<u8> {
+        let index = Self::THROUGH.iter().position(|extension| *extension == Extension::DependencyDescriptor)?;
+        self.pairs.get(index).map(|(_, to)| *to).filter(|to| *to != 0)
+    }
+
     pub(super) fn id(&self, incoming: u8) -> Option<u8> {
         self.pairs.iter().find(|(from, _)| *from == incoming && *from != 0).map(|(_, to)| *to)
     }
@@ -223,6 +234,15 @@ impl Track {
         self.routes.iter_mut().find(|route| route.receiver == link)
     }
 
+    /// Bits per second a receiver gets with a target, as measured lately; 0 where nothing comes.
+    ///
+    /// The table an allocator reads: simulcast streams and the layers within each.
+    #[allow(dead_code, reason = "read by the allocation of receivers' lines")]
+    pub(super) fn rate(&self, target: LayerTarget, now: Instant) -> u32 {
+        let stream = self.layers.get(usize::from(target.stream));
+        stream.map_or(0, |stream| stream.rates.rate(target.spatial, target.temporal, now))
+    }
+
     /// Which layers are live now, one bit each.
     pub(super) fn live_layers(&self, now: Instant) -> u8 {
         (0..self.set.count()).filter(|layer| self.activity.is_live(*layer, now)).fold(0, |live, layer| live | 1 << layer)
@@ -251,8 +271,16 @@ impl Shard {
             Some(offered.codecs.iter().find(|offered| offered.codec == Some(codec))?.fmtp.clone())
         });
         let limits = if codec.kind() == MediaKind::Video { CacheLimits::VIDEO } else { CacheLimits::AUDIO };
-        let layer =
-            || Layer { stream: None, cache: PacketCache::new(limits), key_frames: KeyFrameThrottle::default(), newest: 0 };
+        let layer = || Layer {
+            stream: None,
+            cache: PacketCache::new(limits),
+            key_frames: KeyFrameThrottle::default(),
+            newest: 0,
+            dependencies: DependencyReader::default(),
+            rates: LayerRates::default(),
+        };
+        let scalable = streams == 1 && matches!(codec, Codec::Vp9 | Codec::Av1);
+        let set = if scalable { LayerSet::scalable(&record.layers) } else { LayerSet::new(&record.layers, streams) };
         let track = self.tracks.insert(Track {
             room,
             member,
@@ -262,7 +290,7 @@ impl Shard {
             fmtp,
             muted: record.muted,
 
-            set: LayerSet::new(&record.layers, streams),
+            set,
             activity: LayerActivity::default(),
             live: 0,
             layers: (0..streams).map(|_| layer()).collect(),
@@ -352,8 +380,8 @@ impl Shard {
         let tracks: Vec<usize> = sids.iter().filter_map(|sid| room.tracks.get(sid).copied()).collect();
         for track in tracks {
             if let Some(route) = self.tracks.get_mut(track).and_then(|track| track.route_to(link)) {
-                let TrackSetting { disabled, quality, width, height, .. } = setting;
-                route.choice.set_wish(Wish { disabled, quality, width, height });
+                let TrackSetting { disabled, quality, width, height, fps, .. } = setting;
+                route.choice.set_wish(Wish { disabled, quality, width, height, fps });
             }
             self.retarget(track, now);
         }
@@ -366,7 +394,7 @@ impl Shard {
         for route in &mut state.routes {
             let flows = route.out.is_some() && !state.muted;
             let target = if flows { route.choice.target(&state.set, &state.activity, now) } else { None };
-            route.route.set_target(target);
+            route.route.set_layers(target);
         }
         self.request_wanted_key_frames(track, now);
         self.poll_demand(track, now);

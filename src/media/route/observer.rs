@@ -197,6 +197,7 @@ impl Story {
             marker: packet.marker,
             facts: &facts,
             payload_len: packet.payload.len(),
+            redundant: 0,
             now: self.now,
         };
         let verdict = self.route.on_packet(packet.layer, &incoming);
@@ -217,7 +218,7 @@ impl Story {
         let forwarded = match verdict {
             Verdict::Drop => None,
             Verdict::Forward(rewrite) => {
-                if let Some(patch) = rewrite.vp8 {
+                if let Some(Patch::Vp8(patch)) = rewrite.patch {
                     patch.apply(&mut packet.payload);
                 }
                 Some((rewrite, Vp8Descriptor::parse(&packet.payload)))
