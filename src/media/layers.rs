@@ -16,6 +16,8 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(5);
 const SILENT_FRAMES: u32 = 3;
 /// Packets closer together than this belong to one frame and say nothing of its rate.
 const SAME_FRAME: Duration = Duration::from_millis(5);
+/// How long a layer that brought no picture is not chosen: an encoder that started anew has settled by then.
+const AVOIDED: Duration = Duration::from_secs(5);
 /// Edge in pixels assumed for the lower two of several layers whose sizes were not announced.
 const ASSUMED_EDGES: [u32; 2] = [180, 360];
 
@@ -236,6 +238,8 @@ pub struct LayerChoice {
     wish: Wish,
     cap: Cap,
     held: Option<u8>,
+    /// A layer that brings no picture, and until when it is not chosen.
+    avoided: Option<(u8, Instant)>,
 }
 
 impl LayerChoice {
@@ -247,6 +251,16 @@ impl LayerChoice {
     /// Sets what its line allows.
     pub fn set_cap(&mut self, cap: Cap) {
         self.cap = cap;
+    }
+
+    /// The layer that is forwarded now brings no picture: for a while another is chosen, where one is live.
+    pub fn avoid(&mut self, now: Instant) {
+        self.avoided = self.held.map(|layer| (layer, now + AVOIDED));
+    }
+
+    /// Whether a layer that was avoided may be chosen again, once.
+    pub fn avoids_no_longer(&mut self, now: Instant) -> bool {
+        self.avoided.take_if(|(_, until)| *until <= now).is_some()
     }
 
     /// The layer asked for, alive or not and whatever the line allows; `None` while the track is not shown. Publishers are
@@ -277,7 +291,8 @@ impl LayerChoice {
             Cap::Pause => return None,
         };
         let wanted = self.wanted(set)?.min(highest);
-        let live = |layer: &u8| activity.is_live(*layer, now);
+        let avoided = |layer: u8| self.avoided.is_some_and(|(avoided, until)| avoided == layer && now < until);
+        let live = |layer: &u8| activity.is_live(*layer, now) && !avoided(*layer);
         // A lower live layer is better than none, a higher one too as long as the line bears it. While all are silent
         // (a muted camera) nothing is gained by moving.
         (0..=wanted)
@@ -461,6 +476,20 @@ mod tests {
         assert!(!activity.is_live(0, now + 500 * MS));
         activity.on_layer_packet(9, now);
         assert!(!activity.is_live(9, now), "no such layer");
+    }
+
+    #[test]
+    fn a_layer_without_pictures_is_avoided_for_a_while() {
+        let now = Instant::now();
+        let (set, activity) = (camera(), all_live(now));
+        let mut choice = LayerChoice::default();
+        assert_eq!(pick(&mut choice, &set, &activity, now), Some(2));
+        choice.avoid(now);
+        assert_eq!(pick(&mut choice, &set, &activity, now), Some(1));
+        assert!(
+            !choice.avoids_no_longer(now) && choice.avoids_no_longer(now + AVOIDED) && !choice.avoids_no_longer(now + AVOIDED)
+        );
+        assert_eq!(pick(&mut choice, &set, &activity, now), Some(2));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod codec;
+pub mod guardian;
 pub mod inbound;
 pub mod keyframe;
 pub mod layers;
@@ -10,6 +11,7 @@ pub mod outbound;
 pub mod outbox;
 pub mod packet;
 pub mod rates;
+pub mod red;
 pub mod route;
 pub mod rtcp;
 pub mod rtx;

@@ -56,8 +56,6 @@ pub struct Incoming<'a> {
     pub facts: &'a Facts,
     /// Payload bytes without padding; 0 means that the packet is only padding.
     pub payload_len: usize,
-    /// Which earlier packets go out with it, bit n for the one n + 1 before it (RFC 2198).
-    pub redundant: u8,
     /// When it came in.
     pub now: Instant,
 }
@@ -99,8 +97,6 @@ pub enum Patch {
         /// One bit for each that the receiver can decode.
         active: u16,
     },
-    /// To the payload: which earlier packets it carries as well, bit n for the one n + 1 before it.
-    Redundant(u8),
 }
 
 /// A packet sent before, as it must be sent again.
@@ -342,8 +338,6 @@ impl Route {
     fn rewrite(&mut self, packet: &Incoming<'_>, outgoing: u64, timestamp: u32, pictures: u16, empty: bool) -> Rewrite {
         let patch = if empty {
             None
-        } else if packet.redundant != 0 {
-            Some(Patch::Redundant(packet.redundant))
         } else {
             packet.facts.vp8.and_then(|descriptor| self.pictures.patch(&descriptor, pictures)).map(Patch::Vp8)
         };

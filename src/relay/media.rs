@@ -3,16 +3,19 @@
 use super::link::{Attention, Inbound, Link};
 use super::sections::Use;
 use super::shard::Shard;
-use super::tracks::{Layer, OutStream, Passes};
+use super::sound::{Sound, SoundBuffer};
+use super::tracks::{Layer, OutStream, Passes, RouteState, Track};
 use crate::media::codec::dependency::{DependencyReader, write_active};
 use crate::media::codec::inspect;
+use crate::media::guardian::{Forwarded, Repair};
 use crate::media::inbound::InboundStream;
 use crate::media::nacker::NackAction;
 use crate::media::outbox::Outbox;
 use crate::media::packet::{AudioLevel, OutgoingHeader, RtpHeader, write_header};
+use crate::media::red::primary;
 use crate::media::route::{Incoming, Patch, Rewrite, Verdict};
 use crate::media::rtx::write_rtx_payload;
-use crate::model::counters::DropReason;
+use crate::model::counters::{DropReason, FreezeRepair};
 use crate::model::{Codec, Extension, MediaKind, Path};
 use std::time::{Duration, Instant};
 
@@ -65,7 +68,8 @@ impl Shard {
         let section = state.sections.list.get(named.or_else(signalled)?)?;
         let Use::Receive(Some(track)) = section.used else { return None };
         let (codec, rtx) = section.codec(header.payload_type)?;
-        if codec.codec != self.tracks.get(track)?.codec {
+        let expected = self.tracks.get(track)?.codec;
+        if codec.codec != expected && (codec.codec, expected) != (Codec::Red, Codec::Opus) {
             return None;
         }
         let rid = if rtx { text(Extension::RepairedRid) } else { text(Extension::Rid) };
@@ -135,7 +139,15 @@ impl Shard {
         }
     }
 
-    fn on_media(&mut self, link: usize, inbound: Inbound, header: &RtpHeader, packet: &[u8], repaired: bool, now: Instant) {
+    pub(super) fn on_media(
+        &mut self,
+        link: usize,
+        inbound: Inbound,
+        header: &RtpHeader,
+        packet: &[u8],
+        repaired: bool,
+        now: Instant,
+    ) {
         let Ok(payload) = header.payload(packet) else { return self.counters.drop(DropReason::Malformed) };
         let Some(state) = self.links.get_mut(link) else { return };
         let extensions = state.extensions;
@@ -162,6 +174,11 @@ impl Shard {
         }
         if facts.key_frame_start {
             layer.key_frames.on_key_frame(now);
+            if track.codec.kind() == MediaKind::Video
+                && let Some(stream) = &mut layer.stream
+            {
+                stream.nacker().on_key_frame(sequence);
+            }
         }
         if wanted && !payload.is_empty() {
             layer.cache.insert(sequence, packet, now);
@@ -170,19 +187,22 @@ impl Shard {
         track.activity.on_layer_packet(layer, now);
         let woke = track.live & 1u8.checked_shl(u32::from(layer)).unwrap_or(0) == 0 && layer < track.set.count();
         let muted = track.muted;
+        let redundant = track.red == Some(header.payload_type);
         let incoming = Incoming {
             sequence,
             timestamp: header.timestamp,
             marker: header.marker,
             facts: &facts,
             payload_len: payload.len(),
-            redundant: 0,
             now,
         };
         if woke {
             self.retarget(inbound.track, now);
         }
         self.fan_out(inbound, header, packet, payload, &incoming);
+        if redundant && !repaired {
+            self.recover_sound(link, inbound, header, payload, now);
+        }
         if lost_too_much {
             self.lost_too_much(inbound.track, inbound.layer, now);
         }
@@ -193,20 +213,83 @@ impl Shard {
 
     fn fan_out(&mut self, inbound: Inbound, header: &RtpHeader, packet: &[u8], payload: &[u8], incoming: &Incoming<'_>) {
         let Some(track) = self.tracks.get_mut(inbound.track) else { return };
-        let urgent = track.codec.kind() == MediaKind::Audio;
+        if track.codec.kind() == MediaKind::Audio {
+            return self.fan_out_sound(inbound, header, packet, payload, incoming);
+        }
+        let now = incoming.now;
+        let mut frozen = None;
         for route in &mut track.routes {
+            let (Some(out), Some(receiver)) = (route.out.as_mut(), self.links.get_mut(route.receiver)) else { continue };
+            if !receiver.peer.is_connected() || now < out.opens_at {
+                continue;
+            }
+            let verdict = route.route.on_packet(inbound.layer, incoming);
+            if route.route.target().is_some()
+                && let Some(repair) = route.guardian.poll(|| route.route.wants_key_frame().is_some(), now)
+            {
+                match repair {
+                    Repair::KeyFrame => route.route.request_key_frame(),
+                    Repair::OtherLayer => route.choice.avoid(now),
+                }
+                frozen = frozen.max(Some(repair));
+            }
+            let Verdict::Forward(rewrite) = verdict else { continue };
+            let source = Source { header, packet, payload, urgent: false };
+            if write_media(out, out.payload_type, receiver, &mut self.outbox, &rewrite, source) {
+                self.counters.forwarded += 1;
+                out.on_sent(rewrite.timestamp, payload.len(), now);
+                let Rewrite { sequence, marker, .. } = rewrite;
+                let key_frame_start = incoming.facts.key_frame_start;
+                if let Some(cause) = route.guardian.on_forwarded(Forwarded { sequence, marker, key_frame_start }, now) {
+                    self.counters.freeze(cause);
+                }
+                want_reports(receiver, route.receiver, now, &mut self.dirty);
+            }
+        }
+        if let Some(repair) = frozen {
+            self.unfreeze(inbound.track, repair, now);
+        }
+    }
+
+    fn fan_out_sound(&mut self, inbound: Inbound, header: &RtpHeader, packet: &[u8], payload: &[u8], incoming: &Incoming<'_>) {
+        let Some(Track { routes, layers, red, .. }) = self.tracks.get_mut(inbound.track) else { return };
+        let redundant = *red == Some(header.payload_type);
+        let Some(mut sound) = Sound::new(payload, redundant) else { return self.counters.drop(DropReason::Malformed) };
+        let lossy =
+            |route: &RouteState| route.out.as_ref().is_some_and(|out| out.red.is_some() && out.redundancy.generations() > 0);
+        if !redundant
+            && routes.iter().any(lossy)
+            && let Some(layer) = layers.get(usize::from(inbound.layer))
+        {
+            sound.find_earlier(layer, *red, incoming.sequence, header.timestamp);
+        }
+        for route in routes {
             let (Some(out), Some(receiver)) = (route.out.as_mut(), self.links.get_mut(route.receiver)) else { continue };
             if !receiver.peer.is_connected() || incoming.now < out.opens_at {
                 continue;
             }
             let Verdict::Forward(rewrite) = route.route.on_packet(inbound.layer, incoming) else { continue };
-            if write_media(out, receiver, &mut self.outbox, &rewrite, Source { header, packet, payload, urgent }) {
+            let mut buffer = SoundBuffer::new();
+            let (payload_type, payload) = sound.form(out, &mut buffer);
+            let source = Source { header, packet, payload, urgent: true };
+            if write_media(out, payload_type, receiver, &mut self.outbox, &rewrite, source) {
                 self.counters.forwarded += 1;
                 out.on_sent(rewrite.timestamp, payload.len(), incoming.now);
-                if receiver.timing.report_at.is_none() {
-                    receiver.timing.report_at = Some(incoming.now);
-                    receiver.timing.want(Attention::Feedback, route.receiver, &mut self.dirty);
-                }
+                want_reports(receiver, route.receiver, incoming.now, &mut self.dirty);
+            }
+        }
+    }
+
+    /// A receiver's picture has stood still while its publisher sent: a key frame, or another layer, makes it move again.
+    fn unfreeze(&mut self, track: usize, repair: Repair, now: Instant) {
+        match repair {
+            Repair::KeyFrame => {
+                self.counters.repair(FreezeRepair::KeyFrame);
+                self.request_wanted_key_frames(track, now);
+            }
+            Repair::OtherLayer => {
+                self.counters.repair(FreezeRepair::Layer);
+                self.retarget(track, now);
             }
         }
     }
@@ -249,6 +332,9 @@ impl Shard {
             return true;
         }
         let urgent = track.codec.kind() == MediaKind::Audio;
+        // A retransmission format repeats plain Opus only.
+        let redundant = track.red == Some(header.payload_type);
+        let Some(payload) = (if redundant { primary(payload) } else { Some(payload) }) else { return true };
         if write_again(out, receiver, &mut self.outbox, &sent.rewrite, Source { header: &header, packet, payload, urgent }) {
             self.counters.retransmitted += 1;
         }
@@ -301,8 +387,23 @@ struct Source<'a> {
 /// Longest header extension element (RFC 8285, section 4.3).
 const MAX_DESCRIPTOR: usize = 255;
 
-fn write_media(out: &OutStream, receiver: &mut Link, outbox: &mut Outbox, rewrite: &Rewrite, source: Source<'_>) -> bool {
-    let stream = (out.payload_type, rewrite.sequence, out.ssrc);
+/// Something was sent to a receiver: it is owed reports.
+fn want_reports(receiver: &mut Link, link: usize, now: Instant, dirty: &mut Vec<usize>) {
+    if receiver.timing.report_at.is_none() {
+        receiver.timing.report_at = Some(now);
+        receiver.timing.want(Attention::Feedback, link, dirty);
+    }
+}
+
+fn write_media(
+    out: &OutStream,
+    payload_type: u8,
+    receiver: &mut Link,
+    outbox: &mut Outbox,
+    rewrite: &Rewrite,
+    source: Source<'_>,
+) -> bool {
+    let stream = (payload_type, rewrite.sequence, out.ssrc);
     write_packet(stream, None, &out.passes, receiver, outbox, rewrite, source)
 }
 

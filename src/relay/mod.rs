@@ -20,5 +20,6 @@ mod negotiation;
 mod rooms;
 mod sections;
 pub mod shard;
+mod sound;
 mod timers;
 mod tracks;

@@ -8,11 +8,13 @@ use super::shard::Shard;
 use crate::consultation::MemberId;
 use crate::media::cache::{CacheLimits, PacketCache};
 use crate::media::codec::dependency::DependencyReader;
+use crate::media::guardian::FreezeGuardian;
 use crate::media::inbound::InboundStream;
 use crate::media::keyframe::KeyFrameThrottle;
 use crate::media::layers::{LayerActivity, LayerChoice, LayerSet, LayerTarget, Wish};
 use crate::media::outbound::OutboundStream;
 use crate::media::rates::LayerRates;
+use crate::media::red::Redundancy;
 use crate::media::route::{Route, RouteConfig};
 use crate::model::roster::{Quality, Track as TrackRecord};
 use crate::model::{Codec, Extension, ExtensionMap, MediaKind, TrackSid};
@@ -27,6 +29,10 @@ pub(super) struct Track {
     pub(super) publisher: usize,
     pub(super) sid: TrackSid,
     pub(super) codec: Codec,
+    /// Payload type of the publisher's redundant packets, where it may send such.
+    pub(super) red: Option<u8>,
+    /// Its sound goes out plain only.
+    pub(super) disable_red: bool,
     /// Format parameters of the publisher's codec, for choosing the receivers' payload type.
     pub(super) fmtp: Option<String>,
     pub(super) muted: bool,
@@ -98,6 +104,7 @@ pub(super) struct RouteState {
     pub(super) receiver: usize,
     pub(super) route: Route,
     pub(super) choice: LayerChoice,
+    pub(super) guardian: FreezeGuardian,
     /// Present while a media section carries it.
     pub(super) out: Option<OutStream>,
     /// The receiver cannot decode it.
@@ -116,6 +123,10 @@ pub(super) struct OutStream {
     pub(super) stats: OutboundStream,
     /// Bytes that may be repeated now.
     pub(super) credit: f64,
+    /// Payload type the receiver takes redundant sound with.
+    pub(super) red: Option<u8>,
+    /// How much redundant sound its line needs.
+    pub(super) redundancy: Redundancy,
 }
 
 /// Share of what a receiver gets that may be repeated to it: a line that loses more is not helped by more packets.
@@ -160,7 +171,17 @@ impl OutStream {
         opens_at: Instant,
     ) -> Self {
         let rtx = rtx.map(|(payload_type, ssrc)| RtxStream { ssrc, payload_type, sequence: 1 });
-        Self { ssrc, payload_type, opens_at, rtx, passes, stats: OutboundStream::new(ssrc, clock_rate), credit: MAX_CREDIT }
+        Self {
+            ssrc,
+            payload_type,
+            opens_at,
+            rtx,
+            passes,
+            stats: OutboundStream::new(ssrc, clock_rate),
+            credit: MAX_CREDIT,
+            red: None,
+            redundancy: Redundancy::default(),
+        }
     }
 }
 
@@ -270,6 +291,7 @@ impl Shard {
             let offered = offer.sections.get(index)?;
             Some(offered.codecs.iter().find(|offered| offered.codec == Some(codec))?.fmtp.clone())
         });
+        let red = section.codecs.iter().find(|known| known.codec == Codec::Red).map(|known| known.payload_type);
         let limits = if codec.kind() == MediaKind::Video { CacheLimits::VIDEO } else { CacheLimits::AUDIO };
         let layer = || Layer {
             stream: None,
@@ -287,6 +309,8 @@ impl Shard {
             publisher: link,
             sid: record.sid.clone(),
             codec,
+            red,
+            disable_red: record.disable_red,
             fmtp,
             muted: record.muted,
 
@@ -343,7 +367,14 @@ impl Shard {
         if state.routes.len() < FEW_ROUTES {
             state.routes.reserve_exact(1);
         }
-        state.routes.push(RouteState { receiver: link, route, choice: LayerChoice::default(), out: None, refused: false });
+        state.routes.push(RouteState {
+            receiver: link,
+            route,
+            choice: LayerChoice::default(),
+            guardian: FreezeGuardian::default(),
+            out: None,
+            refused: false,
+        });
         self.poll_demand(track, now);
         if let Some(state) = self.links.get_mut(link) {
             state.waiting.push(track);
@@ -394,6 +425,9 @@ impl Shard {
         for route in &mut state.routes {
             let flows = route.out.is_some() && !state.muted;
             let target = if flows { route.choice.target(&state.set, &state.activity, now) } else { None };
+            if target.is_none() {
+                route.guardian.rest();
+            }
             route.route.set_layers(target);
         }
         self.request_wanted_key_frames(track, now);

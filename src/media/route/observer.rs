@@ -197,7 +197,6 @@ impl Story {
             marker: packet.marker,
             facts: &facts,
             payload_len: packet.payload.len(),
-            redundant: 0,
             now: self.now,
         };
         let verdict = self.route.on_packet(packet.layer, &incoming);

@@ -26,8 +26,7 @@ impl Stage {
     fn send(&mut self, codec: Codec, layer: u8, sequence: u64, timestamp: u32, payload: &[u8]) -> Verdict {
         let facts = inspect(codec, payload, None);
         let (payload_len, now) = (payload.len(), self.now);
-        self.route
-            .on_packet(layer, &Incoming { sequence, timestamp, marker: true, facts: &facts, payload_len, redundant: 0, now })
+        self.route.on_packet(layer, &Incoming { sequence, timestamp, marker: true, facts: &facts, payload_len, now })
     }
 
     /// One packet that is a whole VP8 frame.
@@ -423,7 +422,6 @@ mod layered {
                         marker,
                         facts: &facts,
                         payload_len: 2,
-                        redundant: 0,
                         now: self.stage.now,
                     };
                     if let Verdict::Forward(rewrite) = self.stage.route.on_packet(0, &incoming) {
@@ -545,7 +543,7 @@ mod layered {
             let facts = inspect(Codec::Vp9, &vp9(spatial, temporal, predicted, true, true), None);
             let (sequence, timestamp) = (number * 3 + u64::from(spatial), number as u32 * 3_000);
             let marker = spatial == 2;
-            let incoming = Incoming { sequence, timestamp, marker, facts: &facts, payload_len: 6, redundant: 0, now: stage.now };
+            let incoming = Incoming { sequence, timestamp, marker, facts: &facts, payload_len: 6, now: stage.now };
             out.extend(forwarded(stage.route.on_packet(0, &incoming)).map(|rewrite| (spatial, rewrite.marker)));
         }
         out
