@@ -6,7 +6,7 @@ use super::shard::Shard;
 use super::sound::{Sound, SoundBuffer};
 use super::tracks::{Layer, OutStream, Passes, RouteState, Track};
 use crate::media::codec::dependency::{DependencyReader, write_active};
-use crate::media::codec::inspect;
+use crate::media::codec::{Facts, inspect};
 use crate::media::guardian::{Forwarded, Repair};
 use crate::media::inbound::InboundStream;
 use crate::media::nacker::NackAction;
@@ -153,39 +153,20 @@ impl Shard {
         let extensions = state.extensions;
         let Some(track) = self.tracks.get_mut(inbound.track) else { return };
         let descriptor = extensions.id(Extension::DependencyDescriptor).and_then(|id| header.extension(packet, id));
-        let mut facts = inspect(track.codec, payload, descriptor);
         // Only what some receiver gets, or is about to get, can be asked for again.
         let wanted =
             track.routes.iter().any(|route| [route.route.current(), route.route.target()].contains(&Some(inbound.layer)));
         let Some(layer) = track.layers.get_mut(usize::from(inbound.layer)) else { return };
         let Some((sequence, lost_too_much)) = layer.note(header, repaired, now) else { return };
-        // VP8 says all there is in its own descriptor.
-        if let Some(descriptor) = descriptor.filter(|_| track.codec != Codec::Vp8)
-            && let Some(described) = layer.dependencies.read(descriptor)
-        {
-            facts.describe(&described);
-        }
-        if track.codec.kind() == MediaKind::Video {
-            layer.rates.on_packet(facts.members(), payload.len(), now);
-        }
+        let facts = layer.look_into(track.codec, sequence, payload, descriptor, now);
         let repair_at = layer.stream.as_ref().and_then(InboundStream::nack_deadline);
         if let Some(at) = repair_at {
             state.timing.repair_by(at);
         }
-        if facts.key_frame_start {
-            layer.key_frames.on_key_frame(now);
-            if track.codec.kind() == MediaKind::Video
-                && let Some(stream) = &mut layer.stream
-            {
-                stream.nacker().on_key_frame(sequence);
-            }
-        }
         if wanted && !payload.is_empty() {
             layer.cache.insert(sequence, packet, now);
         }
-        let layer = if track.set.is_scalable() { facts.spatial.unwrap_or(0) } else { inbound.layer };
-        track.activity.on_layer_packet(layer, now);
-        let woke = track.live & 1u8.checked_shl(u32::from(layer)).unwrap_or(0) == 0 && layer < track.set.count();
+        let woke = track.on_layer_packet(inbound.layer, facts.spatial, now);
         let muted = track.muted;
         let redundant = track.red == Some(header.payload_type);
         let incoming = Incoming {
@@ -353,6 +334,28 @@ impl Layer {
         let sequence = arrival.sequence()?;
         self.newest = header.timestamp;
         Some((sequence, action == NackAction::KeyFrame))
+    }
+
+    /// What a packet says of its frame, and what follows from that for the layer.
+    fn look_into(&mut self, codec: Codec, sequence: u64, payload: &[u8], descriptor: Option<&[u8]>, now: Instant) -> Facts {
+        let mut facts = inspect(codec, payload, descriptor);
+        if codec.kind() == MediaKind::Audio {
+            return facts;
+        }
+        // VP8 says all there is in its own descriptor.
+        if let Some(descriptor) = descriptor.filter(|_| codec != Codec::Vp8)
+            && let Some(described) = self.dependencies.read(descriptor)
+        {
+            facts.describe(&described);
+        }
+        self.rates.on_packet(facts.members(), payload.len(), now);
+        if facts.key_frame_start {
+            self.key_frames.on_key_frame(now);
+            if let Some(stream) = &mut self.stream {
+                stream.nacker().on_key_frame(sequence);
+            }
+        }
+        facts
     }
 }
 

@@ -255,6 +255,13 @@ impl Track {
         self.routes.iter_mut().find(|route| route.receiver == link)
     }
 
+    /// A packet of a stream and one of its spatial layers came in; whether that layer was silent when targets were last chosen.
+    pub(super) fn on_layer_packet(&mut self, stream: u8, spatial: Option<u8>, now: Instant) -> bool {
+        let layer = if self.set.is_scalable() { spatial.unwrap_or(0).min(self.set.count() - 1) } else { stream };
+        self.activity.on_layer_packet(layer, now);
+        self.live & 1u8.checked_shl(u32::from(layer)).unwrap_or(0) == 0
+    }
+
     /// Bits per second a receiver gets with a target, as measured lately; 0 where nothing comes.
     ///
     /// The table an allocator reads: simulcast streams and the layers within each.
