@@ -5,6 +5,7 @@
 //! never an error. Entry point: [`inspect`].
 
 mod av1;
+pub mod dependency;
 mod h264;
 mod vp8;
 mod vp9;
@@ -12,6 +13,20 @@ mod vp9;
 pub use vp8::{Vp8Descriptor, Vp8Patch};
 
 use crate::model::Codec;
+use dependency::{Dependencies, Described};
+
+/// Spatial layers of one stream that are told apart; browsers send three at most.
+pub const MAX_SPATIAL: u8 = 4;
+/// Temporal layers of one stream that are told apart; browsers send three at most, and VP8 has two bits for them.
+pub const MAX_TEMPORAL: u8 = 4;
+/// Pairs of a spatial and a temporal layer.
+pub const TARGETS: usize = (MAX_SPATIAL * MAX_TEMPORAL) as usize;
+
+/// The place of a pair of layers in a table of [`TARGETS`]; what is too high means the highest.
+#[must_use]
+pub fn target_index(spatial: u8, temporal: u8) -> usize {
+    usize::from(spatial.min(MAX_SPATIAL - 1)) * usize::from(MAX_TEMPORAL) + usize::from(temporal.min(MAX_TEMPORAL - 1))
+}
 
 /// What is known of the frame a packet belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +45,35 @@ pub struct Facts {
     pub switching_point: bool,
     /// The VP8 payload descriptor, for rewriting.
     pub vp8: Option<Vp8Descriptor>,
+    /// What the dependency descriptor says, for codecs whose own descriptor says less.
+    pub dependencies: Option<Dependencies>,
+    /// The frame is not predicted from an earlier picture, only from lower layers of its own.
+    pub intra: bool,
+}
+
+impl Facts {
+    /// Takes over what the dependency descriptor says: it tells more than any payload.
+    pub fn describe(&mut self, described: &Described) {
+        let Described { frame_start, frame_end, spatial, temporal, dependencies } = *described;
+        (self.frame_start, self.frame_end) = (frame_start, frame_end);
+        (self.spatial, self.temporal) = (Some(spatial), Some(temporal));
+        self.key_frame_start = frame_start && spatial == 0 && dependencies.is_key();
+        self.switching_point = self.key_frame_start;
+        self.dependencies = Some(dependencies);
+    }
+
+    /// One bit for each pair of spatial and temporal layer, by [`target_index`], whose receivers get the packet.
+    #[must_use]
+    pub fn members(&self) -> u16 {
+        if let Some(dependencies) = &self.dependencies {
+            return dependencies.members();
+        }
+        let spatial = self.spatial.unwrap_or(0).min(MAX_SPATIAL - 1);
+        let temporal = self.temporal.unwrap_or(0).min(MAX_TEMPORAL - 1);
+        // Four bits a row: all temporal layers from this one on, in all spatial ones from this one on.
+        let row = 0x000f_u16 << temporal & 0x000f;
+        (row * 0x1111) << (4 * spatial)
+    }
 }
 
 /// Reads the descriptor of a payload; `dependency_descriptor` is the header extension of that name, where present.

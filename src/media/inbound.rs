@@ -16,6 +16,9 @@ const HISTORY: u64 = 1_024;
 /// A step forward beyond this is a jump until the next packet confirms it (RFC 3550 appendix A.1, `MAX_DROPOUT`).
 const MAX_DROPOUT: u64 = 3_000;
 
+/// Only sound has this clock (RFC 7587 section 4.1); pictures have 90 kHz.
+const SOUND_CLOCK: u32 = 48_000;
+
 /// What a packet's sequence number says about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
@@ -97,7 +100,7 @@ impl InboundStream {
             reported_received: 0,
             jitter: None,
             clock: None,
-            nacker: Nacker::default(),
+            nacker: if clock_rate == SOUND_CLOCK { Nacker::for_sound() } else { Nacker::default() },
         }
     }
 
@@ -169,6 +172,14 @@ impl InboundStream {
         self.see(extended);
         self.nacker.on_recovered(extended);
         Some(extended)
+    }
+
+    /// Whether a packet behind the newest has not come by any way.
+    #[must_use]
+    pub fn misses(&self, sequence: u16) -> bool {
+        let Some(highest) = self.highest() else { return false };
+        let extended = self.cycles + self.extender.peek(sequence);
+        extended < highest && extended + HISTORY > highest && extended >= self.first && !self.is_seen(extended)
     }
 
     /// Takes note of the sender's clock.

@@ -16,6 +16,8 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(5);
 const SILENT_FRAMES: u32 = 3;
 /// Packets closer together than this belong to one frame and say nothing of its rate.
 const SAME_FRAME: Duration = Duration::from_millis(5);
+/// How long a layer that brought no picture is not chosen: an encoder that started anew has settled by then.
+const AVOIDED: Duration = Duration::from_secs(5);
 /// Edge in pixels assumed for the lower two of several layers whose sizes were not announced.
 const ASSUMED_EDGES: [u32; 2] = [180, 360];
 
@@ -23,6 +25,8 @@ const ASSUMED_EDGES: [u32; 2] = [180, 360];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerSet {
     count: u8,
+    /// The layers are the spatial ones of one stream.
+    scalable: bool,
     layers: [AnnouncedLayer; MAX_LAYERS],
 }
 
@@ -52,7 +56,31 @@ impl LayerSet {
                 used.sort_by_key(|layer| layer.quality);
             }
         }
-        Self { count: count as u8, layers }
+        Self { count: count as u8, scalable: false, layers }
+    }
+
+    /// The spatial layers of a track that sends one scalable stream.
+    #[must_use]
+    pub fn scalable(announced: &[VideoLayer]) -> Self {
+        Self { scalable: true, ..Self::new(announced, announced.len()) }
+    }
+
+    /// Whether the layers are the spatial ones of one stream, not streams of their own.
+    #[must_use]
+    pub fn is_scalable(&self) -> bool {
+        self.scalable
+    }
+
+    /// What to forward of the track for one of its layers.
+    #[must_use]
+    fn target(&self, layer: u8, temporal: u8) -> LayerTarget {
+        // The highest announced means all there is, whatever the announcement.
+        let spatial = if layer + 1 >= self.count { u8::MAX } else { layer };
+        if self.scalable {
+            LayerTarget { stream: 0, spatial, temporal }
+        } else {
+            LayerTarget { temporal, ..LayerTarget::whole(layer) }
+        }
     }
 
     /// How many layers there are, at least one.
@@ -144,6 +172,25 @@ impl LayerActivity {
     }
 }
 
+/// What of a track goes to a receiver: a stream of it, and of that stream's layers the lower ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LayerTarget {
+    /// The simulcast stream, 0 the smallest; always 0 in scalable coding.
+    pub stream: u8,
+    /// The highest spatial layer within the stream.
+    pub spatial: u8,
+    /// The highest temporal layer within the stream.
+    pub temporal: u8,
+}
+
+impl LayerTarget {
+    /// All layers of a stream.
+    #[must_use]
+    pub fn whole(stream: u8) -> Self {
+        Self { stream, spatial: u8::MAX, temporal: u8::MAX }
+    }
+}
+
 /// How a receiver wants a track: a size outranks a quality, and neither means the best there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wish {
@@ -155,6 +202,20 @@ pub struct Wish {
     pub width: u32,
     /// Pixels at which it is shown, 0 where not said.
     pub height: u32,
+    /// Frames per second wanted, 0 where not said.
+    pub fps: u32,
+}
+
+impl Wish {
+    /// The highest temporal layer that is wanted: each doubles the rate, and a camera's three make 30 frames a second.
+    fn temporal(&self) -> u8 {
+        match self.fps {
+            0 => u8::MAX,
+            1..=8 => 0,
+            9..=16 => 1,
+            _ => u8::MAX,
+        }
+    }
 }
 
 /// The most that the receiver's line allows.
@@ -163,8 +224,10 @@ pub enum Cap {
     /// No limit.
     #[default]
     Free,
-    /// This layer at most.
+    /// This layer at most: of the simulcast streams, or the spatial ones in scalable coding.
     UpTo(u8),
+    /// The same, and of it this temporal layer at most.
+    Layers(u8, u8),
     /// Nothing now.
     Pause,
 }
@@ -175,6 +238,8 @@ pub struct LayerChoice {
     wish: Wish,
     cap: Cap,
     held: Option<u8>,
+    /// A layer that brings no picture, and until when it is not chosen.
+    avoided: Option<(u8, Instant)>,
 }
 
 impl LayerChoice {
@@ -186,6 +251,16 @@ impl LayerChoice {
     /// Sets what its line allows.
     pub fn set_cap(&mut self, cap: Cap) {
         self.cap = cap;
+    }
+
+    /// The layer that is forwarded now brings no picture: for a while another is chosen, where one is live.
+    pub fn avoid(&mut self, now: Instant) {
+        self.avoided = self.held.map(|layer| (layer, now + AVOIDED));
+    }
+
+    /// Whether a layer that was avoided may be chosen again, once.
+    pub fn avoids_no_longer(&mut self, now: Instant) -> bool {
+        self.avoided.take_if(|(_, until)| *until <= now).is_some()
     }
 
     /// The layer asked for, alive or not and whatever the line allows; `None` while the track is not shown. Publishers are
@@ -202,20 +277,22 @@ impl LayerChoice {
         }
     }
 
-    /// The layer to forward now, or `None` for nothing.
-    pub fn target(&mut self, set: &LayerSet, activity: &LayerActivity, now: Instant) -> Option<u8> {
+    /// What to forward now, or `None` for nothing.
+    pub fn target(&mut self, set: &LayerSet, activity: &LayerActivity, now: Instant) -> Option<LayerTarget> {
         self.held = self.pick(set, activity, now);
-        self.held
+        let allowed = if let Cap::Layers(_, temporal) = self.cap { temporal } else { u8::MAX };
+        self.held.map(|layer| set.target(layer, self.wish.temporal().min(allowed)))
     }
 
     fn pick(&self, set: &LayerSet, activity: &LayerActivity, now: Instant) -> Option<u8> {
         let highest = match self.cap {
             Cap::Free => set.count() - 1,
-            Cap::UpTo(layer) => layer.min(set.count() - 1),
+            Cap::UpTo(layer) | Cap::Layers(layer, _) => layer.min(set.count() - 1),
             Cap::Pause => return None,
         };
         let wanted = self.wanted(set)?.min(highest);
-        let live = |layer: &u8| activity.is_live(*layer, now);
+        let avoided = |layer: u8| self.avoided.is_some_and(|(avoided, until)| avoided == layer && now < until);
+        let live = |layer: &u8| activity.is_live(*layer, now) && !avoided(*layer);
         // A lower live layer is better than none, a higher one too as long as the line bears it. While all are silent
         // (a muted camera) nothing is gained by moving.
         (0..=wanted)
@@ -239,6 +316,10 @@ mod tests {
 
     fn camera() -> LayerSet {
         LayerSet::new(&[layer(Quality::Low, 320, 180), layer(Quality::Medium, 640, 360), layer(Quality::High, 1_280, 720)], 3)
+    }
+
+    fn pick(choice: &mut LayerChoice, set: &LayerSet, activity: &LayerActivity, now: Instant) -> Option<u8> {
+        choice.target(set, activity, now).map(|target| target.stream)
     }
 
     fn all_live(now: Instant) -> LayerActivity {
@@ -299,13 +380,13 @@ mod tests {
         let now = Instant::now();
         let (set, activity) = (camera(), all_live(now));
         let mut choice = LayerChoice::default();
-        assert_eq!(choice.target(&set, &activity, now), Some(2));
+        assert_eq!(pick(&mut choice, &set, &activity, now), Some(2));
         choice.set_wish(Wish { disabled: true, ..Wish::default() });
-        assert_eq!(choice.target(&set, &activity, now), None);
+        assert_eq!(pick(&mut choice, &set, &activity, now), None);
         choice.set_wish(Wish { quality: Some(Quality::High), width: 320, height: 180, ..Wish::default() });
-        assert_eq!(choice.target(&set, &activity, now), Some(0), "a size outranks a quality");
+        assert_eq!(pick(&mut choice, &set, &activity, now), Some(0), "a size outranks a quality");
         choice.set_wish(Wish { quality: Some(Quality::Medium), ..Wish::default() });
-        assert_eq!(choice.target(&set, &activity, now), Some(1));
+        assert_eq!(pick(&mut choice, &set, &activity, now), Some(1));
     }
 
     #[test]
@@ -314,11 +395,11 @@ mod tests {
         let (set, activity) = (camera(), all_live(now));
         let mut choice = LayerChoice::default();
         choice.set_cap(Cap::UpTo(1));
-        assert_eq!((choice.target(&set, &activity, now), choice.wanted(&set)), (Some(1), Some(2)));
+        assert_eq!((pick(&mut choice, &set, &activity, now), choice.wanted(&set)), (Some(1), Some(2)));
         choice.set_cap(Cap::Pause);
-        assert_eq!(choice.target(&set, &activity, now), None);
+        assert_eq!(pick(&mut choice, &set, &activity, now), None);
         choice.set_cap(Cap::UpTo(200));
-        assert_eq!(choice.target(&set, &activity, now), Some(2));
+        assert_eq!(pick(&mut choice, &set, &activity, now), Some(2));
     }
 
     #[test]
@@ -332,10 +413,10 @@ mod tests {
             activity.on_layer_packet(0, now);
             activity.on_layer_packet(1, now);
             let expected = if now < t0 + SILENCE_MIN { 2 } else { 1 };
-            assert_eq!(choice.target(&set, &activity, now), Some(expected));
+            assert_eq!(pick(&mut choice, &set, &activity, now), Some(expected));
         }
         activity.on_layer_packet(2, now);
-        assert_eq!(choice.target(&set, &activity, now), Some(2));
+        assert_eq!(pick(&mut choice, &set, &activity, now), Some(2));
     }
 
     #[test]
@@ -344,12 +425,12 @@ mod tests {
         let set = camera();
         let mut activity = LayerActivity::default();
         let mut choice = LayerChoice::default();
-        assert_eq!(choice.target(&set, &activity, t0), Some(2), "before the first packet: what is wanted");
+        assert_eq!(pick(&mut choice, &set, &activity, t0), Some(2), "before the first packet: what is wanted");
         activity.on_layer_packet(1, t0);
-        assert_eq!(choice.target(&set, &activity, t0), Some(1));
-        assert_eq!(choice.target(&set, &activity, t0 + 60_000 * MS), Some(1), "muted for a minute");
+        assert_eq!(pick(&mut choice, &set, &activity, t0), Some(1));
+        assert_eq!(pick(&mut choice, &set, &activity, t0 + 60_000 * MS), Some(1), "muted for a minute");
         choice.set_cap(Cap::UpTo(0));
-        assert_eq!(choice.target(&set, &activity, t0 + 60_000 * MS), Some(0));
+        assert_eq!(pick(&mut choice, &set, &activity, t0 + 60_000 * MS), Some(0));
     }
 
     #[test]
@@ -360,9 +441,9 @@ mod tests {
         activity.on_layer_packet(2, t0);
         let mut choice = LayerChoice::default();
         choice.set_wish(Wish { quality: Some(Quality::Low), ..Wish::default() });
-        assert_eq!(choice.target(&set, &activity, t0), Some(2));
+        assert_eq!(pick(&mut choice, &set, &activity, t0), Some(2));
         choice.set_cap(Cap::UpTo(1));
-        assert_eq!(choice.target(&set, &activity, t0), Some(0), "not above the cap");
+        assert_eq!(pick(&mut choice, &set, &activity, t0), Some(0), "not above the cap");
     }
 
     #[test]
@@ -395,5 +476,33 @@ mod tests {
         assert!(!activity.is_live(0, now + 500 * MS));
         activity.on_layer_packet(9, now);
         assert!(!activity.is_live(9, now), "no such layer");
+    }
+
+    #[test]
+    fn a_layer_without_pictures_is_avoided_for_a_while() {
+        let now = Instant::now();
+        let (set, activity) = (camera(), all_live(now));
+        let mut choice = LayerChoice::default();
+        assert_eq!(pick(&mut choice, &set, &activity, now), Some(2));
+        choice.avoid(now);
+        assert_eq!(pick(&mut choice, &set, &activity, now), Some(1));
+        assert!(
+            !choice.avoids_no_longer(now) && choice.avoids_no_longer(now + AVOIDED) && !choice.avoids_no_longer(now + AVOIDED)
+        );
+        assert_eq!(pick(&mut choice, &set, &activity, now), Some(2));
+    }
+
+    #[test]
+    fn in_scalable_coding_a_layer_is_a_part_of_one_stream() {
+        let now = Instant::now();
+        let announced = [layer(Quality::Low, 320, 180), layer(Quality::Medium, 640, 360), layer(Quality::High, 1_280, 720)];
+        let (set, activity) = (LayerSet::scalable(&announced), all_live(now));
+        let mut choice = LayerChoice::default();
+        assert_eq!(choice.target(&set, &activity, now), Some(LayerTarget::whole(0)));
+        choice.set_wish(Wish { quality: Some(Quality::Medium), fps: 15, ..Wish::default() });
+        assert_eq!(choice.target(&set, &activity, now), Some(LayerTarget { stream: 0, spatial: 1, temporal: 1 }));
+        choice.set_cap(Cap::Layers(0, 0));
+        assert_eq!(choice.target(&set, &activity, now), Some(LayerTarget { stream: 0, spatial: 0, temporal: 0 }));
+        assert_eq!(LayerSet::scalable(&[]).count(), 1);
     }
 }

@@ -14,6 +14,12 @@ const MAX_BEHIND: u64 = 500;
 /// A packet missing for this long is not asked for again; longer than any receiver's jitter buffer waits.
 const MAX_AGE: Duration = Duration::from_secs(1);
 
+/// The same for sound: a jitter buffer holds 100 to 200 ms of it.
+const MAX_SOUND_AGE: Duration = Duration::from_millis(200);
+
+/// Sound is not asked for on longer lines: it would come when it has been concealed.
+const MAX_SOUND_RTT: Duration = Duration::from_millis(100);
+
 /// How often one packet is asked for.
 const MAX_TRIES: u8 = 10;
 
@@ -55,9 +61,22 @@ pub struct Nacker {
     due: Option<Instant>,
     /// A packet was given up since [`take_given_up`](Self::take_given_up) was asked.
     given_up: bool,
+    /// The stream is sound.
+    sound: bool,
 }
 
 impl Nacker {
+    /// For a stream of sound, which is not worth waiting for as long as a picture.
+    #[must_use]
+    pub fn for_sound() -> Self {
+        Self { sound: true, ..Self::default() }
+    }
+
+    /// A key frame begins with this packet: nothing before it is needed any more.
+    pub fn on_key_frame(&mut self, sequence: u64) {
+        self.forget_before(sequence);
+    }
+
     /// Takes note of a packet that arrived: fills its hole, or opens one between it and the newest before it.
     pub fn on_packet(&mut self, sequence: u64, now: Instant) -> NackAction {
         let Some(highest) = self.highest else {
@@ -96,19 +115,25 @@ impl Nacker {
 
     /// Writes the numbers to ask for now into `out`, oldest first, and returns how many.
     ///
-    /// A packet is asked for again after 1¼ round trips, at least 40 ms, up to 10 times within 1 s. What does not fit
-    /// in `out` stays due.
+    /// A packet is asked for again after 1¼ round trips, at least 40 ms, up to 10 times, and not where the answer would come
+    /// later than 1 s after it was missed: 200 ms for sound, and never on a line of more than 100 ms. What does not fit in `out`
+    /// stays due.
     pub fn poll_nacks(&mut self, now: Instant, rtt: Duration, out: &mut [u16]) -> usize {
         if self.due.is_none_or(|due| now < due) {
             return 0;
         }
+        if self.sound && rtt > MAX_SOUND_RTT {
+            self.clear();
+            return 0;
+        }
+        let max_age = if self.sound { MAX_SOUND_AGE } else { MAX_AGE };
         let repeat = MIN_REPEAT.max(rtt.saturating_add(rtt / 4)).min(MAX_AGE);
         let mut places = out.iter_mut();
         let mut written = 0;
         let mut next: Option<Instant> = None;
         let mut given_up = false;
         self.missing.retain_mut(|missing| {
-            if now.saturating_duration_since(missing.since) >= MAX_AGE {
+            if now.saturating_duration_since(missing.since) + rtt.min(max_age / 2) >= max_age {
                 given_up = true;
                 return false;
             }
@@ -265,6 +290,34 @@ mod tests {
         let times: Vec<u64> = (0..2_000).filter(|at| nacker.poll_nacks(t0 + ms(*at), ms(1), &mut out) > 0).collect();
         assert_eq!(times, [15, 55, 95, 135, 175, 215, 255, 295, 335, 375]);
         assert_eq!((nacker.missing(), nacker.next_deadline()), (0, None));
+    }
+
+    #[test]
+    fn sound_is_asked_for_while_the_answer_can_be_in_time() {
+        let t0 = Instant::now();
+        let times = |rtt: Duration| {
+            let mut nacker = Nacker::for_sound();
+            let _ = nacker.on_packet(10, t0);
+            let _ = nacker.on_packet(12, t0);
+            let mut out = [0; 4];
+            let times: Vec<u64> = (0..500).filter(|at| nacker.poll_nacks(t0 + ms(*at), rtt, &mut out) > 0).collect();
+            assert_eq!((nacker.missing(), nacker.next_deadline()), (0, None), "forgotten in the end");
+            times
+        };
+        assert_eq!(times(ms(20)), [15, 55, 95, 135, 175]);
+        assert_eq!(times(ms(80)), [15, 115]);
+        assert_eq!(times(ms(101)), [0; 0]);
+    }
+
+    #[test]
+    fn a_key_frame_makes_what_was_missing_before_it_needless() {
+        let t0 = Instant::now();
+        let mut nacker = Nacker::default();
+        let _ = nacker.on_packet(10, t0);
+        let _ = nacker.on_packet(13, t0);
+        let _ = nacker.on_packet(15, t0);
+        nacker.on_key_frame(13);
+        assert_eq!(asked(&mut nacker, t0 + ms(20)), [14]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! number. It holds no packet: [`Route::on_packet`] says what to write into the header, and [`Route::resolve`] says which
 //! cached packet answers a NACK.
 
+mod filter;
 mod numbering;
 mod pictures;
 mod sent;
@@ -17,7 +18,9 @@ mod tests;
 
 use super::MAX_LAYERS;
 use super::codec::{Facts, Vp8Patch};
+use super::layers::LayerTarget;
 use crate::model::{Codec, MediaKind};
+use filter::{Admission, Filter};
 use numbering::Numbering;
 use pictures::Pictures;
 use sent::{SentPacket, SentRing};
@@ -26,8 +29,6 @@ use timeline::Timeline;
 
 /// A forward jump in sequence numbers above this is a restart, not a loss (`MAX_DROPOUT` of RFC 3550 appendix A.1).
 const MAX_DROPOUT: u64 = 3_000;
-/// Frames left out by choice that are remembered, for packets of theirs that come late: half a second at 30 frames/s.
-const DROPPED_FRAMES: usize = 16;
 
 /// What a route carries and where its numbers begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,8 +81,22 @@ pub struct Rewrite {
     /// The packet goes out without its payload. It came late, its number was kept free, and its frame has been left out
     /// meanwhile: an empty packet keeps the receiver from asking for it.
     pub empty: bool,
-    /// What to write into the VP8 payload descriptor.
-    pub vp8: Option<Vp8Patch>,
+    /// What else to write.
+    pub patch: Option<Patch>,
+}
+
+/// A change to a packet beyond its header's fixed part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patch {
+    /// To the VP8 payload descriptor.
+    Vp8(Vp8Patch),
+    /// To the dependency descriptor: how many decode targets there are, and which of them can be decoded.
+    Targets {
+        /// Decode targets of the stream.
+        count: u8,
+        /// One bit for each that the receiver can decode.
+        active: u16,
+    },
 }
 
 /// A packet sent before, as it must be sent again.
@@ -109,7 +124,7 @@ pub struct Route {
     numbering: Numbering,
     timeline: Timeline,
     pictures: Pictures,
-    temporal: TemporalFilter,
+    filter: Filter,
     sent: SentRing,
 }
 
@@ -135,7 +150,7 @@ impl Route {
             numbering: Numbering::new(config.initial_sequence),
             timeline: Timeline::new(kind, config.clock_rate, config.initial_timestamp),
             pictures: Pictures::default(),
-            temporal: TemporalFilter::default(),
+            filter: Filter::default(),
             sent: SentRing::new(kind),
         }
     }
@@ -170,7 +185,18 @@ impl Route {
     /// The highest temporal layer to forward; `None` forwards all. Fewer take effect with the next frame, more where the
     /// stream allows it.
     pub fn set_max_temporal(&mut self, highest: Option<u8>) {
-        self.temporal.set_wanted(highest);
+        self.filter.set_wanted(u8::MAX, highest.unwrap_or(u8::MAX));
+    }
+
+    /// What to forward: a stream, and of its layers up to a spatial and a temporal one; `None` pauses at once.
+    ///
+    /// Fewer layers of the stream take effect as soon as it allows, more where a frame refers to nothing that was left out, and at
+    /// a key frame at the latest, which [`wants_key_frame`](Self::wants_key_frame) then asks for.
+    pub fn set_layers(&mut self, target: Option<LayerTarget>) {
+        if let Some(target) = target {
+            self.filter.set_wanted(target.spatial, target.temporal);
+        }
+        self.set_target(target.map(|target| target.stream));
     }
 
     /// The receiver needs a key frame though nothing changes here: it sent a PLI, or the publisher unmuted. Forwarding
@@ -185,7 +211,7 @@ impl Route {
         if self.kind == MediaKind::Audio {
             return None;
         }
-        self.target.filter(|target| self.refresh || self.current != Some(*target))
+        self.target.filter(|target| self.refresh || self.filter.needs_key_frame() || self.current != Some(*target))
     }
 
     /// A sender report of a layer: its NTP time (RFC 3550 section 4, 64 bits) and the RTP timestamp of the same moment.
@@ -251,8 +277,6 @@ impl Route {
         let parts = [
             self.current.is_some(),
             self.layers.last().is_some_and(Option::is_some),
-            self.temporal.frame.is_some(),
-            self.temporal.next > 0,
             self.numbering.is_late(0),
             self.timeline.outgoing(0) > 0,
         ];
@@ -277,7 +301,7 @@ impl Route {
         self.timeline.begin(layer, packet.timestamp, packet.now);
         let pictures = packet.facts.vp8.map_or(0, |descriptor| self.pictures.begin(&descriptor));
         self.numbering.begin(packet.sequence, 0, pictures);
-        self.temporal.begin();
+        self.filter.begin();
     }
 
     /// A packet newer than all before it.
@@ -291,16 +315,22 @@ impl Route {
             self.numbering.close(packet.sequence, false);
             return None;
         }
-        match self.temporal.admit(packet) {
-            Admission::Take => {}
+        let (ends_picture, targets) = match self.filter.admit(packet) {
+            Admission::Take { ends_picture, targets } => (ends_picture, targets),
             Admission::Leave { new_frame } => {
                 self.numbering.close(packet.sequence, new_frame);
                 return None;
             }
-        }
+        };
         let outgoing = self.numbering.take(packet.sequence);
         let timestamp = self.timeline.advance(packet.timestamp, packet.now);
-        Some((outgoing, self.rewrite(packet, outgoing, timestamp, self.numbering.pictures(), false)))
+        let mut rewrite = self.rewrite(packet, outgoing, timestamp, self.numbering.pictures(), false);
+        // Where higher layers of the picture are left out, the picture ends here.
+        rewrite.marker |= ends_picture;
+        if let Some((count, active)) = targets {
+            rewrite.patch = Some(Patch::Targets { count, active });
+        }
+        Some((outgoing, rewrite))
     }
 
     /// A packet that comes behind newer ones: it goes into the number kept free for it.
@@ -310,7 +340,7 @@ impl Route {
         if !self.sent.is_free(outgoing) {
             return None;
         }
-        let empty = packet.payload_len == 0 || self.temporal.has_left_out(packet.timestamp);
+        let empty = packet.payload_len == 0 || self.filter.has_left_out(packet);
         // It may be the newest that went out, where those behind it were left out.
         self.numbering.filled(outgoing);
         let timestamp = self.timeline.advance(packet.timestamp, packet.now);
@@ -318,81 +348,17 @@ impl Route {
     }
 
     fn rewrite(&mut self, packet: &Incoming<'_>, outgoing: u64, timestamp: u32, pictures: u16, empty: bool) -> Rewrite {
-        let vp8 = packet.facts.vp8.filter(|_| !empty).and_then(|descriptor| self.pictures.patch(&descriptor, pictures));
-        Rewrite { sequence: outgoing as u16, timestamp, marker: packet.marker && !empty, empty, vp8 }
+        let patch = if empty {
+            None
+        } else {
+            packet.facts.vp8.and_then(|descriptor| self.pictures.patch(&descriptor, pictures)).map(Patch::Vp8)
+        };
+        Rewrite { sequence: outgoing as u16, timestamp, marker: packet.marker && !empty, empty, patch }
     }
 }
 
 impl Heard {
     fn is_followed_by_frame(&self, packet: &Incoming<'_>) -> bool {
         packet.sequence == self.sequence.wrapping_add(1) && (self.marker || packet.timestamp != self.timestamp)
-    }
-}
-
-/// Leaves out the frames of higher temporal layers, whole frames only.
-#[derive(Debug)]
-struct TemporalFilter {
-    wanted: u8,
-    /// The highest layer that goes out now.
-    now: u8,
-    /// Timestamp of the newest frame, and whether it is left out.
-    frame: Option<(u32, bool)>,
-    /// Timestamps of the last frames left out, as a ring.
-    left_out: [Option<u32>; DROPPED_FRAMES],
-    next: usize,
-}
-
-enum Admission {
-    Take,
-    Leave { new_frame: bool },
-}
-
-impl Default for TemporalFilter {
-    fn default() -> Self {
-        Self { wanted: u8::MAX, now: u8::MAX, frame: None, left_out: [None; DROPPED_FRAMES], next: 0 }
-    }
-}
-
-impl TemporalFilter {
-    fn set_wanted(&mut self, highest: Option<u8>) {
-        self.wanted = highest.unwrap_or(u8::MAX);
-    }
-
-    fn begin(&mut self) {
-        self.now = self.wanted;
-        self.frame = None;
-        self.left_out = [None; DROPPED_FRAMES];
-    }
-
-    fn admit(&mut self, packet: &Incoming<'_>) -> Admission {
-        if let Some((timestamp, left_out)) = self.frame
-            && timestamp == packet.timestamp
-        {
-            return if left_out { Admission::Leave { new_frame: false } } else { Admission::Take };
-        }
-        self.move_towards_wanted(packet.facts);
-        let left_out = packet.facts.temporal.is_some_and(|temporal| temporal > self.now);
-        self.frame = Some((packet.timestamp, left_out));
-        if !left_out {
-            return Admission::Take;
-        }
-        if let Some(slot) = self.left_out.get_mut(self.next) {
-            *slot = Some(packet.timestamp);
-        }
-        self.next = (self.next + 1) % DROPPED_FRAMES;
-        Admission::Leave { new_frame: true }
-    }
-
-    fn has_left_out(&self, timestamp: u32) -> bool {
-        self.left_out.contains(&Some(timestamp))
-    }
-
-    /// Down at any frame; up one layer at a time, at a frame that needs none of those left out.
-    fn move_towards_wanted(&mut self, facts: &Facts) {
-        if self.now > self.wanted || facts.key_frame_start {
-            self.now = self.wanted;
-        } else if facts.frame_start && facts.switching_point && facts.temporal == self.now.checked_add(1) {
-            self.now = self.now.saturating_add(1).min(self.wanted);
-        }
     }
 }

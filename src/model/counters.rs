@@ -89,6 +89,28 @@ reasons! {
 }
 
 reasons! {
+    /// Why a receiver's picture stood still while its publisher sent.
+    FreezeCause {
+        /// Packets were lost on their way to the relay.
+        Loss = "loss",
+        /// A key frame had to be waited for.
+        KeyFrame = "key_frame",
+        /// Whole pictures came late.
+        Stall = "stall",
+    }
+}
+
+reasons! {
+    /// What was done for a receiver whose picture stood still.
+    FreezeRepair {
+        /// A key frame was asked for.
+        KeyFrame = "key_frame",
+        /// Another layer was chosen.
+        Layer = "layer",
+    }
+}
+
+reasons! {
     /// Why a new call is not taken.
     Pressure {
         /// The worker spends too much of its time working.
@@ -146,6 +168,8 @@ pub struct Counters {
     pub forwarded: u64,
     /// Retransmissions sent to receivers.
     pub retransmitted: u64,
+    /// Lost packets of sound taken out of redundant ones.
+    pub recovered: u64,
     /// NACKed packets asked of publishers.
     pub nack_out: u64,
     /// NACKed packets asked by receivers.
@@ -176,6 +200,8 @@ pub struct Counters {
     pub panics: u64,
     drops: [u64; DropReason::ALL.len()],
     failures: [u64; FailureReason::ALL.len()],
+    freezes: [u64; FreezeCause::ALL.len()],
+    repairs: [u64; FreezeRepair::ALL.len()],
     delays: [u64; DELAY_BOUNDS_US.len() + 1],
     delay_sum_us: u64,
 }
@@ -206,6 +232,28 @@ impl Counters {
     #[must_use]
     pub fn failures(&self, reason: FailureReason) -> u64 {
         self.failures[reason as usize]
+    }
+
+    /// Counts one freeze of a receiver's picture.
+    pub fn freeze(&mut self, cause: FreezeCause) {
+        self.freezes[cause as usize] += 1;
+    }
+
+    /// Freezes so far for a cause.
+    #[must_use]
+    pub fn freezes(&self, cause: FreezeCause) -> u64 {
+        self.freezes[cause as usize]
+    }
+
+    /// Counts one repair of a picture that stood still.
+    pub fn repair(&mut self, repair: FreezeRepair) {
+        self.repairs[repair as usize] += 1;
+    }
+
+    /// Repairs so far of a kind.
+    #[must_use]
+    pub fn repairs(&self, repair: FreezeRepair) -> u64 {
+        self.repairs[repair as usize]
     }
 
     /// Records how long `packets` forwarded packets stayed in the relay, from the wake-up that received them to the send call.

@@ -104,6 +104,7 @@ impl Shard {
         let Some(track) = self.sent_track(link, block.ssrc) else { return };
         if let Some(out) = self.tracks.get_mut(track).and_then(|track| track.route_to(link)?.out.as_mut()) {
             let reception = out.stats.on_report_block(block, now);
+            out.redundancy.on_loss(reception.fraction_lost, now);
             if let Some(state) = self.links.get_mut(link) {
                 state.rtt = reception.rtt.or(state.rtt);
             }
@@ -226,7 +227,11 @@ impl Shard {
             layer.cache.expire(now);
         }
         state.routes.iter_mut().for_each(|route| route.route.set_age(age, now));
-        if state.live_layers(now) == state.live {
+        let mut again = false;
+        for route in &mut state.routes {
+            again |= route.choice.avoids_no_longer(now);
+        }
+        if state.live_layers(now) == state.live && !again {
             self.request_wanted_key_frames(track, now);
             self.poll_demand(track, now);
         } else {

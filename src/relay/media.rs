@@ -3,16 +3,20 @@
 use super::link::{Attention, Inbound, Link};
 use super::sections::Use;
 use super::shard::Shard;
-use super::tracks::{Layer, OutStream, Passes};
-use crate::media::codec::inspect;
+use super::sound::{Sound, SoundBuffer};
+use super::tracks::{Layer, OutStream, Passes, RouteState, Track};
+use crate::media::codec::dependency::{DependencyReader, write_active};
+use crate::media::codec::{Facts, inspect};
+use crate::media::guardian::{Forwarded, Repair};
 use crate::media::inbound::InboundStream;
 use crate::media::nacker::NackAction;
 use crate::media::outbox::Outbox;
 use crate::media::packet::{AudioLevel, OutgoingHeader, RtpHeader, write_header};
-use crate::media::route::{Incoming, Rewrite, Verdict};
+use crate::media::red::primary;
+use crate::media::route::{Incoming, Patch, Rewrite, Verdict};
 use crate::media::rtx::write_rtx_payload;
-use crate::model::counters::DropReason;
-use crate::model::{Extension, MediaKind, Path};
+use crate::model::counters::{DropReason, FreezeRepair};
+use crate::model::{Codec, Extension, MediaKind, Path};
 use std::time::{Duration, Instant};
 
 /// Round trip assumed before one was measured.
@@ -64,7 +68,8 @@ impl Shard {
         let section = state.sections.list.get(named.or_else(signalled)?)?;
         let Use::Receive(Some(track)) = section.used else { return None };
         let (codec, rtx) = section.codec(header.payload_type)?;
-        if codec.codec != self.tracks.get(track)?.codec {
+        let expected = self.tracks.get(track)?.codec;
+        if codec.codec != expected && (codec.codec, expected) != (Codec::Red, Codec::Opus) {
             return None;
         }
         let rid = if rtx { text(Extension::RepairedRid) } else { text(Extension::Rid) };
@@ -95,6 +100,7 @@ impl Shard {
                 None => InboundStream::new(inbound.ssrc, clock_rate),
             });
             layer.cache.clear();
+            layer.dependencies = DependencyReader::default();
         }
         if let Some(publisher) = self.links.get_mut(track.publisher)
             && publisher.timing.report_at.is_none()
@@ -133,30 +139,35 @@ impl Shard {
         }
     }
 
-    fn on_media(&mut self, link: usize, inbound: Inbound, header: &RtpHeader, packet: &[u8], repaired: bool, now: Instant) {
+    pub(super) fn on_media(
+        &mut self,
+        link: usize,
+        inbound: Inbound,
+        header: &RtpHeader,
+        packet: &[u8],
+        repaired: bool,
+        now: Instant,
+    ) {
         let Ok(payload) = header.payload(packet) else { return self.counters.drop(DropReason::Malformed) };
         let Some(state) = self.links.get_mut(link) else { return };
         let extensions = state.extensions;
         let Some(track) = self.tracks.get_mut(inbound.track) else { return };
         let descriptor = extensions.id(Extension::DependencyDescriptor).and_then(|id| header.extension(packet, id));
-        let facts = inspect(track.codec, payload, descriptor);
         // Only what some receiver gets, or is about to get, can be asked for again, and only where repetitions have a stream.
         let wanted = track.routes.iter().any(|route| route.may_repeat(inbound.layer));
         let Some(layer) = track.layers.get_mut(usize::from(inbound.layer)) else { return };
         let Some((sequence, lost_too_much)) = layer.note(header, repaired, now) else { return };
+        let facts = layer.look_into(track.codec, sequence, payload, descriptor, now);
         let repair_at = layer.stream.as_ref().and_then(InboundStream::nack_deadline);
         if let Some(at) = repair_at {
             state.timing.repair_by(at);
         }
-        if facts.key_frame_start {
-            layer.key_frames.on_key_frame(now);
-        }
         if wanted && !payload.is_empty() {
             layer.cache.insert(sequence, packet, now);
         }
-        track.activity.on_layer_packet(inbound.layer, now);
-        let woke = track.live & (1 << inbound.layer) == 0;
+        let woke = track.on_layer_packet(inbound.layer, facts.spatial, now);
         let muted = track.muted;
+        let redundant = track.red == Some(header.payload_type);
         let incoming = Incoming {
             sequence,
             timestamp: header.timestamp,
@@ -169,6 +180,9 @@ impl Shard {
             self.retarget(inbound.track, now);
         }
         self.fan_out(inbound, header, packet, payload, &incoming);
+        if redundant && !repaired {
+            self.recover_sound(link, inbound, header, payload, now);
+        }
         if lost_too_much {
             self.lost_too_much(inbound.track, inbound.layer, now);
         }
@@ -179,23 +193,87 @@ impl Shard {
 
     fn fan_out(&mut self, inbound: Inbound, header: &RtpHeader, packet: &[u8], payload: &[u8], incoming: &Incoming<'_>) {
         let Some(track) = self.tracks.get_mut(inbound.track) else { return };
-        let urgent = track.codec.kind() == MediaKind::Audio;
-        let source = Source { header, packet, payload, urgent };
+        if track.codec.kind() == MediaKind::Audio {
+            return self.fan_out_sound(inbound, header, packet, payload, incoming);
+        }
+        let now = incoming.now;
+        let source = Source { header, packet, payload, urgent: false };
         let mut elements = Elements::default();
+        let mut frozen = None;
         for route in &mut track.routes {
+            let (Some(out), Some(receiver)) = (route.out.as_mut(), self.links.get_mut(route.receiver)) else { continue };
+            if !receiver.peer.is_connected() || now < out.opens_at {
+                continue;
+            }
+            let verdict = route.route.on_packet(inbound.layer, incoming);
+            if route.route.target().is_some()
+                && let Some(repair) = route.guardian.poll(|| route.route.wants_key_frame().is_some(), now)
+            {
+                match repair {
+                    Repair::KeyFrame => route.route.request_key_frame(),
+                    Repair::OtherLayer => route.choice.avoid(now),
+                }
+                frozen = frozen.max(Some(repair));
+            }
+            let Verdict::Forward(rewrite) = verdict else { continue };
+            elements.gather(&out.passes, header, packet);
+            if write_media(out, out.payload_type, receiver, &mut self.outbox, &rewrite, source, &elements) {
+                self.counters.forwarded += 1;
+                out.on_sent(rewrite.timestamp, payload.len(), now);
+                let Rewrite { sequence, marker, .. } = rewrite;
+                let key_frame_start = incoming.facts.key_frame_start;
+                if let Some(cause) = route.guardian.on_forwarded(Forwarded { sequence, marker, key_frame_start }, now) {
+                    self.counters.freeze(cause);
+                }
+                want_reports(receiver, route.receiver, now, &mut self.dirty);
+            }
+        }
+        if let Some(repair) = frozen {
+            self.unfreeze(inbound.track, repair, now);
+        }
+    }
+
+    fn fan_out_sound(&mut self, inbound: Inbound, header: &RtpHeader, packet: &[u8], payload: &[u8], incoming: &Incoming<'_>) {
+        let Some(Track { routes, layers, red, .. }) = self.tracks.get_mut(inbound.track) else { return };
+        let redundant = *red == Some(header.payload_type);
+        let mut elements = Elements::default();
+        let Some(mut sound) = Sound::new(payload, redundant) else { return self.counters.drop(DropReason::Malformed) };
+        let lossy =
+            |route: &RouteState| route.out.as_ref().is_some_and(|out| out.red.is_some() && out.redundancy.generations() > 0);
+        if !redundant
+            && routes.iter().any(lossy)
+            && let Some(layer) = layers.get(usize::from(inbound.layer))
+        {
+            sound.find_earlier(layer, *red, incoming.sequence, header.timestamp);
+        }
+        for route in routes {
             let (Some(out), Some(receiver)) = (route.out.as_mut(), self.links.get_mut(route.receiver)) else { continue };
             if !receiver.peer.is_connected() || incoming.now < out.opens_at {
                 continue;
             }
             let Verdict::Forward(rewrite) = route.route.on_packet(inbound.layer, incoming) else { continue };
             elements.gather(&out.passes, header, packet);
-            if write_media(out, receiver, &mut self.outbox, &rewrite, source, &elements) {
+            let mut buffer = SoundBuffer::new();
+            let (payload_type, payload) = sound.form(out, &mut buffer);
+            let source = Source { header, packet, payload, urgent: true };
+            if write_media(out, payload_type, receiver, &mut self.outbox, &rewrite, source, &elements) {
                 self.counters.forwarded += 1;
                 out.on_sent(rewrite.timestamp, payload.len(), incoming.now);
-                if receiver.timing.report_at.is_none() {
-                    receiver.timing.report_at = Some(incoming.now);
-                    receiver.timing.want(Attention::Feedback, route.receiver, &mut self.dirty);
-                }
+                want_reports(receiver, route.receiver, incoming.now, &mut self.dirty);
+            }
+        }
+    }
+
+    /// A receiver's picture has stood still while its publisher sent: a key frame, or another layer, makes it move again.
+    fn unfreeze(&mut self, track: usize, repair: Repair, now: Instant) {
+        match repair {
+            Repair::KeyFrame => {
+                self.counters.repair(FreezeRepair::KeyFrame);
+                self.request_wanted_key_frames(track, now);
+            }
+            Repair::OtherLayer => {
+                self.counters.repair(FreezeRepair::Layer);
+                self.retarget(track, now);
             }
         }
     }
@@ -238,6 +316,9 @@ impl Shard {
             return true;
         }
         let urgent = track.codec.kind() == MediaKind::Audio;
+        // A retransmission format repeats plain Opus only.
+        let redundant = track.red == Some(header.payload_type);
+        let Some(payload) = (if redundant { primary(payload) } else { Some(payload) }) else { return true };
         if write_again(out, receiver, &mut self.outbox, &sent.rewrite, Source { header: &header, packet, payload, urgent }) {
             self.counters.retransmitted += 1;
         }
@@ -256,6 +337,28 @@ impl Layer {
         let sequence = arrival.sequence()?;
         self.newest = header.timestamp;
         Some((sequence, action == NackAction::KeyFrame))
+    }
+
+    /// What a packet says of its frame, and what follows from that for the layer.
+    fn look_into(&mut self, codec: Codec, sequence: u64, payload: &[u8], descriptor: Option<&[u8]>, now: Instant) -> Facts {
+        let mut facts = inspect(codec, payload, descriptor);
+        if codec.kind() == MediaKind::Audio {
+            return facts;
+        }
+        // VP8 says all there is in its own descriptor.
+        if let Some(descriptor) = descriptor.filter(|_| codec != Codec::Vp8)
+            && let Some(described) = self.dependencies.read(descriptor)
+        {
+            facts.describe(&described);
+        }
+        self.rates.on_packet(facts.members(), payload.len(), now);
+        if facts.key_frame_start {
+            self.key_frames.on_key_frame(now);
+            if let Some(stream) = &mut self.stream {
+                stream.nacker().on_key_frame(sequence);
+            }
+        }
+        facts
     }
 }
 
@@ -290,6 +393,21 @@ impl<'a> Elements<'a> {
         }
     }
 
+    /// The same with a dependency descriptor that names the decode targets that go on.
+    fn with_targets<'b>(&self, count: u8, active: u16, buffer: &'b mut [u8; MAX_DESCRIPTOR]) -> Elements<'b>
+    where
+        'a: 'b,
+    {
+        let mut elements: Elements<'b> = *self;
+        let id = self.passes.and_then(|passes| passes.dependency_descriptor());
+        if let Some((_, value)) = elements.found.iter_mut().take(self.count).find(|(found, _)| Some(*found) == id)
+            && let Some(len) = write_active(buffer, value, count, active)
+        {
+            *value = buffer.get(..len).unwrap_or_default();
+        }
+        elements
+    }
+
     fn as_slice(&self) -> &[(u8, &'a [u8])] {
         self.found.get(..self.count).unwrap_or_default()
     }
@@ -305,15 +423,27 @@ struct Source<'a> {
     urgent: bool,
 }
 
+/// Longest header extension element (RFC 8285, section 4.3).
+const MAX_DESCRIPTOR: usize = 255;
+
+/// Something was sent to a receiver: it is owed reports.
+fn want_reports(receiver: &mut Link, link: usize, now: Instant, dirty: &mut Vec<usize>) {
+    if receiver.timing.report_at.is_none() {
+        receiver.timing.report_at = Some(now);
+        receiver.timing.want(Attention::Feedback, link, dirty);
+    }
+}
+
 fn write_media(
     out: &OutStream,
+    payload_type: u8,
     receiver: &mut Link,
     outbox: &mut Outbox,
     rewrite: &Rewrite,
     source: Source<'_>,
     elements: &Elements<'_>,
 ) -> bool {
-    let stream = (out.payload_type, rewrite.sequence, out.ssrc);
+    let stream = (payload_type, rewrite.sequence, out.ssrc);
     write_packet(stream, None, elements, receiver, outbox, rewrite, source)
 }
 
@@ -339,6 +469,15 @@ fn write_packet(
     Source { payload, urgent, .. }: Source<'_>,
 ) -> bool {
     let Some(path) = receiver.peer.path() else { return false };
+    let mut descriptor;
+    let patched;
+    let elements = if let Some(Patch::Targets { count, active }) = rewrite.patch {
+        descriptor = [0; MAX_DESCRIPTOR];
+        patched = elements.with_targets(count, active, &mut descriptor);
+        &patched
+    } else {
+        elements
+    };
     let outgoing = OutgoingHeader { marker: rewrite.marker, payload_type, sequence, timestamp: rewrite.timestamp, ssrc };
     let payload = if rewrite.empty { &[] } else { payload };
     let peer = &mut receiver.peer;
@@ -352,7 +491,7 @@ fn write_packet(
                 payload.len()
             }
         };
-        if let Some(patch) = rewrite.vp8 {
+        if let Some(Patch::Vp8(patch)) = rewrite.patch {
             patch.apply(body.get_mut(len - payload.len()..len)?);
         }
         peer.seal_rtp(slot, header_len, header_len + len)

@@ -146,6 +146,8 @@ impl Shard {
         let (publisher, sid) = (source.publisher, source.sid.clone());
         let stream =
             OutStream::new(ssrc, rtx.map(|rtx| (rtx, rtx_ssrc)), payload_type, source.codec.clock_rate(), passes, opens_at);
+        let red = offered.pick(Codec::Red, None).filter(|_| source.codec == Codec::Opus && !source.disable_red);
+        let stream = OutStream { red: red.map(|red| red.payload_type), ..stream };
         let Some(route) = self.tracks.get_mut(track).and_then(|track| track.route_to(link)) else { return };
         route.out = Some(stream);
         self.waits_no_longer(link, track);
@@ -169,6 +171,7 @@ impl Shard {
         if let Some(route) = self.tracks.get_mut(track).and_then(|track| track.route_to(link)) {
             route.out = None;
             route.route.set_target(None);
+            route.guardian.rest();
             route.route.forget_sent();
             if let Some(state) = self.links.get_mut(link).filter(|state| !route.refused && !state.waiting.contains(&track)) {
                 state.waiting.push(track);
@@ -235,8 +238,12 @@ impl Shard {
         let record = track.and_then(|track| Some(self.rooms.get(track.room)?.rules.track(&track.sid)?.1));
         let stereo = record.is_some_and(|record| record.stereo);
         let dtx = record.is_some_and(|record| record.kind == MediaKind::Audio && !record.disable_dtx);
+        let codec = record.and_then(|record| record.codec);
+        // Redundant sound is taken from a client that prefers it itself: it is made here where a line needs it.
+        let allow_red = offered.prefers_red() && record.is_some_and(|record| !record.disable_red);
+        let first = if allow_red { Some(Codec::Red) } else { codec };
         ReceiveSection {
-            payload_types: ReceiveCodecs::default().choose(offered, record.and_then(|record| record.codec)),
+            payload_types: ReceiveCodecs { allow_red }.choose(offered, first),
             dtx,
             stereo,
             // Opus's own limit (RFC 7587, section 7.1): music and auscultation keep what the publisher gives.
@@ -250,7 +257,8 @@ impl Shard {
         let room = self.rooms.get(source.room)?;
         let publisher = room.rules.record(source.member)?;
         let record = room.rules.track(&source.sid)?.1;
-        let payload_types = std::iter::once(stream.payload_type).chain(stream.rtx.as_ref().map(|rtx| rtx.payload_type)).collect();
+        let rtx = stream.rtx.as_ref().map(|rtx| rtx.payload_type);
+        let payload_types = std::iter::once(stream.payload_type).chain(rtx).chain(stream.red).collect();
         Some(SendSection {
             stream_id: format!("{}|{}", publisher.sid.as_str(), source.sid.as_str()),
             track_id: source.sid.as_str().into(),

@@ -191,9 +191,6 @@ fn receive_codecs(section: &Section) -> Vec<ReceiveCodec> {
     section
         .codecs
         .iter()
-        .filter_map(|offered| {
-            let codec = offered.codec.filter(|codec| *codec != Codec::Red)?;
-            Some(ReceiveCodec { payload_type: offered.payload_type, codec, rtx: offered.rtx })
-        })
+        .filter_map(|offered| Some(ReceiveCodec { payload_type: offered.payload_type, codec: offered.codec?, rtx: offered.rtx }))
         .collect()
 }

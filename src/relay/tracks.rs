@@ -8,10 +8,14 @@ use super::sections::Use;
 use super::shard::Shard;
 use crate::consultation::MemberId;
 use crate::media::cache::{CacheLimits, PacketCache};
+use crate::media::codec::dependency::DependencyReader;
+use crate::media::guardian::FreezeGuardian;
 use crate::media::inbound::InboundStream;
 use crate::media::keyframe::KeyFrameThrottle;
-use crate::media::layers::{LayerActivity, LayerChoice, LayerSet, Wish};
+use crate::media::layers::{LayerActivity, LayerChoice, LayerSet, LayerTarget, Wish};
 use crate::media::outbound::OutboundStream;
+use crate::media::rates::LayerRates;
+use crate::media::red::Redundancy;
 use crate::media::route::{Route, RouteConfig};
 use crate::model::roster::{Quality, Track as TrackRecord};
 use crate::model::{Codec, Extension, ExtensionMap, MediaKind, TrackSid};
@@ -26,6 +30,10 @@ pub(super) struct Track {
     pub(super) publisher: usize,
     pub(super) sid: TrackSid,
     pub(super) codec: Codec,
+    /// Payload type of the publisher's redundant packets, where it may send such.
+    pub(super) red: Option<u8>,
+    /// Its sound goes out plain only.
+    pub(super) disable_red: bool,
     /// Format parameters of the publisher's codec, for choosing the receivers' payload type.
     pub(super) fmtp: Option<String>,
     pub(super) muted: bool,
@@ -85,6 +93,9 @@ pub(super) struct Layer {
     pub(super) key_frames: KeyFrameThrottle,
     /// RTP timestamp of the newest packet.
     pub(super) newest: u32,
+    pub(super) dependencies: DependencyReader,
+    /// What its layers take, for whoever shares out the receivers' lines.
+    pub(super) rates: LayerRates,
 }
 
 /// A track on its way to one receiver.
@@ -94,6 +105,7 @@ pub(super) struct RouteState {
     pub(super) receiver: usize,
     pub(super) route: Route,
     pub(super) choice: LayerChoice,
+    pub(super) guardian: FreezeGuardian,
     /// Present while a media section carries it.
     pub(super) out: Option<OutStream>,
     /// The receiver cannot decode it.
@@ -112,6 +124,10 @@ pub(super) struct OutStream {
     pub(super) stats: OutboundStream,
     /// Bytes that may be repeated now.
     pub(super) credit: f64,
+    /// Payload type the receiver takes redundant sound with.
+    pub(super) red: Option<u8>,
+    /// How much redundant sound its line needs.
+    pub(super) redundancy: Redundancy,
 }
 
 /// Share of what a receiver gets that may be repeated to it: a line that loses more is not helped by more packets.
@@ -156,7 +172,17 @@ impl OutStream {
         opens_at: Instant,
     ) -> Self {
         let rtx = rtx.map(|(payload_type, ssrc)| RtxStream { ssrc, payload_type, sequence: 1 });
-        Self { ssrc, payload_type, opens_at, rtx, passes, stats: OutboundStream::new(ssrc, clock_rate), credit: MAX_CREDIT }
+        Self {
+            ssrc,
+            payload_type,
+            opens_at,
+            rtx,
+            passes,
+            stats: OutboundStream::new(ssrc, clock_rate),
+            credit: MAX_CREDIT,
+            red: None,
+            redundancy: Redundancy::default(),
+        }
     }
 }
 
@@ -188,6 +214,12 @@ impl Passes {
         passes
     }
 
+    /// The id a receiver has for the dependency descriptor.
+    pub(super) fn dependency_descriptor(&self) -> Option<u8> {
+        let index = Self::THROUGH.iter().position(|extension| *extension == Extension::DependencyDescriptor)?;
+        self.pairs.get(index).map(|(_, to)| *to).filter(|to| *to != 0)
+    }
+
     pub(super) fn id(&self, incoming: u8) -> Option<u8> {
         self.pairs.iter().find(|(from, _)| *from == incoming && *from != 0).map(|(_, to)| *to)
     }
@@ -201,9 +233,9 @@ impl Layer {
 }
 
 impl RouteState {
-    /// Whether packets of a layer may have to be sent again on it.
+    /// Whether packets of a layer may have to be sent again on it, by themselves or within later ones.
     pub(super) fn may_repeat(&self, layer: u8) -> bool {
-        let repeats = self.out.as_ref().is_some_and(|out| out.rtx.is_some());
+        let repeats = self.out.as_ref().is_some_and(|out| out.rtx.is_some() || out.red.is_some());
         repeats && [self.route.current(), self.route.target()].contains(&Some(layer))
     }
 
@@ -230,6 +262,22 @@ impl Track {
 
     pub(super) fn route_to(&mut self, link: usize) -> Option<&mut RouteState> {
         self.routes.iter_mut().find(|route| route.receiver == link)
+    }
+
+    /// A packet of a stream and one of its spatial layers came in; whether that layer was silent when targets were last chosen.
+    pub(super) fn on_layer_packet(&mut self, stream: u8, spatial: Option<u8>, now: Instant) -> bool {
+        let layer = if self.set.is_scalable() { spatial.unwrap_or(0).min(self.set.count() - 1) } else { stream };
+        self.activity.on_layer_packet(layer, now);
+        self.live & 1u8.checked_shl(u32::from(layer)).unwrap_or(0) == 0
+    }
+
+    /// Bits per second a receiver gets with a target, as measured lately; 0 where nothing comes.
+    ///
+    /// The table an allocator reads: simulcast streams and the layers within each.
+    #[allow(dead_code, reason = "read by the allocation of receivers' lines")]
+    pub(super) fn rate(&self, target: LayerTarget, now: Instant) -> u32 {
+        let stream = self.layers.get(usize::from(target.stream));
+        stream.map_or(0, |stream| stream.rates.rate(target.spatial, target.temporal, now))
     }
 
     /// Which layers are live now, one bit each.
@@ -259,19 +307,30 @@ impl Shard {
             let offered = offer.sections.get(index)?;
             Some(offered.codecs.iter().find(|offered| offered.codec == Some(codec))?.fmtp.clone())
         });
+        let red = section.codecs.iter().find(|known| known.codec == Codec::Red).map(|known| known.payload_type);
         let limits = if codec.kind() == MediaKind::Video { CacheLimits::VIDEO } else { CacheLimits::AUDIO };
-        let layer =
-            || Layer { stream: None, cache: PacketCache::new(limits), key_frames: KeyFrameThrottle::default(), newest: 0 };
+        let layer = || Layer {
+            stream: None,
+            cache: PacketCache::new(limits),
+            key_frames: KeyFrameThrottle::default(),
+            newest: 0,
+            dependencies: DependencyReader::default(),
+            rates: LayerRates::default(),
+        };
+        let scalable = streams == 1 && matches!(codec, Codec::Vp9 | Codec::Av1);
+        let set = if scalable { LayerSet::scalable(&record.layers) } else { LayerSet::new(&record.layers, streams) };
         let track = self.tracks.insert(Track {
             room,
             member,
             publisher: link,
             sid: record.sid.clone(),
             codec,
+            red,
+            disable_red: record.disable_red,
             fmtp,
             muted: record.muted,
 
-            set: LayerSet::new(&record.layers, streams),
+            set,
             activity: LayerActivity::default(),
             live: 0,
             layers: (0..streams).map(|_| layer()).collect(),
@@ -324,7 +383,14 @@ impl Shard {
         if state.routes.len() < FEW_ROUTES {
             state.routes.reserve_exact(1);
         }
-        state.routes.push(RouteState { receiver: link, route, choice: LayerChoice::default(), out: None, refused: false });
+        state.routes.push(RouteState {
+            receiver: link,
+            route,
+            choice: LayerChoice::default(),
+            guardian: FreezeGuardian::default(),
+            out: None,
+            refused: false,
+        });
         self.poll_demand(track, now);
         if let Some(state) = self.links.get_mut(link) {
             state.waiting.push(track);
@@ -361,8 +427,8 @@ impl Shard {
         let tracks: Vec<usize> = sids.iter().filter_map(|sid| room.tracks.get(sid).copied()).collect();
         for track in tracks {
             if let Some(route) = self.tracks.get_mut(track).and_then(|track| track.route_to(link)) {
-                let TrackSetting { disabled, quality, width, height, .. } = setting;
-                route.choice.set_wish(Wish { disabled, quality, width, height });
+                let TrackSetting { disabled, quality, width, height, fps, .. } = setting;
+                route.choice.set_wish(Wish { disabled, quality, width, height, fps });
             }
             self.retarget(track, now);
         }
@@ -375,7 +441,10 @@ impl Shard {
         for route in &mut state.routes {
             let flows = route.out.is_some() && !state.muted;
             let target = if flows { route.choice.target(&state.set, &state.activity, now) } else { None };
-            route.route.set_target(target);
+            if target.is_none() {
+                route.guardian.rest();
+            }
+            route.route.set_layers(target);
         }
         let (live, publisher) = (state.live != 0, state.publisher);
         if live && let Some(state) = self.links.get_mut(publisher).filter(|state| state.timing.report_at.is_none()) {

@@ -6,7 +6,7 @@
 use super::health::Health;
 use super::process;
 use crate::model::ShardId;
-use crate::model::counters::{Counters, DELAY_BOUNDS_US, DropReason, FailureReason, Pressure};
+use crate::model::counters::{Counters, DELAY_BOUNDS_US, DropReason, FailureReason, FreezeCause, FreezeRepair, Pressure};
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -188,6 +188,7 @@ const PLAIN: &[Plain] = {
         ("colloque_retransmitted_packets_total", "Retransmissions sent to receivers", COUNTER, |c| c.retransmitted),
         ("colloque_nacked_packets_out_total", "Lost packets asked of publishers", COUNTER, |c| c.nack_out),
         ("colloque_nacked_packets_in_total", "Lost packets asked by receivers", COUNTER, |c| c.nack_in),
+        ("colloque_sound_recovered_total", "Lost packets of sound taken out of redundant ones", COUNTER, |c| c.recovered),
         ("colloque_key_frame_requests_out_total", "Key-frame requests sent to publishers", COUNTER, |c| c.pli_out),
         ("colloque_key_frame_requests_in_total", "Key-frame requests received", COUNTER, |c| c.pli_in),
         ("colloque_stun_answered_total", "Connectivity checks answered", COUNTER, |c| c.stun_answered),
@@ -219,6 +220,20 @@ pub fn render(shards: &[Counters], doors: &Doors, health: &Health, admitting: &A
         "Media transports that failed, by reason",
         FailureReason::ALL,
         |reason| (reason.as_str(), sum(shards, |counters| counters.failures(reason))),
+    ));
+    families.push(labelled(
+        "colloque_freezes_total",
+        "Receivers' pictures that stood still while their publisher sent, by cause",
+        MetricType::COUNTER,
+        "cause",
+        FreezeCause::ALL.iter().map(|cause| (cause.as_str(), sum(shards, |counters| counters.freezes(*cause)))),
+    ));
+    families.push(labelled(
+        "colloque_freeze_repairs_total",
+        "What was done for pictures that stood still",
+        MetricType::COUNTER,
+        "kind",
+        FreezeRepair::ALL.iter().map(|kind| (kind.as_str(), sum(shards, |counters| counters.repairs(*kind)))),
     ));
     families.push(labelled(
         "colloque_udp_offload",
@@ -409,7 +424,7 @@ mod tests {
         let fields = [
             &mut c.rooms, &mut c.participants, &mut c.tracks, &mut c.peers, &mut c.packets_in, &mut c.bytes_in,
             &mut c.packets_out, &mut c.bytes_out, &mut c.forwarded, &mut c.retransmitted, &mut c.nack_out, &mut c.nack_in,
-            &mut c.pli_out, &mut c.pli_in, &mut c.stun_answered, &mut c.dtls_completed, &mut c.srtp_gcm, &mut c.srtp_cm_sha1,
+            &mut c.recovered, &mut c.pli_out, &mut c.pli_in, &mut c.stun_answered, &mut c.dtls_completed, &mut c.srtp_gcm, &mut c.srtp_cm_sha1,
             &mut c.path_changes, &mut c.data_in, &mut c.data_out, &mut c.joins, &mut c.resumes, &mut c.panics,
         ];
         for (field, number) in fields.into_iter().zip(1..) {

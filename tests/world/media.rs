@@ -38,6 +38,27 @@ impl Mark {
     }
 }
 
+impl Mark {
+    /// Every mark of a packet that brings others along.
+    pub(crate) fn read_all(payload: &[u8]) -> impl Iterator<Item = Self> + '_ {
+        (0..payload.len()).filter(|at| payload[*at..].starts_with(MARK)).filter_map(|at| Self::read(&payload[at..]))
+    }
+}
+
+/// A redundant packet (RFC 2198) of 20 ms of sound that brings the one before along, where there is one.
+pub(crate) fn redundant(payload_type: u8, before: &[u8], own: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::new();
+    if !before.is_empty() {
+        let (offset, len) = (960u32, before.len() as u32);
+        let word = 0x8000_0000 | u32::from(payload_type) << 24 | offset << 10 | len;
+        packet.extend_from_slice(&word.to_be_bytes());
+    }
+    packet.push(payload_type);
+    packet.extend_from_slice(before);
+    packet.extend_from_slice(own);
+    packet
+}
+
 /// An Opus packet, as far as the relay looks.
 pub(crate) fn audio(mark: &Mark, len: usize) -> Vec<u8> {
     let mut payload = vec![0x78];
@@ -53,6 +74,17 @@ pub(crate) fn video(mark: &Mark, picture: u16, keys: u8, len: usize) -> Vec<u8> 
     let mut payload = vec![0x80 | start, 0xf0, 0x80 | high, low, picture as u8, 0x20 | (keys & 0x1f)];
     // The frame tag of RFC 6386, section 9.1: the lowest bit is 0 in a key frame.
     payload.push(if mark.part == 0 { u8::from(!mark.key) } else { 0x01 });
+    mark.write(&mut payload);
+    payload.resize(len.max(payload.len()), 0xaa);
+    payload
+}
+
+/// One packet of a spatial layer of a VP9 picture: descriptor with a long picture id, layers and TL0PICIDX (RFC 9628, section 4.2).
+pub(crate) fn scalable(mark: &Mark, picture: u16, last: bool, len: usize) -> Vec<u8> {
+    let bit = |set: bool, bit: u8| if set { bit } else { 0 };
+    let [high, low] = (picture & 0x7fff).to_be_bytes();
+    let first = 0xa0 | bit(!mark.key, 0x40) | bit(mark.part == 0, 0x08) | bit(last, 0x04);
+    let mut payload = vec![first, 0x80 | high, low, 0x10 | mark.layer << 1 | u8::from(mark.layer > 0), picture as u8];
     mark.write(&mut payload);
     payload.resize(len.max(payload.len()), 0xaa);
     payload

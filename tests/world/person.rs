@@ -33,6 +33,10 @@ pub(crate) struct Coming {
     pub(crate) audio: bool,
     /// Simulcast layers of a camera, 0 for none.
     pub(crate) video: usize,
+    /// The layers are those of one scalable stream (VP9), not streams of their own.
+    pub(crate) scalable: bool,
+    /// Takes and sends redundant sound, and prefers it.
+    pub(crate) redundant: bool,
     pub(crate) permissions: Permissions,
     pub(crate) auto_subscribe: bool,
     pub(crate) data: bool,
@@ -46,7 +50,17 @@ impl Default for Coming {
     fn default() -> Self {
         let permissions =
             Permissions { subscribe: true, publish: true, publish_data: true, sources: Vec::new(), update_own_metadata: true };
-        Self { audio: true, video: 1, permissions, auto_subscribe: true, data: true, wrong_fingerprint: false, mute_line: false }
+        Self {
+            audio: true,
+            video: 1,
+            scalable: false,
+            redundant: false,
+            permissions,
+            auto_subscribe: true,
+            data: true,
+            wrong_fingerprint: false,
+            mute_line: false,
+        }
     }
 }
 
@@ -68,6 +82,9 @@ pub(crate) struct OwnTrack {
     /// Packets are made; the relay must hold them back itself while the track is muted.
     pub(crate) sending: bool,
     pub(crate) packets_per_frame: u8,
+    /// Spatial layers of each picture.
+    pub(crate) spatial: u8,
+    scalable: bool,
     pub(crate) packet_len: usize,
     /// Frames of 4 to 9 packets within 50 bytes of `packet_len` instead, the last one a little shorter: chosen by this generator.
     pub(crate) varied: Option<Rng>,
@@ -82,6 +99,8 @@ struct Stream {
     frame: u32,
     keys: u8,
     key_wanted: bool,
+    /// The packet of sound before.
+    last: Vec<u8>,
 }
 
 /// A media packet that came out of the stack.
@@ -92,6 +111,7 @@ pub(crate) struct Received {
     pub(crate) left: u64,
     pub(crate) mark: Mark,
     pub(crate) sequence: u64,
+    pub(crate) marker: bool,
     pub(crate) mid: Option<Mid>,
 }
 
@@ -168,6 +188,7 @@ pub(crate) struct Person {
     started: Instant,
     candidate: Candidate,
     wrong_fingerprint: bool,
+    redundant: bool,
 }
 
 /// A datagram somebody wants to send.
@@ -191,7 +212,7 @@ impl Person {
         coming: &Coming,
         now: Instant,
     ) -> Self {
-        let config = Rtc::builder().clear_codecs().enable_opus(true, false).enable_vp8(true);
+        let config = Rtc::builder().clear_codecs().enable_opus(true, coming.redundant).enable_vp8(true).enable_vp9(true);
         let config = config.set_rtp_mode(true).set_dtls_cert(certificate).enable_raw_packets(true);
         let mut rtc = config.build(now);
         let candidate = candidate(address);
@@ -227,6 +248,7 @@ impl Person {
             started: now,
             candidate,
             wrong_fingerprint: coming.wrong_fingerprint,
+            redundant: coming.redundant,
         }
     }
 
@@ -255,14 +277,15 @@ impl Person {
         }
         if coming.video > 0 {
             let cid = format!("camera-{}", self.number);
-            let simulcast = (coming.video > 1).then(|| {
+            let simulcast = (coming.video > 1 && !coming.scalable).then(|| {
                 let mut simulcast = Simulcast::new();
                 RIDS.iter().take(coming.video).for_each(|rid| simulcast.add_send_layer(SimulcastLayer::new(rid)));
                 simulcast
             });
             let kind = str0m::media::MediaKind::Video;
             let mid = api.add_media(kind, Direction::SendOnly, Some("camera".into()), Some(cid.clone()), simulcast);
-            announced.push(announcement(&cid, Kind::Video, coming.video));
+            let announcement = announcement(&cid, Kind::Video, coming.video);
+            announced.push(AddTrack { codec: Some(if coming.scalable { Codec::Vp9 } else { Codec::Vp8 }), ..announcement });
             tracks.push((Kind::Video, mid, cid, coming.video));
         }
         if tracks.is_empty() && !coming.data {
@@ -270,7 +293,11 @@ impl Person {
         }
         let (offer, pending) = api.apply().expect("something to offer");
         for (kind, mid, cid, layers) in tracks {
-            self.tracks.push(OwnTrack::new(kind, mid, &cid, layers, self.number));
+            let scalable = coming.scalable && kind == Kind::Video;
+            let mut track = OwnTrack::new(kind, mid, &cid, if scalable { 1 } else { layers }, self.number);
+            track.spatial = if scalable { layers as u8 } else { 1 };
+            track.scalable = scalable;
+            self.tracks.push(track);
         }
         self.offers += 1;
         self.pending = Some((self.offers, pending));
@@ -475,9 +502,12 @@ impl Person {
                 }
             }
             str0m::Event::RtpPacket(packet) => {
-                let Some(mark) = Mark::read(&packet.payload) else { return };
                 let mid = self.rtc.direct_api().stream_rx(&packet.header.ssrc).map(|stream| stream.mid());
-                self.received.push(Received { at: now, left, mark, sequence: *packet.seq_no, mid });
+                let marker = packet.header.marker;
+                // A redundant packet brings earlier ones as well.
+                let sequence = *packet.seq_no;
+                let marks = Mark::read_all(&packet.payload);
+                self.received.extend(marks.map(|mark| Received { at: now, left, mark, sequence, marker, mid }));
             }
             str0m::Event::KeyframeRequest(request) => {
                 self.key_frame_requests.push((now, request.mid));
@@ -515,36 +545,45 @@ impl Person {
     }
 
     fn make_media(&mut self, index: usize, now: Instant, out: &mut Vec<Sending>) {
-        let codec = |kind: Kind| match kind {
+        let Some(track) = self.tracks.get_mut(index) else { return };
+        let codec = match track.kind {
             Kind::Audio => str0m::format::Codec::Opus,
+            Kind::Video if track.scalable => str0m::format::Codec::Vp9,
             Kind::Video => str0m::format::Codec::Vp8,
         };
-        let Some(track) = self.tracks.get_mut(index) else { return };
         track.next_at = track.next_at.map(|at| at + track.every);
-        let Some(pt) = self.rtc.codec_config().find(|params| params.spec().codec == codec(track.kind)).map(|params| params.pt())
-        else {
-            return;
-        };
+        let Some(params) = self.rtc.codec_config().find(|params| params.spec().codec == codec) else { return };
+        let (pt, red) = (params.pt(), params.red().filter(|_| self.redundant));
         let (mid, kind) = (track.mid, track.kind);
         let (parts, len, shorter) = track.next_frame();
+        let (spatial, scalable) = (track.spatial, track.scalable);
         let mut writes = Vec::new();
         for (layer, stream) in track.streams.iter_mut().enumerate() {
             let key = kind == Kind::Audio || std::mem::take(&mut stream.key_wanted);
             stream.keys = stream.keys.wrapping_add(u8::from(key));
             stream.frame += 1;
             stream.timestamp = stream.timestamp.wrapping_add(if kind == Kind::Audio { 960 } else { 3_600 });
-            for part in 0..parts {
-                let mark = Mark { from: self.number, kind, layer: layer as u8, key, frame: stream.frame, part };
+            for (sub, part) in (0..spatial).flat_map(|sub| (0..parts).map(move |part| (sub, part))) {
+                let mark = Mark { from: self.number, kind, layer: layer as u8 + sub, key, frame: stream.frame, part };
                 let len = if part + 1 == parts { len - shorter } else { len };
                 let payload = match kind {
                     Kind::Audio => media::audio(&mark, len),
+                    Kind::Video if scalable => media::scalable(&mark, stream.frame as u16, part + 1 == parts, len),
                     Kind::Video => media::video(&mark, stream.frame as u16, stream.keys, len),
+                };
+                let (pt, payload) = match red.filter(|_| kind == Kind::Audio) {
+                    Some(red) => {
+                        let whole = media::redundant(*pt, &stream.last, &payload);
+                        stream.last = payload;
+                        (red, whole)
+                    }
+                    None => (pt, payload),
                 };
                 stream.sequence += 1;
                 let level = (kind == Kind::Audio).then_some(self.voice_level);
                 let ext = ExtensionValues { audio_level: level, voice_activity: level.map(|l| l > -50), ..Default::default() };
                 let write = RtpWrite::new(pt, stream.sequence.into(), stream.timestamp, now, payload);
-                let marker = kind == Kind::Audio || part + 1 == parts;
+                let marker = kind == Kind::Audio || (part + 1 == parts && sub + 1 == spatial);
                 writes.push((stream.rid, write.marker(marker).ext_vals(ext).nackable(true)));
             }
         }
@@ -586,6 +625,7 @@ impl OwnTrack {
             frame: 0,
             keys: 0,
             key_wanted: true,
+            last: Vec::new(),
         };
         Self {
             kind,
@@ -595,6 +635,8 @@ impl OwnTrack {
             streams: (0..layers).map(stream).collect(),
             next_at: None,
             sending: true,
+            spatial: 1,
+            scalable: false,
             packets_per_frame: if kind == Kind::Audio { 1 } else { 2 },
             packet_len: if kind == Kind::Audio { 80 } else { 600 },
             varied: None,

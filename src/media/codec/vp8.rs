@@ -153,6 +153,7 @@ pub(super) fn inspect(payload: &[u8]) -> Facts {
         spatial: None,
         switching_point: descriptor.layer_sync || key_frame_start,
         vp8: Some(descriptor),
+        ..Facts::default()
     }
 }
 

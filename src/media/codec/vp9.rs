@@ -14,7 +14,7 @@ fn parse(payload: &[u8]) -> Option<Facts> {
         let long = rest.first()? & 0x80 != 0;
         rest = rest.get(if long { 2 } else { 1 }..)?;
     }
-    let mut facts = Facts { frame_start: has(0x08), frame_end: has(0x04), ..Facts::default() };
+    let mut facts = Facts { frame_start: has(0x08), frame_end: has(0x04), intra: !inter_predicted, ..Facts::default() };
     if layers {
         let (&octet, tail) = rest.split_first()?;
         facts.temporal = Some(octet >> 5);

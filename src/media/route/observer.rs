@@ -217,7 +217,7 @@ impl Story {
         let forwarded = match verdict {
             Verdict::Drop => None,
             Verdict::Forward(rewrite) => {
-                if let Some(patch) = rewrite.vp8 {
+                if let Some(Patch::Vp8(patch)) = rewrite.patch {
                     patch.apply(&mut packet.payload);
                 }
                 Some((rewrite, Vp8Descriptor::parse(&packet.payload)))

@@ -44,7 +44,8 @@ struct Entry {
     /// When it was sent last, in ms since the ring's first packet.
     at_ms: u32,
     /// Its number in its layer to 48 bits: the lower 32 and the upper 16.
-    sequence: (u32, u16),
+    sequence: u32,
+    sequence_high: u16,
     /// [`VACANT`] in an entry never written.
     layer: u8,
     resent: u8,
@@ -57,16 +58,25 @@ const VACANT: u8 = u8::MAX;
 const EMPTY: Entry = Entry {
     outgoing: 0,
     at_ms: 0,
-    sequence: (0, 0),
+    sequence: 0,
+    sequence_high: 0,
     layer: VACANT,
     resent: 0,
-    rewrite: Rewrite { sequence: 0, timestamp: 0, marker: false, empty: false, vp8: None },
+    rewrite: Rewrite { sequence: 0, timestamp: 0, marker: false, empty: false, patch: None },
 };
 
 impl Entry {
     fn new(packet: &SentPacket, at_ms: u32) -> Self {
         let SentPacket { outgoing, layer, sequence, rewrite } = *packet;
-        Self { outgoing: outgoing as u32, at_ms, sequence: (sequence as u32, (sequence >> 32) as u16), layer, resent: 0, rewrite }
+        Self {
+            outgoing: outgoing as u32,
+            at_ms,
+            sequence: sequence as u32,
+            sequence_high: (sequence >> 32) as u16,
+            layer,
+            resent: 0,
+            rewrite,
+        }
     }
 
     fn is(&self, outgoing: u64) -> bool {
@@ -127,8 +137,7 @@ impl SentRing {
         }
         entry.resent += 1;
         entry.at_ms = now_ms;
-        let (low, high) = entry.sequence;
-        let sequence = u64::from(high) << 32 | u64::from(low);
+        let sequence = u64::from(entry.sequence_high) << 32 | u64::from(entry.sequence);
         Some(Sent { layer: entry.layer, sequence, rewrite: entry.rewrite, times_resent: entry.resent })
     }
 
@@ -203,7 +212,7 @@ mod tests {
     use super::*;
 
     fn packet(outgoing: u64) -> SentPacket {
-        let rewrite = Rewrite { sequence: outgoing as u16, timestamp: 0, marker: false, empty: false, vp8: None };
+        let rewrite = Rewrite { sequence: outgoing as u16, timestamp: 0, marker: false, empty: false, patch: None };
         SentPacket { outgoing, layer: 0, sequence: outgoing, rewrite }
     }
 

@@ -36,7 +36,7 @@ impl Stage {
 
     fn picture(&mut self, layer: u8, sequence: u64, timestamp: u32, mut payload: [u8; 8]) -> Option<(Rewrite, Vp8Descriptor)> {
         let rewrite = forwarded(self.send(Codec::Vp8, layer, sequence, timestamp, &payload))?;
-        if let Some(patch) = rewrite.vp8 {
+        if let Some(Patch::Vp8(patch)) = rewrite.patch {
             patch.apply(&mut payload);
         }
         Vp8Descriptor::parse(&payload).map(|descriptor| (rewrite, descriptor))
@@ -77,7 +77,7 @@ fn voice_begins_at_once_and_never_asks_for_key_frames() {
     stage.route.set_target(Some(0));
     assert_eq!(stage.route.wants_key_frame(), None);
     let first = forwarded(stage.send(Codec::Opus, 0, 500, 960, &[0x78])).unwrap();
-    assert_eq!((first.sequence, first.timestamp, first.vp8), (65_534, 1_000, None));
+    assert_eq!((first.sequence, first.timestamp, first.patch), (65_534, 1_000, None));
     assert!(forwarded(stage.send(Codec::Opus, 0, 501, 1_920, &[])).is_none(), "padding");
     assert_eq!(forwarded(stage.send(Codec::Opus, 0, 502, 1_920, &[0x78])).unwrap().sequence, 65_535);
     stage.route.set_target(None);
@@ -370,4 +370,199 @@ fn a_room_of_three_fits_a_mebibyte() {
         heap += 3 * cache.bytes() + 6 * (stage.route.heap_bytes() + size_of::<Route>());
     }
     assert!((600 * 1024..1024 * 1024).contains(&heap), "{heap}");
+}
+
+mod layered {
+    //! Scalable streams: each receiver gets whole frames of its layers, whose references it has.
+
+    use super::*;
+    use crate::media::codec::dependency::DependencyReader;
+    use crate::media::codec::dependency::tests::{L2T1, L2T2_KEY, Row, descriptor};
+    use crate::media::layers::LayerTarget;
+
+    struct Scalable {
+        stage: Stage,
+        rows: &'static [Row<'static>],
+        reader: DependencyReader,
+        sequence: u64,
+        frame: u16,
+        picture: u32,
+    }
+
+    /// What went out of a picture: its template rows and the last rewrite.
+    type Out = (Vec<u8>, Option<Rewrite>);
+
+    impl Scalable {
+        fn new(rows: &'static [Row<'static>]) -> Self {
+            let stage = Stage::new(Codec::Av1);
+            Self { stage, rows, reader: DependencyReader::default(), sequence: 99, frame: 0, picture: 0 }
+        }
+
+        fn want(&mut self, spatial: u8, temporal: u8) {
+            self.stage.route.set_layers(Some(LayerTarget { stream: 0, spatial, temporal }));
+        }
+
+        /// One picture of frames of two packets each, by the rows of their templates.
+        fn picture(&mut self, rows: &[u8]) -> Out {
+            let mut out = (Vec::new(), None);
+            self.picture += 1;
+            for (place, row) in rows.iter().enumerate() {
+                self.frame += 1;
+                for (start, end) in [(true, false), (false, true)] {
+                    self.sequence += 1;
+                    let structure = (*row == 0 && start).then_some(self.rows);
+                    let bytes = descriptor(start, end, *row, self.frame, structure);
+                    let mut facts = inspect(Codec::Av1, &[0x10, 1], None);
+                    facts.describe(&self.reader.read(&bytes).unwrap());
+                    let marker = end && place + 1 == rows.len();
+                    let timestamp = self.picture * 3_000;
+                    let incoming = Incoming {
+                        sequence: self.sequence,
+                        timestamp,
+                        marker,
+                        facts: &facts,
+                        payload_len: 2,
+                        now: self.stage.now,
+                    };
+                    if let Verdict::Forward(rewrite) = self.stage.route.on_packet(0, &incoming) {
+                        if start {
+                            out.0.push(*row);
+                        }
+                        out.1 = Some(rewrite);
+                    }
+                }
+            }
+            out
+        }
+    }
+
+    /// A key picture, then the pattern of `L2T2_KEY`.
+    const KEY: &[u8] = &[0, 3];
+    const BASE: &[u8] = &[1, 4];
+    const BETWEEN: &[u8] = &[2, 5];
+
+    #[test]
+    fn the_lower_size_goes_out_alone_and_its_picture_ends_with_it() {
+        let mut stream = Scalable::new(&L2T2_KEY);
+        stream.want(0, 3);
+        let pictures: Vec<Out> = [KEY, BETWEEN, BASE, BETWEEN].iter().map(|rows| stream.picture(rows)).collect();
+        let rows: Vec<_> = pictures.iter().flat_map(|out| out.0.clone()).collect();
+        assert_eq!(rows, [0, 2, 1, 2]);
+        assert!(pictures.iter().all(|out| out.1.is_some_and(|last| last.marker)));
+        let last: Vec<_> = pictures.iter().map(|out| out.1.unwrap().sequence).collect();
+        assert_eq!(last, [65_535, 1, 3, 5], "two packets each, without a gap");
+    }
+
+    #[test]
+    fn a_receiver_of_the_larger_size_gets_what_that_needs_and_no_more() {
+        let mut stream = Scalable::new(&L2T2_KEY);
+        stream.want(3, 0);
+        let rows: Vec<_> = [KEY, BETWEEN, BASE, BETWEEN, BASE].iter().flat_map(|rows| stream.picture(rows).0).collect();
+        assert_eq!(rows, [0, 3, 4, 4], "the lower size in the key picture only");
+    }
+
+    #[test]
+    fn the_rate_of_pictures_changes_without_a_key_frame() {
+        let mut stream = Scalable::new(&L2T2_KEY);
+        stream.want(0, 3);
+        let rows = |stream: &mut Scalable, pictures: &[&[u8]]| -> Vec<u8> {
+            pictures.iter().flat_map(|rows| stream.picture(rows).0).collect()
+        };
+        assert_eq!(rows(&mut stream, &[KEY, BETWEEN]), [0, 2]);
+        stream.want(0, 0);
+        assert_eq!(rows(&mut stream, &[BASE, BETWEEN, BASE, BETWEEN]), [1, 1]);
+        stream.want(0, 3);
+        assert_eq!(rows(&mut stream, &[BASE, BETWEEN]), [1, 2], "from the next base picture on");
+        assert_eq!(stream.stage.route.wants_key_frame(), None);
+    }
+
+    #[test]
+    fn another_size_waits_for_the_key_frame_it_asks_for() {
+        let mut stream = Scalable::new(&L2T2_KEY);
+        stream.want(0, 3);
+        stream.picture(KEY);
+        stream.want(3, 3);
+        assert_eq!(stream.picture(BETWEEN).0, [2]);
+        assert_eq!(stream.picture(BASE).0, [1], "what was shown goes on");
+        assert_eq!(stream.stage.route.wants_key_frame(), Some(0));
+        stream.picture(BETWEEN);
+        assert_eq!(stream.picture(KEY).0, [0, 3]);
+        assert_eq!((stream.stage.route.wants_key_frame(), stream.picture(BETWEEN).0), (None, vec![5]));
+        assert_eq!((stream.picture(BASE).0, stream.picture(BETWEEN).0), (vec![4], vec![5]));
+        stream.want(0, 3);
+        assert_eq!(stream.picture(BASE).0, [4], "the lower size was left out: it cannot be taken up");
+        assert_eq!(stream.stage.route.wants_key_frame(), Some(0));
+        stream.want(3, 3);
+        stream.picture(BETWEEN);
+        assert_eq!(stream.stage.route.wants_key_frame(), None, "wanted no more");
+    }
+
+    #[test]
+    fn down_without_a_key_frame_while_the_lower_size_still_refers_to_what_went_out() {
+        let mut stream = Scalable::new(&L2T2_KEY);
+        stream.want(3, 3);
+        assert_eq!([stream.picture(KEY).0, stream.picture(BETWEEN).0].concat(), [0, 3, 5]);
+        stream.want(0, 3);
+        assert_eq!((stream.picture(BASE).0, stream.stage.route.wants_key_frame()), (vec![1], None));
+    }
+
+    #[test]
+    fn down_at_once_where_the_lower_size_went_out_all_the_time() {
+        let mut stream = Scalable::new(&L2T1);
+        stream.want(3, 3);
+        assert_eq!([stream.picture(&[0, 2]).0, stream.picture(&[1, 3]).0].concat(), [0, 2, 1, 3]);
+        stream.want(0, 3);
+        let lower = stream.picture(&[1, 3]);
+        assert_eq!((lower.0, lower.1.unwrap().marker, stream.stage.route.wants_key_frame()), (vec![1], true, None));
+        stream.want(3, 3);
+        stream.picture(&[1, 3]);
+        assert_eq!(stream.stage.route.wants_key_frame(), Some(0), "up: the larger one refers to what was left out");
+    }
+
+    #[test]
+    fn the_descriptor_says_what_the_receiver_can_decode() {
+        let mut stream = Scalable::new(&L2T2_KEY);
+        stream.want(0, 0);
+        let patches: Vec<_> = [KEY, BETWEEN, BASE].iter().map(|rows| stream.picture(rows).1.map(|last| last.patch)).collect();
+        let said = Some(Patch::Targets { count: 4, active: 0b0001 });
+        assert_eq!(patches, [Some(said), None, Some(said)]);
+        let mut whole = Scalable::new(&L2T1);
+        whole.want(3, 3);
+        assert_eq!(whole.picture(&[0, 2]).1.unwrap().patch, None, "all of it");
+    }
+
+    /// I, P, L, B, E as asked; long picture id; TID, U, SID; TL0PICIDX; data (RFC 9628, section 4.2).
+    fn vp9(spatial: u8, temporal: u8, predicted: bool, start: bool, end: bool) -> [u8; 6] {
+        let first = 0xa0 | u8::from(predicted) << 6 | u8::from(start) << 3 | u8::from(end) << 2;
+        [first, 0x80, 1, temporal << 5 | 0x10 | spatial << 1, 0, 0xff]
+    }
+
+    fn vp9_picture(stage: &mut Stage, number: u64, temporal: u8, predicted: bool) -> Vec<(u8, bool)> {
+        let mut out = Vec::new();
+        for spatial in 0..3 {
+            let facts = inspect(Codec::Vp9, &vp9(spatial, temporal, predicted, true, true), None);
+            let (sequence, timestamp) = (number * 3 + u64::from(spatial), number as u32 * 3_000);
+            let marker = spatial == 2;
+            let incoming = Incoming { sequence, timestamp, marker, facts: &facts, payload_len: 6, now: stage.now };
+            out.extend(forwarded(stage.route.on_packet(0, &incoming)).map(|rewrite| (spatial, rewrite.marker)));
+        }
+        out
+    }
+
+    #[test]
+    fn vp9_without_dependency_descriptors_is_cut_by_its_own() {
+        let mut stage = Stage::new(Codec::Vp9);
+        let want =
+            |stage: &mut Stage, spatial, temporal| stage.route.set_layers(Some(LayerTarget { stream: 0, spatial, temporal }));
+        want(&mut stage, 1, 3);
+        assert_eq!(vp9_picture(&mut stage, 1, 0, false), [(0, false), (1, true)]);
+        want(&mut stage, 0, 3);
+        assert_eq!(vp9_picture(&mut stage, 2, 1, true), [(0, true)], "down with the next picture");
+        want(&mut stage, 2, 0);
+        assert_eq!(vp9_picture(&mut stage, 3, 1, true), [], "of a higher temporal layer");
+        assert_eq!(vp9_picture(&mut stage, 4, 0, true), [(0, true)], "the larger ones refer to what was left out");
+        assert_eq!(stage.route.wants_key_frame(), Some(0));
+        assert_eq!(vp9_picture(&mut stage, 5, 0, false), [(0, false), (1, false), (2, true)]);
+        assert_eq!(stage.route.wants_key_frame(), None);
+    }
 }

@@ -77,6 +77,13 @@ impl Section {
         !self.rejected && self.direction == Direction::RecvOnly && self.has_media()
     }
 
+    /// Whether the client puts redundant sound before plain.
+    #[must_use]
+    pub fn prefers_red(&self) -> bool {
+        self.codecs.iter().find_map(|offered| offered.codec.filter(|codec| matches!(codec, Codec::Opus | Codec::Red)))
+            == Some(Codec::Red)
+    }
+
     fn has_media(&self) -> bool {
         self.media_kind().is_some() && self.codecs.iter().any(|codec| codec.codec.is_some())
     }
@@ -193,6 +200,18 @@ mod tests {
         assert_eq!(order(None), [Codec::Vp8, Codec::H264, Codec::Vp9, Codec::Av1]);
         assert_eq!(order(Some(Codec::Vp9)), [Codec::Vp9, Codec::Vp8, Codec::H264, Codec::Av1]);
         assert_eq!(order(Some(Codec::Red))[0], Codec::Vp8, "one that is not offered changes nothing");
+    }
+
+    #[test]
+    fn redundant_sound_is_preferred_by_whoever_puts_it_first() {
+        let offer = Offer::parse(CHROMIUM_CAMERA).expect("a fixture");
+        let audio = offer.section("7").expect("the microphone");
+        assert!(!audio.prefers_red(), "as browsers do by themselves");
+        let mut asked = audio.clone();
+        asked.codecs.sort_by_key(|offered| offered.codec != Some(Codec::Red));
+        assert!(asked.prefers_red());
+        let chosen = names(&asked, &ReceiveCodecs { allow_red: true }.choose(&asked, Some(Codec::Red)));
+        assert_eq!(chosen, [Codec::Red, Codec::Opus]);
     }
 
     #[test]
