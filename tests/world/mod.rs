@@ -207,6 +207,7 @@ impl World {
             client: ClientFacts::default(),
             auto_subscribe: coming.auto_subscribe,
             adaptive_stream: false,
+            two_connections: false,
             offer: Some(offer),
             tracks,
             session: person.session,
