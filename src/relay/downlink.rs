@@ -24,6 +24,10 @@ use std::time::{Duration, Instant};
 /// How long a client may take to answer: its own time-out for a negotiation is as long.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
+/// Sections a track may take in turn before it returns to one of them: LiveKit's Rust client does not notice a track that comes
+/// back where it was. Whoever turns a picture off and on is served that often; browsers notice it always.
+const SECTIONS_PER_TRACK: usize = 8;
+
 /// What only a link has that the relay offers.
 #[derive(Debug)]
 pub(super) struct Downlink {
@@ -171,16 +175,20 @@ impl Shard {
     fn place_waiting(&mut self, link: usize) {
         let waiting = self.links.get(link).map(|state| state.waiting.clone()).unwrap_or_default();
         for track in waiting {
-            let Some(kind) = self.tracks.get(track).map(|track| track.codec.kind()) else { continue };
+            let Some((kind, sid)) = self.tracks.get(track).map(|track| (track.codec.kind(), track.sid.clone())) else { continue };
             let ssrcs = vec![self.new_ssrc(), self.new_ssrc()];
             let Some(state) = self.links.get_mut(link) else { return };
             if state.sections.sending(track).is_some() {
                 continue;
             }
             let list = &mut state.sections.list;
-            let free = list.iter().position(|section| {
+            let is_free = |section: &SectionState| {
                 section.used == Use::Idle && !section.answered_send && section.kind == SectionKind::Media(kind)
-            });
+            };
+            let carried = |section: &SectionState| section.last.as_ref() == Some(&sid);
+            let other = list.iter().position(|section| is_free(section) && !carried(section));
+            let again = list.iter().filter(|section| carried(section)).count() >= SECTIONS_PER_TRACK;
+            let free = other.or_else(|| list.iter().position(is_free).filter(|_| again));
             let index = match free {
                 Some(index) => index,
                 None if list.len() < MAX_SECTIONS => {
@@ -195,6 +203,7 @@ impl Shard {
             };
             if let Some(section) = list.get_mut(index) {
                 (section.used, section.ssrcs) = (Use::Send(track), ssrcs);
+                section.last = Some(sid);
             }
         }
     }

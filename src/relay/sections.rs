@@ -2,7 +2,7 @@
 //!
 //! The client's offers make them, or our own where it receives on a connection the relay offers.
 
-use crate::model::{Codec, MediaKind};
+use crate::model::{Codec, MediaKind, TrackSid};
 use crate::transport::sdp::{Direction, Offer, Section, SectionKind};
 use std::sync::Arc;
 
@@ -33,6 +33,8 @@ pub(super) struct SectionState {
     pub(super) answered_send: bool,
     /// Codecs received on it by payload type, with their retransmission payload type.
     pub(super) codecs: Vec<ReceiveCodec>,
+    /// The track it carried to the client last.
+    pub(super) last: Option<TrackSid>,
     pub(super) rids: Vec<Arc<str>>,
     /// SSRCs the client announced; on a connection the relay offers, its own.
     pub(super) ssrcs: Vec<u32>,
@@ -134,6 +136,7 @@ impl SectionState {
             client_receives: false,
             answered_send: false,
             codecs: Vec::new(),
+            last: None,
             rids: Vec::new(),
             ssrcs: Vec::new(),
             fid_pairs: Vec::new(),

@@ -21,3 +21,4 @@ mod simulcast;
 mod speakers;
 mod subscriptions;
 mod three_people;
+mod two_connections;
