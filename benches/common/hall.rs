@@ -193,6 +193,7 @@ impl Hall {
             client: ClientFacts::default(),
             auto_subscribe: true,
             adaptive_stream: false,
+            two_connections: false,
             offer: Some(offer),
             tracks,
             session: person.session,

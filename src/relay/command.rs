@@ -135,6 +135,8 @@ pub struct Join {
     pub auto_subscribe: bool,
     /// The client sends `track_setting` for what it shows.
     pub adaptive_stream: bool,
+    /// The client has two peer connections: it publishes on the one it offers, and receives on one the relay offers.
+    pub two_connections: bool,
     /// First offer, where it came with the join.
     pub offer: Option<Offer>,
     /// Tracks to publish right away.
@@ -175,11 +177,28 @@ impl fmt::Debug for Offer {
     }
 }
 
+/// An SDP answer and the number of the offer it answers.
+#[derive(Clone)]
+pub struct Answer {
+    /// The offer's number; 0 from clients that do not count.
+    pub id: u32,
+    /// The description.
+    pub sdp: String,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("id", &self.id).field("bytes", &self.sdp.len()).finish()
+    }
+}
+
 /// What a client asks on its session.
 #[derive(Debug)]
 pub enum Request {
-    /// A new offer for its one peer connection.
+    /// A new offer for its one peer connection, or for the one on which it publishes.
     Offer(Offer),
+    /// Answers an offer of the relay's.
+    Answer(Answer),
     /// A remote candidate; ICE-lite has no use for it, so only the count matters.
     Trickle,
     /// Announces a track before its media section.

@@ -1,6 +1,7 @@
 //! Data messages: taken from one member, stamped with its true name, handed to the others.
 
 use super::envelope::{ChannelKind, Sender};
+use super::link::{Half, Link};
 use super::shard::Shard;
 use crate::consultation::MemberId;
 use crate::model::counters::DropReason;
@@ -98,7 +99,9 @@ impl Shard {
                     if let Some(state) = self.links.get_mut(link) {
                         state.data.reliable = Some(channel);
                     }
-                    self.replay_recent(link, now);
+                    if self.receives_data(link) {
+                        self.replay_recent(link, now);
+                    }
                 }
                 Some(ChannelKind::Lossy) => {
                     if let Some(state) = self.links.get_mut(link) {
@@ -120,6 +123,10 @@ impl Shard {
     fn on_data(&mut self, link: usize, channel: u16, message: &[u8], now: Instant) {
         self.counters.data_in += 1;
         let Some(state) = self.links.get_mut(link) else { return };
+        if state.up().is_some() {
+            // What a member says comes on the line on which it publishes.
+            return self.counters.drop(DropReason::BadData);
+        }
         if !state.budget.take(message.len(), now) {
             return self.counters.drop(DropReason::RateLimit);
         }
@@ -189,9 +196,28 @@ impl Shard {
     pub(super) fn gate_data(&mut self, room: usize, member: MemberId) {
         let Some(link) = self.link_of(room, member) else { return };
         let may = self.record_of(link).is_some_and(|record| record.permissions.subscribe);
-        if let Some(state) = self.links.get_mut(link) {
-            state.peer.hold_data(!may);
+        for link in [link, self.receiving(link)] {
+            if let Some(state) = self.links.get_mut(link) {
+                state.peer.hold_data(!may);
+            }
         }
+    }
+
+    /// The line on which a member gets data: the one it receives on. A member that did not begin with that one gets data where
+    /// it publishes, until the channels of the other are open.
+    fn data_line(&self, link: usize, reliable: bool) -> usize {
+        let Some(Half::Up { down: Some(down), second }) = self.links.get(link).map(|state| &state.half) else { return link };
+        let open = |state: &Link| if reliable { state.data.reliable.is_some() } else { state.data.lossy.is_some() };
+        if *second || self.links.get(*down).is_some_and(open) { *down } else { link }
+    }
+
+    /// Whether a channel that opens on this line is the first to bring its member data.
+    fn receives_data(&self, link: usize) -> bool {
+        self.links.get(link).is_some_and(|state| match state.half {
+            Half::Both => true,
+            Half::Up { second, .. } => !second,
+            Half::Down(_) => self.is_primary(link),
+        })
     }
 
     /// Sends a message of the platform into a room, unless it was sent a moment ago.
@@ -230,6 +256,7 @@ impl Shard {
     }
 
     fn send_data(&mut self, link: usize, reliable: bool, message: &[u8], now: Instant) {
+        let link = self.data_line(link, reliable);
         let Some(state) = self.links.get_mut(link) else { return };
         let channel = if reliable { state.data.reliable } else { state.data.lossy };
         let Some(channel) = channel else { return };

@@ -8,6 +8,9 @@ pub trait Envelope: Send + Sync {
     /// What a data channel is for, by its label; `None` for one the relay leaves alone.
     fn channel(&self, label: &str) -> Option<ChannelKind>;
 
+    /// The label of a channel the relay opens itself.
+    fn label(&self, kind: ChannelKind) -> &'static str;
+
     /// Checks one message of a client and stamps its true sender.
     ///
     /// # Errors

@@ -45,6 +45,15 @@ pub enum Event {
         /// Every media section that carries a track to this client.
         tracks_by_mid: Vec<(Arc<str>, TrackSid)>,
     },
+    /// Offers what a client with two peer connections receives.
+    Offer {
+        /// The offer's number, counted from 1.
+        id: u32,
+        /// The description.
+        sdp: Sdp,
+        /// Every media section that carries a track to this client.
+        tracks_by_mid: Vec<(Arc<str>, TrackSid)>,
+    },
     /// Media sections the client must add before it offers again; 0 and 0 only asks for an offer.
     SectionsWanted {
         /// Audio sections.
@@ -129,6 +138,10 @@ pub struct Joined {
     pub others: Vec<Arc<Participant>>,
     /// The room.
     pub room: RoomFacts,
+    /// The client has two peer connections, and counts as connected once the one it receives on is.
+    pub receives_first: bool,
+    /// The client should offer at once, without waiting for something to publish.
+    pub offers_now: bool,
 }
 
 /// A session description; unprintable.

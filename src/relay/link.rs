@@ -50,6 +50,23 @@ pub(super) struct Link {
     pub(super) data: DataState,
     pub(super) budget: Budget,
     pub(super) timing: Timing,
+    pub(super) half: Half,
+}
+
+/// How much of a member's call a link carries.
+#[derive(Debug)]
+pub(super) enum Half {
+    /// All of it, over one peer connection.
+    Both,
+    /// What the member publishes, and its session.
+    Up {
+        /// Slot of the link on which it receives, once it has been offered.
+        down: Option<usize>,
+        /// The member counts as connected by the other link.
+        second: bool,
+    },
+    /// What the member receives; the relay offers it.
+    Down(Box<super::downlink::Downlink>),
 }
 
 /// When this link wants attention.
@@ -71,6 +88,8 @@ pub(super) struct Timing {
     pub(super) ask_offer_at: Option<Instant>,
     /// When it was last asked, until an offer comes.
     pub(super) asked_at: Option<Instant>,
+    /// By when the relay's own offer must be answered.
+    pub(super) answer_by: Option<Instant>,
     /// The earliest timer set for it.
     pub(super) scheduled: Option<Instant>,
     /// When something besides media's feedback is due, as last looked at.
@@ -172,6 +191,7 @@ impl Timing {
             report_at: None,
             ask_offer_at: None,
             asked_at: None,
+            answer_by: None,
             scheduled: None,
             control_at: None,
             repair_at: None,
@@ -225,6 +245,22 @@ impl Link {
     /// When the link wants to be looked at.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         [self.timing.control_at, self.feedback_deadline()].into_iter().flatten().min()
+    }
+
+    /// Slot of the link on which the member receives, where it has one beside this.
+    pub(super) fn down(&self) -> Option<usize> {
+        match self.half {
+            Half::Up { down, .. } => down,
+            Half::Both | Half::Down(_) => None,
+        }
+    }
+
+    /// Slot of the link that holds the member's session, where it is not this one.
+    pub(super) fn up(&self) -> Option<usize> {
+        match &self.half {
+            Half::Down(down) => Some(down.up),
+            Half::Both | Half::Up { .. } => None,
+        }
     }
 
     pub(super) fn inbound(&self, ssrc: u32) -> Option<Inbound> {

@@ -1,8 +1,8 @@
 //! The shard: the rooms and peers of one worker, and where a decision of the room becomes a compiled route.
 //!
 //! Sans-IO: it is driven by datagrams, commands and time, and reads no clock. Its parts: [`shard`] the whole, `rooms` commands and
-//! effects, `negotiation` offers and answers, `tracks` what is published and routed, `datagrams` what the socket received, `media` the packet path, `sound` redundant
-//! audio, `feedback` control
+//! effects, `negotiation` offers and answers, `downlink` what the relay offers itself, `tracks` what is published and routed,
+//! `datagrams` what the socket received, `media` the packet path, `sound` redundant audio, `feedback` control
 //! packets, `data` data messages. The doors see [`command`], [`event`] and [`envelope`] and nothing else.
 
 pub use crate::media::outbox;
@@ -11,6 +11,7 @@ pub use datagrams::Received;
 pub mod command;
 mod data;
 mod datagrams;
+mod downlink;
 pub mod envelope;
 pub mod event;
 mod feedback;

@@ -1,8 +1,10 @@
 //! Offers in, answers out: which media section carries which track, and when the client must be asked for a new offer.
+//!
+//! What a client with two peer connections receives is offered by the relay: see `downlink`.
 
 use super::command::Offer as OfferMessage;
 use super::event::{Event, Sdp};
-use super::link::Outbound;
+use super::link::{Half, Outbound};
 use super::sections::{Change, Use};
 use super::shard::Shard;
 use super::tracks::{OutStream, Passes};
@@ -17,10 +19,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long changes are gathered before the client is asked for an offer: a join brings several tracks within one moment.
-const GATHER: Duration = Duration::from_millis(10);
+pub(super) const GATHER: Duration = Duration::from_millis(10);
 
 /// The same when the client was asked a moment ago.
-const GATHER_AGAIN: Duration = Duration::from_millis(150);
+pub(super) const GATHER_AGAIN: Duration = Duration::from_millis(150);
 
 /// How long a running client gets to apply an answer before media it announces is sent: what comes earlier, Firefox may take for
 /// another section's for good. A client that joins needs none: it connects only once it has applied its first answer.
@@ -28,6 +30,22 @@ const APPLY_ANSWER: Duration = Duration::from_millis(250);
 
 /// How long to wait for an offer before asking again: an offer takes a client far less, and its own time-out is 15 s.
 const ASK_AGAIN: Duration = Duration::from_secs(4);
+
+/// A track that has found its media section.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placed {
+    /// Place of the section.
+    pub(super) index: usize,
+    /// Slot of the track.
+    pub(super) track: usize,
+    pub(super) payload_type: u8,
+    /// Payload type of its retransmissions.
+    pub(super) rtx: Option<u8>,
+    /// Its SSRC, and that of its retransmissions.
+    pub(super) ssrcs: (u32, u32),
+    /// Nothing is sent before.
+    pub(super) opens_at: Instant,
+}
 
 impl Shard {
     /// Answers a client's offer, whatever changed in it.
@@ -52,13 +70,13 @@ impl Shard {
         self.mark_dirty(link);
     }
 
-    fn refuse_offer(&mut self, link: usize) {
+    pub(super) fn refuse_offer(&mut self, link: usize) {
         // A client whose description cannot be read starts over; it will come with a fresh one.
         let event = Event::Leave { action: LeaveAction::Reconnect, reason: LeaveReason::MediaFailure };
         self.tell(link, event);
     }
 
-    fn learn_ufrag(&mut self, link: usize, ufrag: Box<str>) {
+    pub(super) fn learn_ufrag(&mut self, link: usize, ufrag: Box<str>) {
         let Some(state) = self.links.get_mut(link) else { return };
         let stale: Vec<Box<str>> = state.ufrags.extract_if(.., |known| !state.peer.answers_to(known)).collect();
         state.ufrags.push(ufrag.clone());
@@ -110,21 +128,29 @@ impl Shard {
             let Some(kind) = self.tracks.get(track).map(|track| track.codec.kind()) else { continue };
             let Some(index) = self.links.get(link).and_then(|state| state.sections.free(kind)) else { continue };
             match self.payload_types(link, index, track) {
-                Some((payload_type, rtx)) => self.open_stream(link, index, track, payload_type, rtx, now),
+                Some((payload_type, rtx)) => {
+                    let ssrcs = (self.new_ssrc(), self.new_ssrc());
+                    let running = self.links.get(link).is_some_and(|state| state.timing.connected_at.is_some());
+                    let opens_at = if running { now + APPLY_ANSWER } else { now };
+                    self.open_stream(link, Placed { index, track, payload_type, rtx, ssrcs, opens_at }, now);
+                    if let Some(state) = self.links.get_mut(link).filter(|_| running) {
+                        state.timing.opens_at = Some(opens_at);
+                    }
+                }
                 None => self.refuse_subscription(link, track),
             }
         }
     }
 
     /// The payload type a client takes a track's codec with, and that of its retransmissions.
-    fn payload_types(&self, link: usize, index: usize, track: usize) -> Option<(u8, Option<u8>)> {
+    pub(super) fn payload_types(&self, link: usize, index: usize, track: usize) -> Option<(u8, Option<u8>)> {
         let offered = self.links.get(link)?.sections.offer.as_ref()?.sections.get(index)?;
         let track = self.tracks.get(track)?;
         let picked = offered.pick(track.codec, track.fmtp.as_deref())?;
         Some((picked.payload_type, picked.rtx))
     }
 
-    fn refuse_subscription(&mut self, link: usize, waiting: usize) {
+    pub(super) fn refuse_subscription(&mut self, link: usize, waiting: usize) {
         let Some(track) = self.tracks.get_mut(waiting) else { return };
         let sid = track.sid.clone();
         if let Some(route) = track.routes.iter_mut().find(|route| route.receiver == link) {
@@ -134,14 +160,12 @@ impl Shard {
         self.tell(link, Event::SubscriptionFailed(sid));
     }
 
-    fn open_stream(&mut self, link: usize, index: usize, track: usize, payload_type: u8, rtx: Option<u8>, now: Instant) {
-        let (ssrc, rtx_ssrc) = (self.new_ssrc(), self.new_ssrc());
+    pub(super) fn open_stream(&mut self, link: usize, placed: Placed, now: Instant) {
+        let Placed { index, track, payload_type, rtx, ssrcs: (ssrc, rtx_ssrc), opens_at } = placed;
         let (Some(state), Some(source)) = (self.links.get(link), self.tracks.get(track)) else { return };
         let Some(publisher) = self.links.get(source.publisher) else { return };
         let Some(offered) = state.sections.offer.as_ref().and_then(|offer| offer.sections.get(index)) else { return };
         let passes = Passes::between(&publisher.extensions, &offered.accepted_extensions(Role::Send));
-        let running = state.timing.connected_at.is_some();
-        let opens_at = if running { now + APPLY_ANSWER } else { now };
         let first = source.routes.iter().all(|route| route.out.is_none());
         let (publisher, sid) = (source.publisher, source.sid.clone());
         let stream =
@@ -161,9 +185,6 @@ impl Shard {
             self.tell(publisher, Event::TrackSubscribed(sid));
         }
         self.retarget(track, now);
-        if let Some(state) = self.links.get_mut(link).filter(|_| running) {
-            state.timing.opens_at = Some(opens_at);
-        }
     }
 
     /// Stops sending a track to a client whose section no longer takes it; the route waits for another section.
@@ -252,22 +273,39 @@ impl Shard {
     }
 
     fn send_section(&self, link: usize, track: usize) -> Option<SendSection> {
-        let source = self.tracks.get(track)?;
-        let stream = source.routes.iter().find(|route| route.receiver == link)?.out.as_ref()?;
-        let room = self.rooms.get(source.room)?;
-        let publisher = room.rules.record(source.member)?;
-        let record = room.rules.track(&source.sid)?.1;
+        let stream = self.tracks.get(track)?.routes.iter().find(|route| route.receiver == link)?.out.as_ref()?;
         let rtx = stream.rtx.as_ref().map(|rtx| rtx.payload_type);
         let payload_types = std::iter::once(stream.payload_type).chain(rtx).chain(stream.red).collect();
+        self.described(track, stream.ssrc, stream.rtx.as_ref().map(|rtx| rtx.ssrc), payload_types)
+    }
+
+    /// How a track is described to who receives it.
+    pub(super) fn described(
+        &self,
+        track: usize,
+        ssrc: u32,
+        rtx_ssrc: Option<u32>,
+        payload_types: Vec<u8>,
+    ) -> Option<SendSection> {
+        let source = self.tracks.get(track)?;
+        let room = self.rooms.get(source.room)?;
+        let publisher = room.rules.record(source.member)?;
         Some(SendSection {
             stream_id: format!("{}|{}", publisher.sid.as_str(), source.sid.as_str()),
             track_id: source.sid.as_str().into(),
             cname: publisher.sid.as_str().into(),
-            ssrc: stream.ssrc,
-            rtx_ssrc: stream.rtx.as_ref().map(|rtx| rtx.ssrc),
+            ssrc,
+            rtx_ssrc,
             payload_types,
-            stereo: record.stereo && source.codec == Codec::Opus,
+            stereo: self.is_stereo(track),
         })
+    }
+
+    /// Whether a track is sound in stereo.
+    pub(super) fn is_stereo(&self, track: usize) -> bool {
+        let Some(source) = self.tracks.get(track).filter(|source| source.codec == Codec::Opus) else { return false };
+        let record = self.rooms.get(source.room).and_then(|room| room.rules.track(&source.sid));
+        record.is_some_and(|(_, record)| record.stereo)
     }
 
     /// A track has found its section, or wants none.
@@ -280,6 +318,9 @@ impl Shard {
     /// Sets the time at which the client is asked for an offer, if something waits for one.
     pub(super) fn ask_for_offer_if_needed(&mut self, link: usize, now: Instant) {
         let Some(state) = self.links.get_mut(link) else { return };
+        if matches!(state.half, Half::Down(_)) {
+            return self.offer_if_needed(link, now);
+        }
         let waiting = !state.waiting.is_empty();
         let stale = state.sections.list.iter().any(|section| section.answered_send && !matches!(section.used, Use::Send(_)));
         if state.sections.offer.is_none() || !(waiting || stale) {
@@ -299,6 +340,9 @@ impl Shard {
     /// Asks the client for an offer with as many further sections as the waiting tracks lack.
     pub(super) fn ask_for_offer(&mut self, link: usize, now: Instant) {
         let Some(state) = self.links.get(link) else { return };
+        if matches!(state.half, Half::Down(_)) {
+            return self.send_offer(link, now);
+        }
         let kinds = state.waiting.iter().filter_map(|track| self.tracks.get(*track).map(|track| track.codec.kind()));
         let video = kinds.clone().filter(|kind| *kind == MediaKind::Video).count();
         let audio = kinds.count() - video;

@@ -2,7 +2,7 @@
 
 use super::command::{AdminAction, AdminReply, Command, Join, Reply, Request, Resume, Simulation};
 use super::event::{Event, Joined};
-use super::link::{Budget, DataState, Link, Timing};
+use super::link::{Budget, DataState, Half, Link, Timing};
 use super::sections::Sections;
 use super::shard::Shard;
 use super::timers::Owner;
@@ -62,6 +62,9 @@ impl Shard {
     }
 
     fn on_join(&mut self, join: Join, now: Now) {
+        // Clients below protocol 3 know one order only (LiveKit's own rule).
+        let receives_first = join.two_connections && join.client.protocol >= 3 && join.permissions.subscribe;
+        let offers_now = !join.two_connections || join.permissions.publish;
         let room = self.open_room(&join.room, join.policy, &join.room_settings, now);
         let sid = ParticipantSid::new(self.new_id("PA_"));
         let seat = Seat {
@@ -93,7 +96,7 @@ impl Shard {
             return;
         };
         self.counters.joins += 1;
-        let link = self.new_link(room, member, sid, join.identity, now);
+        let link = self.new_link(room, member, sid, join.identity, now.mono);
         if let Some(state) = self.links.get_mut(link) {
             state.session = join.session;
             state.events = Some(join.events);
@@ -102,9 +105,16 @@ impl Shard {
             state.links.insert(member, link);
             state.close_at = None;
         }
+        if join.two_connections {
+            self.split_link(link, receives_first, now.mono);
+        }
         self.gate_data(room, member);
-        self.send_joined(room, link, member);
+        self.send_joined(room, link, member, (receives_first, offers_now));
         self.carry_out(room, effects, now);
+        let down = self.receiving(link);
+        if down != link {
+            self.send_offer(down, now.mono);
+        }
         for add in join.tracks {
             self.on_request(link, Request::AddTrack(add), now);
         }
@@ -114,21 +124,22 @@ impl Shard {
         self.mark_dirty(link);
     }
 
-    fn send_joined(&mut self, room: usize, link: usize, member: MemberId) {
+    fn send_joined(&mut self, room: usize, link: usize, member: MemberId, (receives_first, offers_now): (bool, bool)) {
         let Some(state) = self.rooms.get(room) else { return };
         let Some(own) = state.rules.record(member) else { return };
         let others = state.rules.members().filter(|(id, _)| *id != member).map(|(_, record)| record.clone()).collect();
-        let joined = Joined { participant: own.clone(), others, room: state.rules.facts().clone() };
+        let room = state.rules.facts().clone();
+        let joined = Joined { participant: own.clone(), others, room, receives_first, offers_now };
         self.tell(link, Event::Joined(Box::new(joined)));
     }
 
-    fn new_link(
+    pub(super) fn new_link(
         &mut self,
         room: usize,
         member: MemberId,
         sid: ParticipantSid,
         identity: crate::model::Identity,
-        now: Now,
+        now: Instant,
     ) -> usize {
         self.generation = self.generation.wrapping_add(1);
         let peer = Peer::new(&self.config.transport, self.config.id);
@@ -155,8 +166,9 @@ impl Shard {
             own_ssrc,
             rtt: None,
             data: DataState::default(),
-            budget: Budget::new(self.config.publisher_rate, now.mono),
-            timing: Timing::new(now.mono, self.config.connect_within),
+            budget: Budget::new(self.config.publisher_rate, now),
+            timing: Timing::new(now, self.config.connect_within),
+            half: Half::Both,
         });
         self.ufrags.insert(ufrag, link);
         self.mark_dirty(link);
@@ -228,6 +240,7 @@ impl Shard {
             }
             self.poll_demand(track, now.mono);
         }
+        self.resume_downlink(link, now.mono);
         self.ask_for_offer_if_needed(link, now.mono);
         self.mark_dirty(link);
     }
@@ -236,7 +249,8 @@ impl Shard {
         let Some(link) = self.find_link(room, participant, session) else { return };
         let Some(state) = self.links.get_mut(link) else { return };
         state.events = None;
-        if state.timing.connected_at.is_none() {
+        let primary = self.primary(link);
+        if self.links.get(primary).is_some_and(|state| state.timing.connected_at.is_none()) {
             // Media never came up: nothing keeps this stay alive.
             self.leave(link, LeaveReason::SignalClose, now);
         }
@@ -247,6 +261,7 @@ impl Shard {
         let (room, member) = (state.room, state.member);
         let command = match request {
             Request::Offer(offer) => return self.on_offer(link, &offer, now),
+            Request::Answer(answer) => return self.on_answer(link, &answer, now),
             Request::Trickle => return,
             Request::AddTrack(add) => {
                 let sid = self.new_track_sid(add.kind, add.source);
@@ -419,7 +434,12 @@ impl Shard {
                     let request = Box::new(super::command::RefusedRequest::AddTrack(*add));
                     self.tell_member(room, member, Event::Refused { request_id: 0, refusal, request });
                 }
-                Effect::TrackOpened { member, track } => self.open_track(room, member, &track),
+                Effect::TrackOpened { member, track } => {
+                    self.open_track(room, member, &track);
+                    if let Some(link) = self.link_of(room, member) {
+                        self.expect_line(link, now.mono);
+                    }
+                }
                 Effect::TrackClosed { member, track, withdrawn } => {
                     self.close_track(room, &track);
                     if withdrawn {
@@ -442,8 +462,19 @@ impl Shard {
 
     fn drop_member(&mut self, room: usize, member: MemberId, reason: LeaveReason, action: LeaveAction, now: Instant) {
         let Some(link) = self.rooms.get_mut(room).and_then(|room| room.links.remove(&member)) else { return };
+        let down = self.receiving(link);
+        if let Some(state) = self.links.get_mut(link) {
+            state.end_session(Event::Leave { action, reason });
+        }
+        self.drop_link(link, now);
+        if down != link {
+            self.drop_link(down, now);
+            self.downlinks -= 1;
+        }
+    }
+
+    fn drop_link(&mut self, link: usize, now: Instant) {
         let Some(mut state) = self.links.try_remove(link) else { return };
-        state.end_session(Event::Leave { action, reason });
         state.peer.close(now, &mut self.outbox);
         for ufrag in &state.ufrags {
             self.ufrags.remove(ufrag);
@@ -536,8 +567,10 @@ impl Shard {
         }
     }
 
+    /// Tells the member behind a link, whichever of its links it is.
     pub(super) fn tell(&mut self, link: usize, event: Event) {
-        if let Some(link) = self.links.get_mut(link) {
+        let session = self.links.get(link).and_then(Link::up).unwrap_or(link);
+        if let Some(link) = self.links.get_mut(session) {
             link.tell(event);
         }
     }

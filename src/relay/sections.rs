@@ -1,6 +1,8 @@
-//! The media sections of a single-peer-connection client: who uses which, with mids that never change.
+//! The media sections of a peer connection: who uses which, with mids that never change.
+//!
+//! The client's offers make them, or our own where it receives on a connection the relay offers.
 
-use crate::model::{Codec, MediaKind};
+use crate::model::{Codec, MediaKind, TrackSid};
 use crate::transport::sdp::{Direction, Offer, Section, SectionKind};
 use std::sync::Arc;
 
@@ -31,7 +33,10 @@ pub(super) struct SectionState {
     pub(super) answered_send: bool,
     /// Codecs received on it by payload type, with their retransmission payload type.
     pub(super) codecs: Vec<ReceiveCodec>,
+    /// The track it carried to the client last.
+    pub(super) last: Option<TrackSid>,
     pub(super) rids: Vec<Arc<str>>,
+    /// SSRCs the client announced; on a connection the relay offers, its own.
     pub(super) ssrcs: Vec<u32>,
     pub(super) fid_pairs: Vec<(u32, u32)>,
 }
@@ -48,7 +53,7 @@ pub(super) struct ReceiveCodec {
 #[derive(Debug, Default)]
 pub(super) struct Sections {
     pub(super) list: Vec<SectionState>,
-    /// The last offer, for choosing payload types when a track is assigned.
+    /// The client's last offer or answer, for choosing payload types when a track is assigned.
     pub(super) offer: Option<Box<Offer>>,
     pub(super) version: u64,
 }
@@ -114,18 +119,24 @@ impl Sections {
 
 impl SectionState {
     fn new(section: &Section) -> Self {
-        let used = match section.kind {
+        Self::with(section.mid.clone(), section.kind)
+    }
+
+    /// A section as it begins.
+    pub(super) fn with(mid: Arc<str>, kind: SectionKind) -> Self {
+        let used = match kind {
             SectionKind::Application => Use::Application,
             SectionKind::Media(_) => Use::Idle,
             SectionKind::Other => Use::Rejected,
         };
         Self {
-            mid: section.mid.clone(),
-            kind: section.kind,
+            mid,
+            kind,
             used,
             client_receives: false,
             answered_send: false,
             codecs: Vec::new(),
+            last: None,
             rids: Vec::new(),
             ssrcs: Vec::new(),
             fid_pairs: Vec::new(),

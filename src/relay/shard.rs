@@ -63,6 +63,8 @@ pub struct Shard {
     pub(super) rooms: Slab<RoomState>,
     pub(super) room_index: HashMap<RoomKey, usize>,
     pub(super) links: Slab<Link>,
+    /// Links that are a member's second.
+    pub(super) downlinks: usize,
     pub(super) tracks: Slab<Track>,
     /// Authenticated addresses; entries go with their link.
     pub(super) addresses: Addresses,
@@ -98,6 +100,7 @@ impl Shard {
             rooms: Slab::new(),
             room_index: HashMap::new(),
             links: Slab::new(),
+            downlinks: 0,
             tracks: Slab::new(),
             addresses: Addresses::default(),
             moved_addresses: false,
@@ -199,7 +202,12 @@ impl Shard {
             let obstacle = state.peer.obstacle();
             return self.fail(link, obstacle, now);
         }
-        if let Some(silent) = state.peer.silent_for(now.mono) {
+        if state.timing.answer_by.take_if(|by| *by <= now.mono).is_some() {
+            self.on_unanswered(link);
+        }
+        let needed = self.is_needed(link);
+        let Some(state) = self.links.get_mut(link) else { return };
+        if let Some(silent) = state.peer.silent_for(now.mono).filter(|_| needed) {
             // Nothing is sent without consent (RFC 7675); the stay itself lasts a little longer, for a client that comes back.
             let left = self.config.resume_window.saturating_sub(silent);
             if left.is_zero() {
@@ -235,8 +243,15 @@ impl Shard {
         let Some(state) = self.links.get_mut(link) else { return };
         let timing = &state.timing;
         let held = state.data.order.deadline(state.events.is_none());
-        let deadlines =
-            [timing.connect_by, timing.gone_at, timing.opens_at, timing.ask_offer_at, held, state.peer.poll_timeout()];
+        let deadlines = [
+            timing.connect_by,
+            timing.gone_at,
+            timing.opens_at,
+            timing.ask_offer_at,
+            timing.answer_by,
+            held,
+            state.peer.poll_timeout(),
+        ];
         state.timing.control_at = deadlines.into_iter().flatten().min();
     }
 
@@ -296,8 +311,10 @@ impl Shard {
         state.timing.connect_by = None;
         state.timing.connected_at = Some(now.mono);
         let (room, member) = (state.room, state.member);
-        // The member is in the room as long as its link exists.
-        let _ = self.apply(room, crate::consultation::Command::Connected(member), now);
+        if self.is_primary(link) {
+            // The member is in the room as long as its link exists.
+            let _ = self.apply(room, crate::consultation::Command::Connected(member), now);
+        }
         self.request_key_frames_for(link, now.mono);
     }
 
@@ -344,7 +361,7 @@ impl Shard {
     pub fn counters(&mut self) -> &mut Counters {
         self.counters.rooms = self.rooms.len() as u64;
         self.counters.peers = self.links.len() as u64;
-        self.counters.participants = self.links.len() as u64;
+        self.counters.participants = (self.links.len() - self.downlinks) as u64;
         self.counters.tracks = self.tracks.len() as u64;
         &mut self.counters
     }

@@ -363,6 +363,7 @@ impl Shard {
     /// A receiver gets a track: the route waits for a media section, unless it is there already.
     pub(super) fn open_route(&mut self, room: usize, receiver: MemberId, sid: &TrackSid, now: Instant) {
         let Some(link) = self.link_of(room, receiver) else { return };
+        let link = self.open_downlink(link, now);
         let Some(track) = self.rooms.get(room).and_then(|room| room.tracks.get(sid)).copied() else { return };
         let mut random = [0u8; 6];
         self.config.transport.fill_random(&mut random);
@@ -400,7 +401,7 @@ impl Shard {
 
     /// A receiver gets a track no longer: nothing of it leaves from now on, retransmissions included.
     pub(super) fn close_route(&mut self, room: usize, receiver: MemberId, sid: &TrackSid, now: Instant) {
-        let Some(link) = self.link_of(room, receiver) else { return };
+        let Some(link) = self.link_of(room, receiver).map(|link| self.receiving(link)) else { return };
         let Some(track) = self.rooms.get(room).and_then(|room| room.tracks.get(sid)).copied() else { return };
         self.close_stream(link, track);
         if let Some(state) = self.tracks.get_mut(track) {
@@ -425,6 +426,7 @@ impl Shard {
     pub(super) fn on_track_setting(&mut self, link: usize, sids: &[TrackSid], setting: TrackSetting, now: Instant) {
         let Some(room) = self.links.get(link).and_then(|state| self.rooms.get(state.room)) else { return };
         let tracks: Vec<usize> = sids.iter().filter_map(|sid| room.tracks.get(sid).copied()).collect();
+        let link = self.receiving(link);
         for track in tracks {
             if let Some(route) = self.tracks.get_mut(track).and_then(|track| track.route_to(link)) {
                 let TrackSetting { disabled, quality, width, height, fps, .. } = setting;
@@ -537,12 +539,16 @@ impl Shard {
             })
             .collect();
         for (member, link) in &state.links {
+            let receiving = self.links.get(*link).and_then(Link::down).unwrap_or(*link);
             // A member hears of the voices it receives, and of its own.
             let heard: Vec<_> = news
                 .iter()
                 .filter(|(track, speaker, _)| {
                     *speaker == *member
-                        || self.tracks.get(*track).is_some_and(|track| track.routes.iter().any(|route| route.receiver == *link))
+                        || self
+                            .tracks
+                            .get(*track)
+                            .is_some_and(|track| track.routes.iter().any(|route| route.receiver == receiving))
                 })
                 .map(|(_, _, speaker)| speaker.clone())
                 .collect();

@@ -138,6 +138,7 @@ impl Session {
             Event::Roster(records) => self.on_roster(records, now),
             Event::Leave { .. } | Event::Close | Event::Rejected(_) => self.left = true,
             Event::Answer { .. }
+            | Event::Offer { .. }
             | Event::SectionsWanted { .. }
             | Event::Room(_)
             | Event::TrackAccepted { .. }
@@ -235,6 +236,7 @@ impl Session {
             Request::AddTrack(_)
             | Request::Simulate(_)
             | Request::Offer(_)
+            | Request::Answer(_)
             | Request::Trickle
             | Request::Mute { .. }
             | Request::Subscribe { .. }
@@ -285,6 +287,7 @@ fn refuse(request: Request, refusal: Refusal) -> Step {
         Request::Unsupported(request) => (0, request),
         Request::Mute { track, muted } => (0, RefusedRequest::Mute { track, muted }),
         Request::Offer(_)
+        | Request::Answer(_)
         | Request::Trickle
         | Request::Subscribe { .. }
         | Request::TrackSetting { .. }

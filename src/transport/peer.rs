@@ -5,6 +5,7 @@
 
 use super::dtls::{DtlsContext, DtlsEvent, DtlsFailure, DtlsTransport, Fingerprint, RtcDtls};
 use super::ice::{Credentials, IceError, IceEvent, IceLite, IceState, candidate_line, host_candidates};
+pub use super::sctp::OwnChannel;
 use super::sctp::{ChannelId, DataChannels, DataEvent};
 use super::sdp::Offer;
 use super::srtp::{OpenedRtp, Profile, SessionKeys, SrtpError, SrtpReceiver, SrtpSender};
@@ -118,7 +119,7 @@ pub enum PeerEvent {
 /// What happened on a data channel.
 #[derive(Debug)]
 pub enum ChannelEvent {
-    /// The client opened one.
+    /// The client opened one, or took one of ours.
     Open {
         /// Its number.
         channel: u16,
@@ -155,6 +156,8 @@ pub struct Peer {
     receiver: Option<SrtpReceiver>,
     sender: Option<SrtpSender>,
     channels: Option<Box<DataChannels>>,
+    /// Channels to open once data can flow.
+    own_channels: Vec<OwnChannel>,
     events: VecDeque<PeerEvent>,
     data_held: bool,
     failed: bool,
@@ -188,6 +191,7 @@ impl Peer {
             receiver: None,
             sender: None,
             channels: None,
+            own_channels: Vec::new(),
             events: VecDeque::new(),
             data_held: false,
             failed: false,
@@ -230,6 +234,40 @@ impl Peer {
         self.ice.set_remote(&said.ufrag).map_err(|_| Unfitting)?;
         self.remote = Some(said);
         Ok(Some(self.ice.local().ufrag().into()))
+    }
+
+    /// Takes in what the answer to our own offer says of the client's transport.
+    ///
+    /// # Errors
+    /// As [`on_remote_description`](Self::on_remote_description).
+    pub fn on_answer(&mut self, answer: &Offer) -> Result<(), Unfitting> {
+        let said = Remote { ufrag: answer.ice_ufrag.clone(), pwd: answer.ice_pwd.clone(), fingerprint: answer.fingerprint };
+        if self.remote.as_ref().is_some_and(|known| known.fingerprint != said.fingerprint) {
+            return Err(Unfitting);
+        }
+        self.ice.set_remote(&said.ufrag).map_err(|_| Unfitting)?;
+        if self.dtls.is_none() {
+            self.dtls = Some(Box::new(RtcDtls::new(self.dtls_context.clone(), Fingerprint::from(said.fingerprint))));
+        }
+        self.remote = Some(said);
+        Ok(())
+    }
+
+    /// Whether the client has described its transport.
+    #[must_use]
+    pub fn is_described(&self) -> bool {
+        self.remote.is_some()
+    }
+
+    /// Takes fresh credentials for the next offer of ours, which restarts ICE with them; answers the new user fragment.
+    pub fn restart_ice(&mut self) -> Box<str> {
+        self.ice.restart(Credentials::new(&mut fill_random, self.shard));
+        self.ice.local().ufrag().into()
+    }
+
+    /// Lets data channels be opened by us, as soon as the client's transport is there.
+    pub fn announce_channels(&mut self, channels: Vec<OwnChannel>) {
+        self.own_channels = channels;
     }
 
     /// Answers a connectivity check, if it is genuine.
@@ -448,6 +486,7 @@ impl Peer {
                 self.sender = Some(sender);
                 let mut channels = DataChannels::new(MAX_MESSAGE_SIZE as u32);
                 channels.hold(self.data_held);
+                channels.announce(std::mem::take(&mut self.own_channels));
                 self.channels = Some(Box::new(channels));
                 self.events.push_back(PeerEvent::Connected { gcm: profile != Profile::Aes128CmSha1_80 });
             }

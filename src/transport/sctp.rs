@@ -1,9 +1,10 @@
 //! Data channels of one peer: SCTP in DTLS with in-band opening (RFC 8831, 8832, 9260).
 //!
-//! The peer begins the association and opens the channels; we answer, and send on the channels it opened. A channel
-//! the peer agreed out of band and only closes again is acknowledged and otherwise not noticed.
+//! The peer begins the association. It opens the channels, and we send on those; or we open them, where it only listens. A
+//! channel the peer agreed out of band and only closes again is acknowledged and otherwise not noticed.
 //!
-//! Entry points: [`DataChannels::handle_packet`], [`DataChannels::poll_event`], [`DataChannels::send`].
+//! Entry points: [`DataChannels::handle_packet`], [`DataChannels::poll_event`], [`DataChannels::send`],
+//! [`DataChannels::announce`].
 
 mod guard;
 
@@ -55,7 +56,7 @@ pub struct ChannelId(pub u16);
 /// What happened on the data channels.
 #[derive(PartialEq, Eq)]
 pub enum DataEvent {
-    /// The peer opened a channel; messages may go both ways.
+    /// The peer opened a channel, or took one of ours; messages may go both ways.
     Open {
         /// Which one.
         channel: ChannelId,
@@ -121,6 +122,15 @@ struct Channel {
     reliable: bool,
 }
 
+/// A channel we open ourselves: ordered and repeated until it arrives, or neither.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnChannel {
+    /// Its label, at most 64 bytes.
+    pub label: String,
+    /// Messages arrive, and in order.
+    pub reliable: bool,
+}
+
 /// The association of one peer and its channels.
 pub struct DataChannels {
     transport: TransportConfig,
@@ -131,6 +141,8 @@ pub struct DataChannels {
     init: Vec<u8>,
     init_ack: Vec<Bytes>,
     channels: BTreeMap<u16, Channel>,
+    /// Channels of our own the peer has not taken yet, by stream.
+    announced: BTreeMap<u16, OwnChannel>,
     out: VecDeque<Bytes>,
     events: VecDeque<DataEvent>,
     held: bool,
@@ -166,10 +178,51 @@ impl DataChannels {
             init: Vec::new(),
             init_ack: Vec::new(),
             channels: BTreeMap::new(),
+            announced: BTreeMap::new(),
             out: VecDeque::new(),
             events: VecDeque::new(),
             held: false,
             failed: false,
+        }
+    }
+
+    /// Opens channels of our own once the association is there; each is [`Open`](DataEvent::Open) when the peer has taken it.
+    /// More than it would allow the peer are left out.
+    pub fn announce(&mut self, channels: Vec<OwnChannel>) {
+        // The DTLS server has the odd streams (RFC 8832, section 6).
+        let streams = (1..).step_by(2);
+        self.announced = streams.zip(channels).take(MAX_CHANNELS).collect();
+    }
+
+    /// Says so to the peer (RFC 8832, section 5.1). What is said itself is repeated until it arrives, whatever the channel is.
+    fn open_announced(&mut self, now: Instant) {
+        let Some(association) = self.association.as_mut() else { return };
+        for (id, channel) in &self.announced {
+            let channel_type = if channel.reliable { ChannelType::Reliable } else { ChannelType::PartialReliableRexmitUnordered };
+            let open = Message::DataChannelOpen(DataChannelOpen {
+                channel_type,
+                priority: 256,
+                reliability_parameter: 0,
+                label: channel.label.as_bytes().to_vec(),
+                protocol: Vec::new(),
+            });
+            let (Ok(open), Ok(mut stream)) = (open.marshal(), association.open_stream(*id, PayloadProtocolIdentifier::Dcep))
+            else {
+                continue;
+            };
+            // A peer that closes the association at once needs no channel.
+            let _ = stream.write_with_ppi(now, &open, PayloadProtocolIdentifier::Dcep);
+        }
+    }
+
+    /// The peer took a channel of ours.
+    fn on_taken(&mut self, id: u16) {
+        let Some(OwnChannel { label, reliable }) = self.announced.remove(&id) else { return };
+        let Some(Ok(mut stream)) = self.association.as_mut().map(|association| association.stream(id)) else { return };
+        let kind = if reliable { ReliabilityType::Reliable } else { ReliabilityType::Rexmit };
+        if stream.set_reliability_params(!reliable, kind, 0).is_ok() {
+            self.channels.insert(id, Channel { reliable });
+            self.push_event(DataEvent::Open { channel: ChannelId(id), label, ordered: reliable, reliable });
         }
     }
 
@@ -231,10 +284,13 @@ impl DataChannels {
     fn advance(&mut self, now: Instant) {
         let Some(association) = self.association.as_mut() else { return };
         let mut lost = Vec::new();
-        let mut failed = false;
+        let (mut failed, mut connected) = (false, false);
         while let Some(event) = association.poll() {
             match event {
-                Event::Connected => self.guard.establish(),
+                Event::Connected => {
+                    self.guard.establish();
+                    connected = true;
+                }
                 Event::AssociationLost { id, .. } => lost.push(id),
                 Event::HandshakeFailed { .. } => failed = true,
                 Event::Stream(_) | Event::DatagramReceived | _ => {}
@@ -242,6 +298,9 @@ impl DataChannels {
         }
         // Streams are found below; the crate only wants its list of new ones emptied.
         while association.accept_stream().is_some() {}
+        if connected {
+            self.open_announced(now);
+        }
         self.read_streams(now);
         for id in lost {
             if self.channels.remove(&id).is_some() {
@@ -291,10 +350,14 @@ impl DataChannels {
         }
     }
 
-    /// Takes a DATA_CHANNEL_OPEN (RFC 8832, section 5.1); everything else of the kind is of no use to us.
+    /// Takes a DATA_CHANNEL_OPEN or the answer to ours (RFC 8832, section 5).
     fn on_control(&mut self, now: Instant, id: u16, mut bytes: &[u8]) {
-        let Ok(Message::DataChannelOpen(open)) = Message::unmarshal(&mut bytes) else { return };
-        if self.channels.contains_key(&id) {
+        let open = match Message::unmarshal(&mut bytes) {
+            Ok(Message::DataChannelOpen(open)) => open,
+            Ok(Message::DataChannelAck(_)) => return self.on_taken(id),
+            Ok(_) | Err(_) => return,
+        };
+        if self.channels.contains_key(&id) || self.announced.contains_key(&id) {
             return;
         }
         let Some(association) = self.association.as_mut() else { return };
@@ -572,6 +635,47 @@ mod tests {
 
     fn opened(id: u16, label: &str, certain: bool) -> DataEvent {
         DataEvent::Open { channel: ChannelId(id), label: label.to_owned(), ordered: certain, reliable: certain }
+    }
+
+    #[test]
+    fn channels_of_our_own_open_when_the_peer_takes_them() {
+        let mut line = Line::new();
+        let own = |label: &str, reliable| OwnChannel { label: label.into(), reliable };
+        line.server.announce(vec![own("_reliable", true), own("_lossy", false)]);
+        // What opens them is lost at first: it is repeated, also for the channel that repeats no message.
+        let mut left = 0;
+        line.carry_if(|_| {
+            left += 1;
+            left < 5
+        });
+        line.run(40, |_| true);
+        assert_eq!(line.events(), [], "nobody has taken them yet");
+        let of_kind = |line: &Line, kind| -> Vec<(u16, Vec<u8>)> {
+            line.client.received.iter().filter(|(_, ppi, _)| *ppi == kind).map(|(id, _, data)| (*id, data.clone())).collect()
+        };
+        let opens = of_kind(&line, PayloadProtocolIdentifier::Dcep);
+        let streams: std::collections::BTreeSet<u16> = opens.into_iter().map(|open| open.0).collect();
+        assert_eq!(streams, [1, 3].into(), "the odd streams are the DTLS server's");
+        for id in streams {
+            let ack = Message::DataChannelAck(DataChannelAck).marshal().unwrap();
+            let mut stream = line.client.association.stream(id).unwrap();
+            stream.write_with_ppi(line.now, &ack, PayloadProtocolIdentifier::Dcep).unwrap();
+        }
+        line.carry();
+        let open = |id, label: &str, sure| DataEvent::Open {
+            channel: ChannelId(id),
+            label: label.into(),
+            ordered: sure,
+            reliable: sure,
+        };
+        assert_eq!(line.events(), [open(1, "_reliable", true), open(3, "_lossy", false)]);
+        for (id, text) in [(1, b"a"), (3, b"b")] {
+            assert_eq!(line.server.send(ChannelId(id), text, line.now), Ok(()));
+        }
+        line.carry();
+        let mut got = of_kind(&line, PayloadProtocolIdentifier::Binary);
+        got.sort();
+        assert_eq!(got, [(1, b"a".to_vec()), (3, b"b".to_vec())]);
     }
 
     #[test]

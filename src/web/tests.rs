@@ -120,7 +120,13 @@ fn accepted(join: &Join) -> Event {
         client: ClientFacts::default(),
         left: None,
     };
-    Event::Joined(Box::new(Joined { participant: Arc::new(participant), others: Vec::new(), room: facts() }))
+    Event::Joined(Box::new(Joined {
+        participant: Arc::new(participant),
+        others: Vec::new(),
+        room: facts(),
+        receives_first: false,
+        offers_now: true,
+    }))
 }
 
 struct Node {
@@ -254,7 +260,7 @@ async fn refusals_come_with_status_text_and_cors_before_the_upgrade() {
         ("no join", format!("/rtc/v1?access_token={seat}"), 400, "invalid join request"),
         ("owned attribute", rtc("/rtc/v1", &may_update, &owned), 401, "permissions denied"),
         ("no role", rtc("/rtc/v1", &token("strict", &claims()), &good), 403, "requires a role"),
-        ("old client", format!("/rtc?access_token={seat}"), 404, "single peer connection"),
+        ("publish only", format!("/rtc?access_token={seat}&publish=screen"), 400, "only publish"),
         ("elsewhere", rtc("/rtc/v2", &seat, &good), 404, ""),
     ];
     for (name, target, status, text) in cases {

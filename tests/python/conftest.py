@@ -76,15 +76,24 @@ def room_name(request):
     return f"{request.node.name[:60]}-{uuid.uuid4().hex[:8]}"
 
 
+@pytest.fixture
+def connections(request):
+    """How people connect: over "one" peer connection as the SDK does by itself, over "two", or "mixed", one so and one so."""
+    return getattr(request, "param", "one")
+
+
 @pytest_asyncio.fixture
-async def join(node, room_name):
+async def join(node, room_name, connections):
     """Makes people and sends them home afterwards: `await join("a", can_publish=False)`."""
     people = []
 
     async def make(identity, *, room=None, jwt=None, options=None, **words):
         person = Person(node, identity)
         people.append(person)
-        person.took = await person.connect(jwt or token(room or room_name, identity, **words), **(options or {}))
+        options = dict(options or {})
+        if connections == "two" or (connections == "mixed" and len(people) % 2):
+            options["single_peer_connection"] = False
+        person.took = await person.connect(jwt or token(room or room_name, identity, **words), **options)
         return person
 
     yield make

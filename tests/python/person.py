@@ -4,11 +4,16 @@ import asyncio
 import datetime
 import time
 
+import pytest
 from livekit import api, rtc
 
 KEY, SECRET = "devkey", "secret"
 # How long anything in a call may take on a busy machine; most take some milliseconds.
 SOON = 12.0
+
+# Tests of what a client does on its own, over each number of peer connections; see the fixture `connections`.
+both_ways = pytest.mark.parametrize("connections", ["one", "two"], indirect=True)
+all_ways = pytest.mark.parametrize("connections", ["one", "two", "mixed"], indirect=True)
 
 EVENTS = [
     "participant_connected", "participant_disconnected", "participant_active", "local_track_published",

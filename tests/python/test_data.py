@@ -9,7 +9,7 @@ import pytest
 from livekit import rtc
 from livekit.rtc.participant import PublishDataError
 
-from person import eventually, within
+from person import all_ways, both_ways, eventually, within
 
 RELIABLE, LOSSY = rtc.DataPacketKind.KIND_RELIABLE, rtc.DataPacketKind.KIND_LOSSY
 
@@ -24,6 +24,7 @@ def data(topic):
     return lambda packet: packet.topic == topic
 
 
+@all_ways
 async def test_reliable_messages_reach_all_or_those_named(node, join):
     a, b, c = await trio(join)
     await a.me.publish_data(b"for all", topic="all")
@@ -40,6 +41,7 @@ async def test_reliable_messages_reach_all_or_those_named(node, join):
     assert not a.saw("data_received"), "a sender gets nothing back"
 
 
+@both_ways
 async def test_lossy_messages_reach_all_or_those_named(node, join):
     a, b, c = await trio(join)
     # Lossy messages before a receiver's channel is open are lost, as they may be; so first one that is not.
@@ -65,6 +67,7 @@ async def test_lossy_messages_reach_all_or_those_named(node, join):
     assert not b.saw("data_received", data("secret")), "b got what was for c"
 
 
+@both_ways
 async def test_large_message(node, join):
     a, b, _ = await trio(join)
     for size in (1, 1_200, 16_384, 60_000):
@@ -76,6 +79,7 @@ async def test_large_message(node, join):
         assert packet.data == payload
 
 
+@both_ways
 async def test_two_hundred_in_order_and_once(node, join):
     a, b, c = await trio(join)
     began = time.monotonic()
@@ -98,6 +102,7 @@ async def test_two_hundred_in_order_and_once(node, join):
     print(f"2 x 200 messages, each to two receivers, in {time.monotonic() - began:.2f} s")
 
 
+@both_ways
 async def test_the_first_message_after_a_join_is_not_lost(node, join):
     a = await join("a")
     for turn in range(5):
@@ -109,6 +114,7 @@ async def test_the_first_message_after_a_join_is_not_lost(node, join):
         assert packet.data.decode() == f"hello {turn}"
 
 
+@both_ways
 async def test_who_may_not_send_data_is_not_heard(node, join):
     a = await join("a", can_publish_data=False)
     b, c = await join("b"), await join("c")
@@ -194,6 +200,7 @@ async def test_byte_stream(node, join):
     assert parts > 1
 
 
+@both_ways
 async def test_calls_both_ways_and_their_errors(node, join):
     a, b, _ = await trio(join)
 

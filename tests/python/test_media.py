@@ -8,7 +8,7 @@ import pytest
 from livekit import rtc
 
 import media
-from person import eventually, within
+from person import all_ways, both_ways, eventually, within
 
 AUDIO, VIDEO = rtc.TrackKind.KIND_AUDIO, rtc.TrackKind.KIND_VIDEO
 
@@ -20,6 +20,7 @@ async def sources():
     await asyncio.gather(*(source.close() for source in made))
 
 
+@all_ways
 async def test_two_people_see_and_hear_each_other(node, join, sources):
     a, b = await join("a"), await join("b")
     print(f"connect: a {a.took * 1e3:.0f} ms, b {b.took * 1e3:.0f} ms")
@@ -57,6 +58,7 @@ async def test_two_people_see_and_hear_each_other(node, join, sources):
     assert took < 25
 
 
+@both_ways
 async def test_first_picture_comes_soon_also_for_who_joins_late(node, join, sources):
     a = await join("a")
     camera = media.Camera(media.COLOURS["a"])
@@ -74,6 +76,7 @@ async def test_first_picture_comes_soon_also_for_who_joins_late(node, join, sour
         assert took < 5
 
 
+@both_ways
 async def test_mute_stops_the_sound_and_unmute_brings_it_back(node, join, sources):
     a, b = await join("a"), await join("b")
     microphone = media.Microphone(440)
@@ -112,6 +115,7 @@ async def test_muted_before_anyone_came_is_seen_muted(node, join, sources):
     await eventually("muted", lambda: publication.muted)
 
 
+@both_ways
 async def test_unpublish_and_publish_again(node, join, sources):
     a, b = await join("a"), await join("b")
     sids = []
@@ -133,6 +137,7 @@ async def test_unpublish_and_publish_again(node, join, sources):
     assert len(set(sids)) == 3 and all(sid.startswith("TR_") for sid in sids), "every publication has an id of its own"
 
 
+@both_ways
 async def test_a_receiver_chooses_what_it_takes(node, join, sources):
     a = await join("a")
     camera, microphone = media.Camera(media.COLOURS["a"]), media.Microphone(440)
@@ -158,6 +163,7 @@ async def test_a_receiver_chooses_what_it_takes(node, join, sources):
     assert abs(media.spectrum(await media.listen(track))[0] - 440) <= 3
 
 
+@both_ways
 async def test_a_publisher_chooses_who_receives(node, join, sources):
     a, b, c = await join("a"), await join("b"), await join("c")
     camera = media.Camera(media.COLOURS["a"])

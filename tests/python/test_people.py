@@ -9,7 +9,7 @@ from livekit.protocol import rtc as wire
 from livekit.rtc.participant import PublishTrackError
 
 import media
-from person import SOON, eventually, token, within
+from person import SOON, both_ways, eventually, token, within
 from signalling import Signalling
 
 VIDEO = rtc.TrackKind.KIND_VIDEO
@@ -28,6 +28,7 @@ async def identities(platform, room):
     return sorted(participant.identity for participant in answer.participants)
 
 
+@both_ways
 async def test_life_of_a_room_as_events(node, join, room_name):
     a = await join("a", name="Dr. A", metadata="chart", attributes={"seat": "1"})
     assert a.room.connection_state == State.CONN_CONNECTED and a.room.name == room_name
@@ -160,6 +161,7 @@ async def permit(platform, room, identity, **allowed):
     return await platform.update_participant(api.UpdateParticipantRequest(room=room, identity=identity, permission=permission))
 
 
+@both_ways
 async def test_publishing_withdrawn_and_given_back(node, join, platform, room_name, sources):
     a, b = await join("a"), await join("b")
     camera = media.Camera(media.COLOURS["a"])
@@ -197,6 +199,7 @@ async def test_sources_are_limited(node, join, sources):
     assert not b.saw("track_published", lambda kept, _p: kept.kind == VIDEO)
 
 
+@both_ways
 async def test_a_waiting_person_learns_nothing_until_admitted(node, join, platform, room_name, sources):
     a = await join("a")
     camera = media.Camera(media.COLOURS["a"])
@@ -217,6 +220,7 @@ async def test_a_waiting_person_learns_nothing_until_admitted(node, join, platfo
     assert packet.data == b"welcome", "what was said before the admission stays unheard"
 
 
+@both_ways
 async def test_subscribing_withdrawn_stops_picture_and_data(node, join, platform, room_name, sources):
     a, b, c = await join("a"), await join("b"), await join("c")
     await asyncio.gather(a.sees("b"), a.sees("c"))

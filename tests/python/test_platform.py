@@ -9,7 +9,7 @@ import pytest
 from livekit import api, rtc
 
 import media
-from person import KEY, SECRET, eventually, token
+from person import KEY, SECRET, both_ways, eventually, token
 
 
 @pytest.fixture
@@ -108,6 +108,7 @@ async def test_mute_from_outside_and_no_unmute(node, join, platform, room_name, 
     assert abs(media.spectrum(await media.listen(sound))[0] - 440) <= 3, "its owner may"
 
 
+@both_ways
 async def test_subscriptions_from_outside(node, join, platform, room_name, sources):
     a, b = await join("a"), await join("b")
     camera = media.Camera(media.COLOURS["a"])
@@ -125,6 +126,7 @@ async def test_subscriptions_from_outside(node, join, platform, room_name, sourc
     await media.watch(track, judge)
 
 
+@both_ways
 async def test_send_data(node, join, platform, room_name):
     a, b = await join("a"), await join("b")
     await asyncio.gather(a.sees("b"), b.sees("a"))

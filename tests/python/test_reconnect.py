@@ -7,6 +7,7 @@ import pytest
 from livekit import rtc
 
 import media
+from person import both_ways
 
 VIDEO = rtc.TrackKind.KIND_VIDEO
 Kind = rtc.SimulateScenarioKind
@@ -32,6 +33,7 @@ async def call(join, sources):
     return a, b, published, picture
 
 
+@both_ways
 async def test_signalling_breaks_and_the_call_goes_on(node, join, sources):
     a, b, published, picture = await call(join, sources)
     sid, resumes = published.sid, node.metrics()["colloque_resumes_total"]
@@ -58,6 +60,7 @@ async def test_signalling_breaks_and_the_call_goes_on(node, join, sources):
     assert node.metrics()["colloque_resumes_total"] > resumes
 
 
+@both_ways
 @pytest.mark.parametrize("kind", ["SIMULATE_FULL_RECONNECT", "SIMULATE_SERVER_LEAVE", "SIMULATE_NODE_FAILURE"])
 async def test_a_full_reconnect_publishes_again(node, join, sources, kind):
     a, b, published, picture = await call(join, sources)

@@ -52,7 +52,8 @@ BAD = {
 
 async def validate(http, node, jwt=None, *, header=True, query="", path="/rtc/v1/validate"):
     headers = {"Authorization": f"Bearer {jwt}"} if jwt and header else {}
-    url = f"{node.http}{path}?join_request={join_request()}{query}" + (f"&access_token={jwt}" if jwt and not header else "")
+    join = f"join_request={join_request()}" if path.startswith("/rtc/v1") else "protocol=17&auto_subscribe=1"
+    url = f"{node.http}{path}?{join}{query}" + (f"&access_token={jwt}" if jwt and not header else "")
     async with http.get(url, headers=headers) as answer:
         assert answer.headers.get("Access-Control-Allow-Origin") == "*", "browsers must read the refusal"
         return answer.status, (await answer.read()).decode()
@@ -71,6 +72,7 @@ async def test_bad_tokens_are_refused_with_a_reason(node, http, name):
         answer = await validate(http, node, jwt, header=header)
         assert answer[0] == status and text in answer[1], answer
         assert jwt not in answer[1]
+        assert await validate(http, node, jwt, header=header, path="/rtc/validate") == answer, "the older path says the same"
     print(f"{name}: {answer[0]} {answer[1]!r}")
 
 
@@ -81,7 +83,8 @@ async def test_other_requests(node, http):
             assert answer.status == 401 and "Bearer" in await answer.text()
     auth = {"Authorization": f"Bearer {sign()}"}
     table = [
-        ("/rtc/v1/validate", 400), ("/rtc/v1/validate?join_request=%21%21", 400), ("/rtc/v1", 404), ("/rtc/validate", 404),
+        ("/rtc/v1/validate", 400), ("/rtc/v1/validate?join_request=%21%21", 400), ("/rtc/v1", 404), ("/rtc/validate", 200),
+        ("/rtc", 404), ("/rtc/validate?publish=x", 400),
         ("/rtc/v2", 404), ("/settings/regions", 404), ("//rtc/v1/validate?join_request=", 200), ("/", 200),
     ]  # fmt: skip
     for path, status in table:

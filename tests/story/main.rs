@@ -25,3 +25,4 @@ mod sound;
 mod speakers;
 mod subscriptions;
 mod three_people;
+mod two_connections;

@@ -194,7 +194,12 @@ impl World {
         let number = who.0 as u8;
         let address = SocketAddr::from(([198, 51, 100, number], 40_000 + (who.0 >> 8) as u16));
         let mut person = Person::new(number, name, room(name_of_room), address, certificate(), &coming, self.now);
-        let (offer, tracks) = person.first_offer(&coming);
+        let (offer, tracks) = if coming.is_offered {
+            (None, Vec::new())
+        } else {
+            let (offer, tracks) = person.first_offer(&coming);
+            (Some(offer), tracks)
+        };
         self.sessions += 1;
         person.session = SessionId(self.sessions);
         let join = Join {
@@ -207,10 +212,11 @@ impl World {
             attributes: colloque::model::roster::Attributes::default(),
             permissions: coming.permissions,
             kind: ParticipantKind::Standard,
-            client: ClientFacts::default(),
+            client: ClientFacts { protocol: 17, ..ClientFacts::default() },
             auto_subscribe: coming.auto_subscribe,
             adaptive_stream: false,
-            offer: Some(offer),
+            two_connections: coming.is_offered,
+            offer,
             tracks,
             session: person.session,
             events: Box::new(person.inbox.clone()),

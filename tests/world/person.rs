@@ -5,13 +5,13 @@ use super::rng::Rng;
 use colloque::consultation::AddTrack;
 use colloque::model::roster::{Encryption, LeaveReason, Participant, Permissions, Quality, Source, Text, VideoLayer};
 use colloque::model::{Codec, MediaKind, ParticipantSid, RoomKey, SessionId, TrackCid, TrackSid};
-use colloque::relay::command::{Offer, Request};
+use colloque::relay::command::{Answer, Offer, Request};
 use colloque::relay::event::{Event, EventSink, Gone};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::channel::{ChannelConfig, ChannelId, Reliability};
 use str0m::config::DtlsCert;
 use str0m::media::{Direction, KeyframeRequestKind, Mid, Rid, Simulcast, SimulcastLayer};
@@ -44,6 +44,8 @@ pub(crate) struct Coming {
     pub(crate) wrong_fingerprint: bool,
     /// Never sends a datagram.
     pub(crate) mute_line: bool,
+    /// Receives on a peer connection that the relay offers; it publishes nothing, so that this is its only one.
+    pub(crate) is_offered: bool,
 }
 
 impl Default for Coming {
@@ -60,6 +62,7 @@ impl Default for Coming {
             data: true,
             wrong_fingerprint: false,
             mute_line: false,
+            is_offered: false,
         }
     }
 }
@@ -67,6 +70,10 @@ impl Default for Coming {
 impl Coming {
     pub(crate) fn viewer() -> Self {
         Self { audio: false, video: 0, ..Self::default() }
+    }
+
+    pub(crate) fn offered() -> Self {
+        Self { is_offered: true, ..Self::viewer() }
     }
 }
 
@@ -181,6 +188,8 @@ pub(crate) struct Person {
     pub(crate) connected: bool,
     pub(crate) mute_line: bool,
     pub(crate) voice_level: i8,
+    /// Answers no offer.
+    pub(crate) is_deaf: bool,
     pub(crate) timeout: Instant,
     pending: Option<(u32, SdpPendingOffer)>,
     wanted: Option<(u32, u32)>,
@@ -241,6 +250,7 @@ impl Person {
             connected: false,
             mute_line: coming.mute_line,
             voice_level: -127,
+            is_deaf: false,
             timeout: now,
             pending: None,
             wanted: None,
@@ -327,6 +337,12 @@ impl Person {
                 if let Some((audio, video)) = self.wanted.take() {
                     requests.push(Request::Offer(self.offer_more(audio, video)));
                 }
+            }
+            Event::Offer { id, sdp, tracks_by_mid } if !self.is_deaf => {
+                let offer = SdpOffer::from_sdp_string(&sdp.0).expect("an offer another stack can read");
+                let answer = self.rtc.sdp_api().accept_offer(offer).expect("an offer that can be answered");
+                self.by_mid = tracks_by_mid.iter().map(|(mid, sid)| (mid.to_string(), sid.clone())).collect();
+                requests.push(Request::Answer(Answer { id: *id, sdp: answer.to_sdp_string() }));
             }
             Event::SectionsWanted { audio, video } => {
                 if self.pending.is_some() {

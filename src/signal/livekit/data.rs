@@ -50,6 +50,13 @@ impl Envelope for LiveKitEnvelope {
         }
     }
 
+    fn label(&self, kind: ChannelKind) -> &'static str {
+        match kind {
+            ChannelKind::Reliable => "_reliable",
+            ChannelKind::Lossy => "_lossy",
+        }
+    }
+
     fn stamp(&self, message: &[u8], sender: &Sender<'_>) -> Result<Stamped, BadEnvelope> {
         if message.len() > MAX_MESSAGE {
             return Err(BadEnvelope);

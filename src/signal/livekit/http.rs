@@ -1,4 +1,4 @@
-//! `/rtc/v1` and its validation: token, limits, join, and only then the upgrade.
+//! `/rtc/v1`, the older `/rtc`, and their validation: token, limits, join, and only then the upgrade.
 //!
 //! A browser cannot read the status of a failed upgrade; the client asks `…/validate` with the same query for it. Refusals
 //! a person should read are 401 and 403 with a short text, on both. A busy node answers 503 with `Retry-After`, on both.
@@ -7,7 +7,7 @@
 use super::codec::Greeting;
 use super::join::{BadJoin, Wish, decode};
 use super::limits::{Addresses, ClientAddress, Place};
-use super::socket;
+use super::{query, socket};
 use crate::auth::{AuthError, Grants, KeyRing, Revocations, RoomPolicy, bearer};
 use crate::model::roster::Attributes;
 use crate::model::{Identity, RoomKey, SessionId};
@@ -41,9 +41,6 @@ const REFUSAL_KEPT: Duration = Duration::from_secs(15);
 
 /// Refusals kept at most; more than this in 15 s means a flood, and only the explanation is lost.
 const MAX_REFUSALS: usize = 1_024;
-
-/// Said to clients of the older signalling with two peer connections.
-const OLD_CLIENT: &str = "this relay needs a client that uses a single peer connection (/rtc/v1)";
 
 /// A STUN or TURN server that clients may use.
 #[derive(Clone, Default)]
@@ -123,7 +120,7 @@ impl From<AuthError> for Fault {
 impl From<BadJoin> for Fault {
     fn from(error: BadJoin) -> Self {
         let status = match error {
-            BadJoin::Malformed | BadJoin::TooLarge => StatusCode::BAD_REQUEST,
+            BadJoin::Malformed | BadJoin::TooLarge | BadJoin::PublishOnly => StatusCode::BAD_REQUEST,
             BadJoin::Denied => StatusCode::UNAUTHORIZED,
         };
         Self(status, error.to_string())
@@ -146,16 +143,23 @@ struct Parameters {
     join_request: Option<String>,
 }
 
+/// Which signalling a path is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    /// Two peer connections, and parameters one by one; unless there is a `join_request`.
+    Zero,
+    /// One peer connection, and a `join_request`.
+    One,
+}
+
 /// Answers every request below `/rtc`; a doubled leading slash is tolerated, some clients produce it.
 pub async fn handle(State(door): State<Arc<Door>>, request: Request) -> Response {
     let path = format!("/{}", request.uri().path().trim_start_matches('/'));
-    let single = request.uri().query().is_some_and(|query| query.contains("join_request="));
     let answer = match (request.method(), path.as_str()) {
-        (&Method::GET, "/rtc/v1") => Arc::clone(&door).connect(request).await,
-        (&Method::GET, "/rtc") if single => Arc::clone(&door).connect(request).await,
-        (&Method::GET, "/rtc/v1/validate") => door.validate(&request),
-        (&Method::GET, "/rtc/validate") if single => door.validate(&request),
-        (&Method::GET, "/rtc" | "/rtc/validate") => Err(Fault(StatusCode::NOT_FOUND, OLD_CLIENT.to_owned())),
+        (&Method::GET, "/rtc/v1") => Arc::clone(&door).connect(request, Version::One).await,
+        (&Method::GET, "/rtc") => Arc::clone(&door).connect(request, Version::Zero).await,
+        (&Method::GET, "/rtc/v1/validate") => door.validate(&request, Version::One),
+        (&Method::GET, "/rtc/validate") => door.validate(&request, Version::Zero),
         (&Method::GET, _) => Err(Fault(StatusCode::NOT_FOUND, String::new())),
         _ => Err(Fault(StatusCode::METHOD_NOT_ALLOWED, String::new())),
     };
@@ -224,19 +228,19 @@ impl Door {
         (self.wall_ms)()
     }
 
-    fn validate(&self, request: &Request) -> Result<Response, Fault> {
-        let (grants, _) = self.check(request)?;
+    fn validate(&self, request: &Request, version: Version) -> Result<Response, Fault> {
+        let (grants, _) = self.check(request, version)?;
         if let Some(refusal) = self.kept_refusal(&grants) {
             return Err(refusal.into());
         }
         Ok(plain(StatusCode::OK, "success".to_owned()))
     }
 
-    async fn connect(self: Arc<Self>, mut request: Request) -> Result<Response, Fault> {
+    async fn connect(self: Arc<Self>, mut request: Request, version: Version) -> Result<Response, Fault> {
         if !request.headers().contains_key(header::UPGRADE) {
             return Err(Fault(StatusCode::NOT_FOUND, String::new()));
         }
-        let (grants, mut wish) = self.check(&request)?;
+        let (grants, mut wish) = self.check(&request, version)?;
         let accept = upgrade_key(request.headers())?;
         let place = self.place(&request)?;
         let (session, first) = self.open(grants, &mut wish).await?;
@@ -254,11 +258,15 @@ impl Door {
     }
 
     /// Everything that can be decided without the shard.
-    fn check(&self, request: &Request) -> Result<(Grants, Wish), Fault> {
+    fn check(&self, request: &Request, version: Version) -> Result<(Grants, Wish), Fault> {
         let Query(parameters): Query<Parameters> =
             Query::try_from_uri(request.uri()).map_err(|_| bad_request("invalid query"))?;
         let grants = self.authenticate(request.headers(), parameters.access_token.as_deref())?;
-        let mut wish = decode(parameters.join_request.as_deref().ok_or(BadJoin::Malformed)?)?;
+        let mut wish = match parameters.join_request {
+            Some(parameter) => decode(&parameter)?,
+            None if version == Version::Zero => query::read(request.uri())?,
+            None => return Err(BadJoin::Malformed.into()),
+        };
         // A resume keeps the record it has; and while the node drains, its sessions may still move to a new socket.
         if !wish.reconnect {
             wish.merge(&grants)?;
@@ -367,6 +375,7 @@ fn join(grants: &Grants, wish: &mut Wish, session: SessionId, events: Box<dyn Ev
         client: wish.client.clone(),
         auto_subscribe: wish.auto_subscribe,
         adaptive_stream: wish.adaptive_stream,
+        two_connections: wish.two_connections,
         offer: wish.offer.take(),
         tracks: std::mem::take(&mut wish.tracks),
         session,

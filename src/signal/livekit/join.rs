@@ -26,9 +26,9 @@ const MAX_FIELDS: usize = 16_384;
 const MAX_TRACKS: usize = 20;
 
 /// Capabilities mirrored to others; two exist.
-const MAX_CAPABILITIES: usize = 32;
+pub(super) const MAX_CAPABILITIES: usize = 32;
 
-const BASE64: GeneralPurpose =
+pub(super) const BASE64: GeneralPurpose =
     GeneralPurpose::new(&URL_SAFE, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent));
 
 /// Why a join cannot be tried; the text is shown to the client.
@@ -40,6 +40,9 @@ pub enum BadJoin {
     /// It is too large once decompressed, or holds too much.
     #[error("join request too large")]
     TooLarge,
+    /// It asks for a connection beside one that receives.
+    #[error("connections that only publish are not supported")]
+    PublishOnly,
     /// It overrides what the token does not let it.
     #[error("permissions denied")]
     Denied,
@@ -58,6 +61,8 @@ pub struct Wish {
     pub metadata: Text,
     /// Merged into the token's attributes.
     pub attributes: BTreeMap<String, String>,
+    /// It publishes on one peer connection and receives on another.
+    pub two_connections: bool,
     /// First offer.
     pub offer: Option<Offer>,
     /// Tracks to publish right away.
@@ -108,6 +113,7 @@ fn read(request: proto::JoinRequest) -> Result<Wish, BadJoin> {
         metadata: Text(request.metadata.into()),
         // An empty value does not delete here.
         attributes: request.participant_attributes.into_iter().filter(|(_, value)| !value.is_empty()).collect(),
+        two_connections: false,
         offer: request.publisher_offer.map(|offer| Offer { id: offer.id, sdp: offer.sdp }),
         tracks: request.add_track_requests.iter().filter_map(codec::add_track).collect(),
         reconnect: request.reconnect,

@@ -1,4 +1,4 @@
-//! The door for LiveKit client SDKs: WebSocket and protobuf, single peer connection (`/rtc/v1`).
+//! The door for LiveKit client SDKs: WebSocket and protobuf, with one peer connection (`/rtc/v1`) or two (`/rtc`).
 //!
 //! [`http`] checks the request and joins, `socket` carries messages, [`codec`] translates them, [`data`] stamps data messages.
 
@@ -7,6 +7,7 @@ pub mod data;
 pub mod http;
 pub mod join;
 mod limits;
+mod query;
 mod socket;
 
 pub use data::LiveKitEnvelope;

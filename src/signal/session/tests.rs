@@ -83,7 +83,7 @@ fn joined() -> Event {
         empty_timeout_s: 0,
         departure_timeout_s: 0,
     };
-    Event::Joined(Box::new(Joined { participant: own(""), others: Vec::new(), room }))
+    Event::Joined(Box::new(Joined { participant: own(""), others: Vec::new(), room, receives_first: false, offers_now: true }))
 }
 
 #[test]

@@ -7,9 +7,9 @@ use super::{Offer, ReceiveCodecs, fmtp};
 use crate::model::{Codec, MediaKind};
 
 /// The port of a section in use: the real ones are in the candidates (RFC 9429, section 5.3.1).
-const PORT: u16 = 9;
+pub(super) const PORT: u16 = 9;
 /// The only SCTP port browsers use (RFC 8831, section 6.2).
-const SCTP_PORT: u16 = 5000;
+pub(super) const SCTP_PORT: u16 = 5000;
 /// Longest data message taken where the caller does not say: the default of RFC 8841, section 6.1.
 const MAX_MESSAGE_SIZE: u64 = 65_536;
 
@@ -82,7 +82,7 @@ pub struct SendSection {
     pub ssrc: u32,
     /// The SSRC of our retransmissions.
     pub rtx_ssrc: Option<u32>,
-    /// Payload types of the offer that may come, the retransmission ones too.
+    /// Payload types that may come, the retransmission ones too: those of the client's offer, or our own where we offer.
     pub payload_types: Vec<u8>,
     /// Opus comes in stereo (`sprop-stereo=1`).
     pub stereo: bool,
@@ -182,14 +182,14 @@ pub fn write_answer(offer: &Offer, params: &AnswerParams<'_>) -> String {
 }
 
 /// The text as it grows; writing into a `String` cannot fail.
-struct Text(String);
+pub(super) struct Text(pub(super) String);
 
 impl Text {
-    fn piece(&mut self, piece: std::fmt::Arguments<'_>) {
+    pub(super) fn piece(&mut self, piece: std::fmt::Arguments<'_>) {
         let _ = self.0.write_fmt(piece);
     }
 
-    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+    pub(super) fn line(&mut self, line: std::fmt::Arguments<'_>) {
         self.piece(line);
         self.0.push_str("\r\n");
     }
@@ -261,19 +261,24 @@ fn reject(out: &mut Text, section: &Section) {
 /// The lines of the bundle's one transport, and the mid.
 fn transport(out: &mut Text, section: &Section, params: &AnswerParams<'_>) {
     out.line(format_args!("c=IN IP4 0.0.0.0"));
-    out.line(format_args!("a=ice-ufrag:{}", params.ice_ufrag));
-    out.line(format_args!("a=ice-pwd:{}", params.ice_pwd));
-    out.piece(format_args!("a=fingerprint:sha-256 "));
-    for (index, byte) in params.fingerprint.iter().enumerate() {
-        out.piece(format_args!("{}{byte:02X}", if index == 0 { "" } else { ":" }));
-    }
-    out.line(format_args!(""));
+    credentials(out, params.ice_ufrag, params.ice_pwd, &params.fingerprint);
     out.line(format_args!("a=setup:passive"));
     out.line(format_args!("a=mid:{}", section.mid));
 }
 
+/// What the far end checks us by.
+pub(super) fn credentials(out: &mut Text, ufrag: &str, pwd: &str, fingerprint: &[u8; 32]) {
+    out.line(format_args!("a=ice-ufrag:{ufrag}"));
+    out.line(format_args!("a=ice-pwd:{pwd}"));
+    out.piece(format_args!("a=fingerprint:sha-256 "));
+    for (index, byte) in fingerprint.iter().enumerate() {
+        out.piece(format_args!("{}{byte:02X}", if index == 0 { "" } else { ":" }));
+    }
+    out.line(format_args!(""));
+}
+
 /// The candidates, in the first section in use.
-fn reach(out: &mut Text, candidates: Option<&[String]>) {
+pub(super) fn reach(out: &mut Text, candidates: Option<&[String]>) {
     let Some(candidates) = candidates else { return };
     for candidate in candidates {
         out.line(format_args!("a=candidate:{}", candidate.strip_prefix("candidate:").unwrap_or(candidate)));
@@ -406,7 +411,7 @@ fn simulcast(out: &mut Text, section: &Section) {
 }
 
 /// The SSRCs we send with (RFC 5576).
-fn streams(out: &mut Text, send: &SendSection) {
+pub(super) fn streams(out: &mut Text, send: &SendSection) {
     if let Some(rtx) = send.rtx_ssrc {
         out.line(format_args!("a=ssrc-group:FID {} {rtx}", send.ssrc));
     }

@@ -1,8 +1,10 @@
 //! Session descriptions (RFC 8866) as a browser offers them and as the relay answers them.
 //!
-//! The relay is ICE-lite and always the answerer (RFC 3264, RFC 9429). [`Offer::parse`] reads an offer within fixed
-//! bounds, [`Plan`] says what each of its sections may become, [`ReceiveCodecs`] chooses what a publisher sends,
-//! [`Section::pick`] finds the payload type for what a viewer is sent, and [`write_answer`] writes the answer.
+//! The relay is ICE-lite and, but for clients with two peer connections, always the answerer (RFC 3264, RFC 9429).
+//! [`Offer::parse`] reads an offer within fixed bounds, [`Plan`] says what each of its sections may become,
+//! [`ReceiveCodecs`] chooses what a publisher sends, [`Section::pick`] finds the payload type for what a viewer is sent,
+//! and [`write_answer`] writes the answer. Where the relay offers, [`write_offer`] writes it and [`read_answer`] reads
+//! what the client says to it.
 //!
 //! An answer keeps every section of the offer in place, with its mid and the client's own payload types. Nothing
 //! here remembers an earlier offer, decides who may send, or prints what a description holds.
@@ -12,11 +14,15 @@ mod fmtp;
 mod lines;
 mod negotiate;
 mod offer;
+mod own_offer;
+mod read_answer;
 mod section;
 
 pub use answer::{AnswerParams, AnswerSection, ReceiveSection, SendSection, write_answer};
 pub use negotiate::{Plan, ReceiveCodecs, SectionPlan};
 pub use offer::{Offer, Setup};
+pub use own_offer::{OfferParams, OfferSection, OwnSection, own_payload_types, write_offer};
+pub use read_answer::read_answer;
 pub use section::{Direction, FEEDBACK, MediaId, OfferedCodec, OfferedExtension, Role, Section, SectionKind};
 
 use thiserror::Error;
@@ -70,6 +76,9 @@ pub enum SdpError {
     /// The peer insists on being the DTLS server, which we always are.
     #[error("the DTLS role offered leaves none for an answerer that is passive")]
     SetupRole,
+    /// An answer whose sections are not those of our offer.
+    #[error("the answer does not fit the offer")]
+    Mismatch,
     /// Not every section in use is in one BUNDLE group with multiplexed RTCP (RFC 9143, RFC 5761).
     #[error("the sections are not bundled on one transport")]
     NotBundled,

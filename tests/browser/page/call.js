@@ -422,6 +422,11 @@ window.call = {
     });
   },
 
+  simulate: (scenario) => room.simulateScenario(scenario),
+
+  /** How many peer connections the client has. */
+  connections: () => [room.engine.pcManager?.publisher, room.engine.pcManager?.subscriber].filter(Boolean).length,
+
   /** The path in use: round trip, selected pair, DTLS and SRTP. */
   async transport() {
     const manager = room.engine.pcManager;

@@ -5,7 +5,8 @@ use crate::model::roster::Attributes;
 use crate::model::roster::{LeaveReason, Text};
 use crate::model::{Codec, Identity, ParticipantSid, TrackCid, TrackSid};
 use crate::relay::command::{
-    AddTrack, Offer, RefusedRequest, Request, Simulation, SubscriptionPermission, SyncState, TrackPermission, TrackSetting,
+    AddTrack, Answer, Offer, RefusedRequest, Request, Simulation, SubscriptionPermission, SyncState, TrackPermission,
+    TrackSetting,
 };
 use crate::wire::{fields, people};
 use livekit_protocol as proto;
@@ -57,6 +58,7 @@ pub fn decode(message: &[u8]) -> Result<Incoming, BadMessage> {
         Case::Ping(_) => return Ok(Incoming::Ping),
         Case::PingReq(ping) => return Ok(Incoming::PingRequest(ping.timestamp)),
         Case::Offer(offer) => Request::Offer(Offer { id: offer.id, sdp: offer.sdp }),
+        Case::Answer(answer) => Request::Answer(Answer { id: answer.id, sdp: answer.sdp }),
         Case::Trickle(_) => Request::Trickle,
         Case::AddTrack(track) => return Ok(add_track_request(track)),
         Case::Mute(mute) => Request::Mute { track: TrackSid::new(mute.sid), muted: mute.muted },
@@ -84,9 +86,8 @@ pub fn decode(message: &[u8]) -> Result<Incoming, BadMessage> {
             Some(fault) => Request::Simulate(fault),
             None => return Ok(Incoming::Ignored),
         },
-        // The client never has an offer of ours to answer; the rest belongs to data tracks and older protocols.
-        Case::Answer(_)
-        | Case::UpdateLayers(_)
+        // These belong to data tracks and older protocols.
+        Case::UpdateLayers(_)
         | Case::UnpublishDataTrackRequest(_)
         | Case::UpdateDataSubscription(_)
         | Case::StoreDataBlobRequest(_)

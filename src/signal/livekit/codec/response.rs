@@ -62,13 +62,13 @@ impl Greeting {
             other_participants: records(&joined.others),
             server_version: SERVER_VERSION.into(),
             ice_servers: self.ice_servers(),
-            subscriber_primary: false,
+            subscriber_primary: joined.receives_first,
             server_region: self.region.clone(),
             ping_timeout: PING_TIMEOUT_S,
             ping_interval: PING_INTERVAL_S,
             server_info: Some(self.server_info()),
             enabled_publish_codecs: people::codecs(),
-            fast_publish: true,
+            fast_publish: joined.offers_now,
             ..proto::JoinResponse::default()
         }
     }
@@ -88,6 +88,12 @@ pub fn encode(event: &Event, greeting: &Greeting) -> Option<proto::SignalRespons
         Event::Rejected(refusal) => rejected(*refusal),
         Event::Answer { id, sdp, tracks_by_mid } => Case::Answer(proto::SessionDescription {
             r#type: "answer".into(),
+            sdp: sdp.0.clone(),
+            id: *id,
+            mid_to_track_id: tracks_by_mid.iter().map(|(mid, track)| (mid.to_string(), text(track))).collect(),
+        }),
+        Event::Offer { id, sdp, tracks_by_mid } => Case::Offer(proto::SessionDescription {
+            r#type: "offer".into(),
             sdp: sdp.0.clone(),
             id: *id,
             mid_to_track_id: tracks_by_mid.iter().map(|(mid, track)| (mid.to_string(), text(track))).collect(),
@@ -353,7 +359,13 @@ mod tests {
             empty_timeout_s: 300,
             departure_timeout_s: 20,
         };
-        Event::Joined(Box::new(Joined { participant: Arc::new(person()), others: Vec::new(), room }))
+        Event::Joined(Box::new(Joined {
+            participant: Arc::new(person()),
+            others: Vec::new(),
+            room,
+            receives_first: false,
+            offers_now: true,
+        }))
     }
 
     #[test]
