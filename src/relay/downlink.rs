@@ -5,7 +5,7 @@
 //! changes meanwhile goes with the next. Entry points: [`Shard::open_downlink`], [`Shard::offer_if_needed`],
 //! [`Shard::on_answer`].
 
-use super::command::Answer;
+use super::command::{Answer, Join};
 use super::envelope::ChannelKind;
 use super::event::{Event, Sdp};
 use super::link::{Half, Timing};
@@ -38,6 +38,12 @@ pub(super) struct Downlink {
     /// The last offer waits for its answer.
     unanswered: bool,
     offered_at: Option<Instant>,
+}
+
+/// Whether a client with two peer connections counts as connected by the one it receives on: not below protocol 3, which knew
+/// one order only, and not in a waiting room (LiveKit's own rules).
+pub(super) fn receives_first(join: &Join) -> bool {
+    join.two_connections && join.client.protocol >= 3 && join.permissions.subscribe
 }
 
 impl Shard {
@@ -83,6 +89,14 @@ impl Shard {
             // Nothing need come here until something is published.
             state.timing.connect_by = None;
             self.open_downlink(link, now);
+        }
+    }
+
+    /// Offers a member that just joined what is there, and data channels in any case.
+    pub(super) fn first_offer(&mut self, link: usize, now: Instant) {
+        let down = self.receiving(link);
+        if down != link {
+            self.send_offer(down, now);
         }
     }
 

@@ -62,8 +62,7 @@ impl Shard {
     }
 
     fn on_join(&mut self, join: Join, now: Now) {
-        // Clients below protocol 3 know one order only (LiveKit's own rule).
-        let receives_first = join.two_connections && join.client.protocol >= 3 && join.permissions.subscribe;
+        let receives_first = super::downlink::receives_first(&join);
         let offers_now = !join.two_connections || join.permissions.publish;
         let room = self.open_room(&join.room, join.policy, &join.room_settings, now);
         let sid = ParticipantSid::new(self.new_id("PA_"));
@@ -111,10 +110,7 @@ impl Shard {
         self.gate_data(room, member);
         self.send_joined(room, link, member, (receives_first, offers_now));
         self.carry_out(room, effects, now);
-        let down = self.receiving(link);
-        if down != link {
-            self.send_offer(down, now.mono);
-        }
+        self.first_offer(link, now.mono);
         for add in join.tracks {
             self.on_request(link, Request::AddTrack(add), now);
         }

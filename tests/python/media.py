@@ -215,6 +215,14 @@ async def still(track, seconds=1.5, grace=0.5):
     return count
 
 
+async def returned(person, identity, kind):
+    """A track that the relay took away and gives back: a new object, or the one the client kept."""
+    try:
+        return (await person.track(identity, kind, seconds=3))[0]
+    except AssertionError:
+        return await current(person, identity, kind)
+
+
 async def current(person, identity, kind, seconds=12.0):
     """The track now subscribed, whether the client kept its object or made a new one."""
     end = time.monotonic() + seconds

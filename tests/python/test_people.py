@@ -240,7 +240,7 @@ async def test_subscribing_withdrawn_stops_picture_and_data(node, join, platform
     await a.me.publish_data(b"open", topic="t")
     (packet,) = await b.event("data_received")
     assert packet.data == b"open"
-    track = await media.current(b, "a", VIDEO)
+    track = await media.returned(b, "a", VIDEO)
     judge, _, _ = media.recognise(media.COLOURS["a"], pictures=3)
     await media.watch(track, judge)
 

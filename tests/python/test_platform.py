@@ -121,7 +121,7 @@ async def test_subscriptions_from_outside(node, join, platform, room_name, sourc
     await platform.update_subscriptions(api.UpdateSubscriptionsRequest(subscribe=False, **ask))
     assert await media.still(picture) == 0
     await platform.update_subscriptions(api.UpdateSubscriptionsRequest(subscribe=True, **ask))
-    track = await media.current(b, "a", rtc.TrackKind.KIND_VIDEO)
+    track = await media.returned(b, "a", rtc.TrackKind.KIND_VIDEO)
     judge, _, _ = media.recognise(media.COLOURS["a"], pictures=2)
     await media.watch(track, judge)
 

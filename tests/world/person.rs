@@ -339,7 +339,9 @@ impl Person {
                 }
             }
             Event::Offer { id, sdp, tracks_by_mid } if !self.is_deaf => {
-                let offer = SdpOffer::from_sdp_string(&sdp.0).expect("an offer another stack can read");
+                // Left the choice of DTLS roles, this stack would take the passive one, and browsers take the active.
+                let offer = sdp.0.replace("a=setup:actpass", "a=setup:passive");
+                let offer = SdpOffer::from_sdp_string(&offer).expect("an offer another stack can read");
                 let answer = self.rtc.sdp_api().accept_offer(offer).expect("an offer that can be answered");
                 self.by_mid = tracks_by_mid.iter().map(|(mid, sid)| (mid.to_string(), sid.clone())).collect();
                 requests.push(Request::Answer(Answer { id: *id, sdp: answer.to_sdp_string() }));

@@ -3,7 +3,7 @@
 use crate::model::roster::{LeaveAction, LeaveReason, Participant, Quality};
 use crate::model::{Codec, TrackSid};
 use crate::relay::command::{AddTrack, RefusedRequest};
-use crate::relay::event::{Event, Grade, Joined, LineQuality, Refusal, Speaker, StreamState};
+use crate::relay::event::{Event, Grade, Joined, LineQuality, Refusal, Sdp, Speaker, StreamState};
 use crate::signal::livekit::http::IceServer;
 use crate::wire::people;
 use livekit_protocol as proto;
@@ -86,18 +86,8 @@ pub fn encode(event: &Event, greeting: &Greeting) -> Option<proto::SignalRespons
             last_message_seq: *last_data_sequence,
         }),
         Event::Rejected(refusal) => rejected(*refusal),
-        Event::Answer { id, sdp, tracks_by_mid } => Case::Answer(proto::SessionDescription {
-            r#type: "answer".into(),
-            sdp: sdp.0.clone(),
-            id: *id,
-            mid_to_track_id: tracks_by_mid.iter().map(|(mid, track)| (mid.to_string(), text(track))).collect(),
-        }),
-        Event::Offer { id, sdp, tracks_by_mid } => Case::Offer(proto::SessionDescription {
-            r#type: "offer".into(),
-            sdp: sdp.0.clone(),
-            id: *id,
-            mid_to_track_id: tracks_by_mid.iter().map(|(mid, track)| (mid.to_string(), text(track))).collect(),
-        }),
+        Event::Answer { id, sdp, tracks_by_mid } => Case::Answer(description("answer", *id, sdp, tracks_by_mid)),
+        Event::Offer { id, sdp, tracks_by_mid } => Case::Offer(description("offer", *id, sdp, tracks_by_mid)),
         Event::SectionsWanted { audio, video } => {
             Case::MediaSectionsRequirement(proto::MediaSectionsRequirement { num_audios: *audio, num_videos: *video })
         }
@@ -170,6 +160,11 @@ pub fn unsupported_track(track: proto::AddTrackRequest) -> proto::SignalResponse
 
 fn response(case: Case) -> proto::SignalResponse {
     proto::SignalResponse { message: Some(case) }
+}
+
+fn description(kind: &str, id: u32, sdp: &Sdp, tracks_by_mid: &[(Arc<str>, TrackSid)]) -> proto::SessionDescription {
+    let mid_to_track_id = tracks_by_mid.iter().map(|(mid, track)| (mid.to_string(), text(track))).collect();
+    proto::SessionDescription { r#type: kind.into(), sdp: sdp.0.clone(), id, mid_to_track_id }
 }
 
 fn text(track: &TrackSid) -> String {
@@ -419,7 +414,7 @@ mod tests {
     fn an_answer_echoes_its_number_also_zero() {
         let event = Event::Answer {
             id: 0,
-            sdp: crate::relay::event::Sdp("v=0".into()),
+            sdp: Sdp("v=0".into()),
             tracks_by_mid: vec![("3".into(), TrackSid::new("TR_9"))],
         };
         let Case::Answer(answer) = case(&event) else { panic!() };
