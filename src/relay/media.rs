@@ -235,17 +235,16 @@ impl Shard {
 
     fn fan_out_sound(&mut self, inbound: Inbound, header: &RtpHeader, packet: &[u8], payload: &[u8], incoming: &Incoming<'_>) {
         let Some(Track { routes, layers, red, .. }) = self.tracks.get_mut(inbound.track) else { return };
-        let redundant = *red == Some(header.payload_type);
+        let redundant = *red == Some(header.payload_type) && !payload.is_empty();
         let mut elements = Elements::default();
         let Some(mut sound) = Sound::new(payload, redundant) else { return self.counters.drop(DropReason::Malformed) };
         let lossy =
             |route: &RouteState| route.out.as_ref().is_some_and(|out| out.red.is_some() && out.redundancy.generations() > 0);
-        if !redundant
-            && routes.iter().any(lossy)
-            && let Some(layer) = layers.get(usize::from(inbound.layer))
-        {
+        let lossy = !redundant && routes.iter().any(lossy);
+        if lossy && let Some(layer) = layers.get(usize::from(inbound.layer)) {
             sound.find_earlier(layer, *red, incoming.sequence, header.timestamp);
         }
+        let mut buffer = (redundant || lossy).then(SoundBuffer::new);
         for route in routes {
             let (Some(out), Some(receiver)) = (route.out.as_mut(), self.links.get_mut(route.receiver)) else { continue };
             if !receiver.peer.is_connected() || incoming.now < out.opens_at {
@@ -253,8 +252,10 @@ impl Shard {
             }
             let Verdict::Forward(rewrite) = route.route.on_packet(inbound.layer, incoming) else { continue };
             elements.gather(&out.passes, header, packet);
-            let mut buffer = SoundBuffer::new();
-            let (payload_type, payload) = sound.form(out, &mut buffer);
+            let (payload_type, payload) = match &mut buffer {
+                Some(buffer) => sound.form(out, buffer),
+                None => (out.payload_type, payload),
+            };
             let source = Source { header, packet, payload, urgent: true };
             if write_media(out, payload_type, receiver, &mut self.outbox, &rewrite, source, &elements) {
                 self.counters.forwarded += 1;

@@ -258,7 +258,8 @@ impl Shard {
         let track = track.and_then(|track| self.tracks.get(track));
         let record = track.and_then(|track| Some(self.rooms.get(track.room)?.rules.track(&track.sid)?.1));
         let stereo = record.is_some_and(|record| record.stereo);
-        let dtx = record.is_some_and(|record| record.kind == MediaKind::Audio && !record.disable_dtx);
+        // Stereo is music or an instrument: what is quiet in it is meant to be heard.
+        let dtx = record.is_some_and(|record| record.kind == MediaKind::Audio && !record.disable_dtx) && !stereo;
         let codec = record.and_then(|record| record.codec);
         // Redundant sound is taken from a client that prefers it itself: it is made here where a line needs it.
         let allow_red = offered.prefers_red() && record.is_some_and(|record| !record.disable_red);

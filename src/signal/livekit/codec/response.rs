@@ -412,11 +412,7 @@ mod tests {
 
     #[test]
     fn an_answer_echoes_its_number_also_zero() {
-        let event = Event::Answer {
-            id: 0,
-            sdp: Sdp("v=0".into()),
-            tracks_by_mid: vec![("3".into(), TrackSid::new("TR_9"))],
-        };
+        let event = Event::Answer { id: 0, sdp: Sdp("v=0".into()), tracks_by_mid: vec![("3".into(), TrackSid::new("TR_9"))] };
         let Case::Answer(answer) = case(&event) else { panic!() };
         assert_eq!((answer.id, answer.r#type.as_str(), answer.mid_to_track_id["3"].as_str()), (0, "answer", "TR_9"));
     }
