@@ -313,10 +313,10 @@ mod tests {
                 for command in commands(&room, person, act) {
                     // A refusal changes nothing, which the comparison below sees.
                     for effect in room.apply(command, now).unwrap_or_default() {
-                        match effect {
-                            Effect::Route { receiver, track, .. } => prop_assert!(routes.insert((receiver, track))),
-                            Effect::Unroute { receiver, track } => prop_assert!(routes.remove(&(receiver, track))),
-                            _ => {}
+                        if let Effect::Route { receiver, track, .. } = &effect {
+                            prop_assert!(routes.insert((*receiver, track.clone())));
+                        } else if let Effect::Unroute { receiver, track } = &effect {
+                            prop_assert!(routes.remove(&(*receiver, track.clone())));
                         }
                     }
                     let mut expected = BTreeSet::new();

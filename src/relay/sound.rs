@@ -35,15 +35,15 @@ impl<'a> Sound<'a> {
 
     /// Finds what went before in the cache, for receivers that need it.
     pub(super) fn find_earlier(&mut self, layer: &'a Layer, red: Option<u8>, sequence: u64, timestamp: u32) {
+        let earlier = |back: u64| {
+            let packet = layer.cache.find(sequence.checked_sub(back)?)?;
+            let header = RtpHeader::parse(packet).ok()?;
+            let payload = header.payload(packet).ok()?;
+            let payload = if Some(header.payload_type) == red { primary(payload)? } else { payload };
+            Some(Block { offset: timestamp.wrapping_sub(header.timestamp), payload })
+        };
         for (back, slot) in (1..).zip(&mut self.earlier) {
-            let block = || {
-                let packet = layer.cache.find(sequence.checked_sub(back)?)?;
-                let header = RtpHeader::parse(packet).ok()?;
-                let payload = header.payload(packet).ok()?;
-                let payload = if Some(header.payload_type) == red { primary(payload)? } else { payload };
-                Some(Block { offset: timestamp.wrapping_sub(header.timestamp), payload })
-            };
-            *slot = block();
+            *slot = earlier(back);
         }
     }
 

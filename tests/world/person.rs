@@ -665,10 +665,8 @@ impl OwnTrack {
     /// Packets of the next frame, their payload in bytes, and how much shorter the last one is.
     fn next_frame(&mut self) -> (u8, usize, usize) {
         match (&mut self.varied, self.kind) {
-            (Some(rng), Kind::Video) => {
-                (4 + rng.below(6) as u8, self.packet_len - rng.below(51) as usize, rng.below(40) as usize)
-            }
-            (Some(rng), Kind::Audio) => (1, self.packet_len + rng.below(40) as usize, 0),
+            (Some(rng), Kind::Video) => (4 + rng.below(6) as u8, self.packet_len - rng.below(51), rng.below(40)),
+            (Some(rng), Kind::Audio) => (1, self.packet_len + rng.below(40), 0),
             (None, _) => (self.packets_per_frame, self.packet_len, 0),
         }
     }

@@ -85,7 +85,7 @@ fn tiles(results: &Results) -> String {
 fn plots(results: &Results) -> String {
     let rows = &results.seconds;
     // Who leaves at the end is not drawn: a second without packets has a cost per packet that means nothing.
-    let last = rows.iter().rev().find(|row| row.measured).or(rows.last()).map_or(0, |row| row.second as usize + 1);
+    let last = rows.iter().rev().find(|row| row.measured).or_else(|| rows.last()).map_or(0, |row| row.second as usize + 1);
     let from = results.asked.before_s.ceil() as usize;
     let line = |name, value: &dyn Fn(&Row) -> Option<f64>| {
         let mut values = vec![None; last];

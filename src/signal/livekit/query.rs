@@ -89,7 +89,8 @@ mod tests {
     use super::*;
 
     fn asked(query: &str) -> Result<Wish, BadJoin> {
-        read(&format!("/rtc?access_token=x&{query}").parse().expect("a good path"))
+        let path = format!("/rtc?access_token=x&{query}").parse();
+        read(&path.map_err(|_| BadJoin::Malformed)?)
     }
 
     #[test]
