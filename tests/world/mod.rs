@@ -416,7 +416,7 @@ impl World {
         }
         let mut unknown = 0;
         self.on_shard(Call::Media, |shard, now| shard.handle_batch(now, &mut buffer, &batch, |_, _, _| unknown += 1));
-        (0..unknown).for_each(|_| self.shard.count_unknown());
+        self.shard.count_unknown(unknown);
     }
 
     pub(crate) fn command(&mut self, command: Command) {
