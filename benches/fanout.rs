@@ -156,7 +156,7 @@ const CASES: [Case; 5] = [
     ("1 to 10", &Profile::ALL, 1, 1, 10, Load::Pictures(60)),
     ("1 to 100", &Profile::ALL, 1, 1, 100, Load::Pictures(60)),
     ("1000 rooms of three", &Profile::ALL, 1_000, 3, 0, Load::Browsers),
-    ("1000 rooms of three, AES-CM", &[Profile::Aes128CmSha1_80], 1_000, 3, 0, Load::Browsers),
+    ("1000 rooms with AES-CM", &[Profile::Aes128CmSha1_80], 1_000, 3, 0, Load::Browsers),
 ];
 
 fn fanout(criterion: &mut Criterion) {
