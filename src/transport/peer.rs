@@ -299,15 +299,19 @@ impl Peer {
     /// Reads a word of each part that a media packet needs either way, so that they are fetched together.
     #[must_use]
     pub fn warm(&self) -> usize {
-        usize::from(self.ice.selected().is_some())
-            + self.receiver.as_ref().map_or(0, SrtpReceiver::warm)
-            + usize::from(self.sender.is_some())
+        usize::from(self.ice.selected().is_some()) + usize::from(self.receiver.is_some()) + usize::from(self.sender.is_some())
     }
 
-    /// The same for what sealing needs.
+    /// The same for what opening the packets of a stream needs.
     #[must_use]
-    pub fn warm_sender(&self) -> usize {
-        self.sender.as_ref().map_or(0, SrtpSender::warm)
+    pub fn warm_receiver(&self, ssrc: u32) -> usize {
+        self.receiver.as_ref().map_or(0, |receiver| receiver.warm(ssrc))
+    }
+
+    /// The same for what sealing them needs.
+    #[must_use]
+    pub fn warm_sender(&self, ssrc: u32) -> usize {
+        self.sender.as_ref().map_or(0, |sender| sender.warm(ssrc))
     }
 
     /// Where media goes now.

@@ -147,9 +147,9 @@ impl SrtpSender {
         self.rtp_windows.len() + self.control.indexes.len()
     }
 
-    /// Reads a word of the last stream's state.
-    pub(crate) fn warm(&self) -> usize {
-        self.rtp_windows.warm()
+    /// Reads a word of a stream's state.
+    pub(crate) fn warm(&self, ssrc: u32) -> usize {
+        self.rtp_windows.warm(ssrc)
     }
 
     /// What was refused so far.
