@@ -287,6 +287,11 @@ impl Peer {
         self.sender.as_mut()?.seal_rtp(buffer, header_len, len).ok()
     }
 
+    /// Seals a payload that lies elsewhere behind the header in `buffer`; answers the final length.
+    pub fn seal_rtp_from(&mut self, buffer: &mut [u8], header_len: usize, payload: &[u8]) -> Option<usize> {
+        self.sender.as_mut()?.seal_rtp_from(buffer, header_len, payload).ok()
+    }
+
     /// Seals a plain control packet into the outgoing batch.
     pub fn send_rtcp(&mut self, packet: &[u8], outbox: &mut Outbox) -> bool {
         let (Some(path), Some(sender)) = (self.ice.selected(), self.sender.as_mut()) else { return false };
