@@ -53,6 +53,12 @@ impl Spent {
         done
     }
 
+    /// Adds what other work took.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.time += other.time;
+        self.allocations += other.allocations;
+    }
+
     /// Its time as if `did` units of work had been `asked`.
     pub(crate) fn scaled(&self, did: u64, asked: u64) -> Duration {
         self.time.mul_f64(asked as f64 / did as f64)

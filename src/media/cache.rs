@@ -1,7 +1,8 @@
 //! Recent packets of one layer, in plaintext, for retransmission to its receivers.
 //!
-//! Packets lie one behind the other in chunks; the oldest chunk is used again for the newest packets, so a steady stream
-//! allocates nothing, a quiet one holds little, and an idle one nothing. It knows no receivers and rewrites nothing.
+//! Packets lie one behind the other in chunks; the oldest chunks are used again for the newest packets, so a steady stream
+//! allocates nothing, a quiet one holds little, and an idle one nothing. A chunk is let go of as a whole while packets come,
+//! so that a packet taken in does not touch an old one. It knows no receivers and rewrites nothing.
 //! Entry points: [`PacketCache::insert`], [`PacketCache::find`], [`PacketCache::expire`].
 
 use std::collections::VecDeque;
@@ -14,7 +15,7 @@ pub struct CacheLimits {
     pub packets: usize,
     /// Age at most, until [`PacketCache::set_age`] says another.
     pub age: Duration,
-    /// Packet bytes at most, in whole chunks; the index and one spare chunk come on top.
+    /// Packet bytes at most, in whole chunks; the index and a few spare chunks come on top.
     pub bytes: usize,
     /// Bytes of one chunk; a packet larger than this is not kept.
     pub chunk: usize,
@@ -32,6 +33,10 @@ impl CacheLimits {
 /// Index entries a recycled chunk keeps room for: video packets of 256 bytes and more fit without growing it again.
 const USUAL_ENTRIES: usize = 64;
 
+/// Emptied chunks kept for the next packets: pictures come in bursts of a few chunks and are let go of in such.
+const MAX_SPARES: usize = 8;
+/// So many of them are kept even if they were not needed of late: less would be asked for again with the next large picture.
+const FEW_SPARES: usize = 2;
 /// A list of so many chunks is not worth making shorter.
 const FEW_CHUNKS: usize = 16;
 
@@ -41,8 +46,10 @@ pub struct PacketCache {
     limits: CacheLimits,
     /// Oldest first, by arrival.
     chunks: VecDeque<Chunk>,
-    /// An emptied chunk, kept for the next packets while the stream runs.
-    spare: Option<Chunk>,
+    /// Emptied chunks, kept for the next packets while the stream runs.
+    spares: Vec<Chunk>,
+    /// The fewest there were since the last look.
+    unneeded: usize,
     packets: usize,
     highest: Option<u64>,
 }
@@ -53,7 +60,7 @@ impl PacketCache {
     pub fn new(limits: CacheLimits) -> Self {
         // Offsets within a chunk have 16 bits.
         let limits = CacheLimits { chunk: limits.chunk.clamp(1, usize::from(u16::MAX)), ..limits };
-        Self { limits, chunks: VecDeque::new(), spare: None, packets: 0, highest: None }
+        Self { limits, chunks: VecDeque::new(), spares: Vec::new(), unneeded: 0, packets: 0, highest: None }
     }
 
     /// Keeps a copy of a packet. A number that is already kept, and a packet larger than a chunk, are ignored.
@@ -61,7 +68,6 @@ impl PacketCache {
         if packet.len() > self.limits.chunk {
             return;
         }
-        self.drop_aged(now);
         // Only a late packet can be a copy, so the search costs nothing in the common case.
         if self.highest.is_some_and(|highest| sequence <= highest) && self.find(sequence).is_some() {
             return;
@@ -96,6 +102,10 @@ impl PacketCache {
         if self.packets == 0 {
             self.clear();
         }
+        // Spares that half a dozen pictures did not need are too many.
+        let kept = self.spares.len() - self.unneeded.saturating_sub(FEW_SPARES).min(self.spares.len());
+        self.spares.truncate(kept);
+        self.unneeded = kept;
         // A burst leaves no long list behind.
         if self.chunks.capacity() > 4 * self.chunks.len() + FEW_CHUNKS {
             self.chunks.shrink_to(2 * self.chunks.len());
@@ -105,7 +115,8 @@ impl PacketCache {
     /// Lets go of everything and frees the memory.
     pub fn clear(&mut self) {
         self.chunks = VecDeque::new();
-        self.spare = None;
+        self.spares = Vec::new();
+        self.unneeded = 0;
         self.packets = 0;
         self.highest = None;
     }
@@ -125,15 +136,33 @@ impl PacketCache {
     /// Heap bytes held, used or not.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.chunks.iter().chain(&self.spare).map(Chunk::heap_bytes).sum::<usize>() + self.chunks.capacity() * size_of::<Chunk>()
+        let lists = self.chunks.capacity() + self.spares.capacity();
+        self.chunks.iter().chain(&self.spares).map(Chunk::heap_bytes).sum::<usize>() + lists * size_of::<Chunk>()
+    }
+
+    /// Reads a word of each part that the next packet needs.
+    #[must_use]
+    pub fn warm(&self) -> usize {
+        let oldest = self.chunks.front().map_or(0, |chunk| chunk.newest_ms as usize & 1);
+        let newest = self.chunks.back().map_or(0, |chunk| {
+            usize::from(chunk.bytes.last().copied().unwrap_or(0)) + chunk.entries.last().map_or(0, |entry| usize::from(entry.len))
+        });
+        oldest + newest + self.spares.last().map_or(0, |chunk| chunk.newest_ms as usize & 1)
     }
 
     fn open_chunk(&mut self, now: Instant) {
+        while self.chunks.front().is_some_and(|chunk| chunk.newest_age(now) > self.limits.age)
+            && let Some(chunk) = self.chunks.pop_front()
+        {
+            self.packets -= chunk.len();
+            self.keep_spare(chunk);
+        }
         let most = (self.limits.bytes / self.limits.chunk).max(1);
         while self.chunks.len() >= most {
             self.drop_oldest();
         }
-        let mut chunk = self.spare.take().unwrap_or_else(|| Chunk::new(self.limits.chunk, now));
+        let mut chunk = self.spares.pop().unwrap_or_else(|| Chunk::new(self.limits.chunk, now));
+        self.unneeded = self.unneeded.min(self.spares.len());
         chunk.opened = now;
         self.chunks.push_back(chunk);
     }
@@ -152,10 +181,16 @@ impl PacketCache {
             self.packets -= 1;
         }
         if chunk.gone == chunk.entries.len()
-            && let Some(mut chunk) = self.chunks.pop_front()
+            && let Some(chunk) = self.chunks.pop_front()
         {
+            self.keep_spare(chunk);
+        }
+    }
+
+    fn keep_spare(&mut self, mut chunk: Chunk) {
+        if self.spares.len() < MAX_SPARES {
             chunk.reset();
-            self.spare = Some(chunk);
+            self.spares.push(chunk);
         }
     }
 }
@@ -167,6 +202,8 @@ struct Chunk {
     /// How many of the first entries are let go of.
     gone: usize,
     opened: Instant,
+    /// When the newest packet came, in ms after the opening.
+    newest_ms: u32,
 }
 
 /// Where a packet lies in its chunk and how long after the chunk's opening it came.
@@ -180,19 +217,28 @@ struct Entry {
 
 impl Chunk {
     fn new(size: usize, now: Instant) -> Self {
-        Self { bytes: Vec::with_capacity(size), entries: Vec::new(), gone: 0, opened: now }
+        Self { bytes: Vec::with_capacity(size), entries: Vec::new(), gone: 0, opened: now, newest_ms: 0 }
     }
 
     fn push(&mut self, sequence: u64, packet: &[u8], now: Instant) {
         let at_ms = now.saturating_duration_since(self.opened).as_millis().try_into().unwrap_or(u32::MAX);
         self.entries.push(Entry { sequence, at_ms, offset: self.bytes.len() as u16, len: packet.len() as u16 });
         self.bytes.extend_from_slice(packet);
+        self.newest_ms = at_ms;
     }
 
     fn find(&self, sequence: u64) -> Option<&[u8]> {
         let entry = self.entries.get(self.gone..)?.iter().rfind(|entry| entry.sequence == sequence)?;
         let start = usize::from(entry.offset);
         self.bytes.get(start..start + usize::from(entry.len))
+    }
+
+    fn len(&self) -> usize {
+        self.entries.len() - self.gone
+    }
+
+    fn newest_age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.opened + Duration::from_millis(u64::from(self.newest_ms)))
     }
 
     fn oldest_age(&self, now: Instant) -> Option<Duration> {
@@ -243,14 +289,18 @@ mod tests {
         let mut held = |age: u32, range: std::ops::Range<u64>| {
             cache.set_age(age * MS);
             for sequence in range {
-                cache.insert(sequence, &[5; 1_150], t0 + 7 * MS * sequence as u32);
+                let now = t0 + 7 * MS * sequence as u32;
+                cache.insert(sequence, &[5; 1_150], now);
+                if sequence % 10 == 9 {
+                    cache.expire(now);
+                }
             }
             (cache.len(), cache.bytes())
         };
         let (long, many) = held(1_000, 0..1_000);
         let (short, few) = held(300, 1_000..1_100);
         assert_eq!((long, short), (143, 43));
-        assert!(few < 70 * 1024 && few < many / 2, "{few} of {many}");
+        assert!(few < 80 * 1024 && few < many / 2, "{few} of {many}");
         assert_eq!(held(1_000, 1_100..2_000), (long, many), "and back");
     }
 
@@ -311,6 +361,7 @@ mod tests {
                 now += MS * wait;
                 let packet = vec![sequence as u8; len];
                 model.retain(|_, (_, at)| now - *at <= Duration::from_secs(1));
+                cache.expire(now);
                 cache.insert(sequence, &packet, now);
                 model.entry(sequence).or_insert((packet, now));
                 prop_assert_eq!(cache.len(), model.len());

@@ -7,7 +7,7 @@
 use super::shard::{Disposition, Shard};
 use crate::media::packet::{Class, classify};
 use crate::model::counters::{DropReason, FailureReason};
-use crate::model::{Now, Path};
+use crate::model::{MediaKind, Now, Path};
 use crate::transport::ice::{parse_username, shard_of_ufrag};
 use crate::transport::peer::Outcome;
 use std::collections::HashMap;
@@ -158,7 +158,13 @@ impl Shard {
             read += self.links.get(link).map_or(0, |link| link.warm());
         }
         for (received, link) in bursts(batch, senders) {
-            read += self.track_of(bytes, received, link).map_or(0, |(track, layer)| track.warm(layer));
+            let Some((track, layer)) = self.track_of(bytes, received, link) else { continue };
+            read += track.warm(layer);
+            let opening = ssrc_of(bytes, received).zip(self.links.get(link));
+            read += opening.map_or(0, |(ssrc, link)| link.peer.warm_receiver(ssrc));
+            if track.codec.kind() == MediaKind::Audio {
+                read += self.rooms.get(track.room).map_or(0, |room| room.speakers.warm());
+            }
         }
         for (received, link) in bursts(batch, senders) {
             let Some((track, layer)) = self.track_of(bytes, received, link) else { continue };
@@ -170,15 +176,14 @@ impl Shard {
         for (received, link) in bursts(batch, senders) {
             let Some((track, _)) = self.track_of(bytes, received, link) else { continue };
             for route in track.routes.iter().take(WARM_ROUTES) {
-                read += route.warm_sent() + self.links.get(route.receiver).map_or(0, |receiver| receiver.peer.warm_sender());
+                read += route.warm_sent(self.links.get(route.receiver));
             }
         }
         black_box(read);
     }
 
     fn track_of(&self, bytes: &[u8], received: &Received, link: usize) -> Option<(&super::tracks::Track, usize)> {
-        let ssrc = u32::from_be_bytes(*bytes.get(received.start + 8..)?.first_chunk()?);
-        let inbound = self.links.get(link)?.inbound(ssrc)?;
+        let inbound = self.links.get(link)?.inbound(ssrc_of(bytes, received)?)?;
         Some((self.tracks.get(inbound.track)?, usize::from(inbound.layer)))
     }
 
@@ -243,6 +248,11 @@ impl Shard {
         }
         self.mark_dirty(link);
     }
+}
+
+/// What lies where the source of an RTP packet is.
+fn ssrc_of(bytes: &[u8], received: &Received) -> Option<u32> {
+    Some(u32::from_be_bytes(*bytes.get(received.start + 8..)?.first_chunk()?))
 }
 
 /// Routes of a track that are looked at ahead: what many receivers need does not fit the nearest cache anyway.

@@ -72,6 +72,12 @@ pub(super) enum Half {
 /// When this link wants attention.
 #[derive(Debug)]
 pub(super) struct Timing {
+    /// Next sender and receiver reports. This and the next two are looked at with each packet, so they lie together.
+    pub(super) report_at: Option<Instant>,
+    /// When packets or key frames are to be asked for: never later than the tracks would say.
+    pub(super) repair_at: Option<Instant>,
+    /// The earliest timer set for it.
+    pub(super) scheduled: Option<Instant>,
     /// When the stay began.
     pub(super) since: Instant,
     /// Must be connected by then.
@@ -82,20 +88,14 @@ pub(super) struct Timing {
     pub(super) gone_at: Option<Instant>,
     /// When media came up.
     pub(super) connected_at: Option<Instant>,
-    /// Next sender and receiver reports.
-    pub(super) report_at: Option<Instant>,
     /// When to ask the client for an offer.
     pub(super) ask_offer_at: Option<Instant>,
     /// When it was last asked, until an offer comes.
     pub(super) asked_at: Option<Instant>,
     /// By when the relay's own offer must be answered.
     pub(super) answer_by: Option<Instant>,
-    /// The earliest timer set for it.
-    pub(super) scheduled: Option<Instant>,
     /// When something besides media's feedback is due, as last looked at.
     pub(super) control_at: Option<Instant>,
-    /// When packets or key frames are to be asked for: never later than the tracks would say.
-    pub(super) repair_at: Option<Instant>,
     /// Whether it is in the shard's dirty set, and what for.
     pub(super) attention: Attention,
 }

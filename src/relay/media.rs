@@ -484,6 +484,9 @@ fn write_packet(
     let peer = &mut receiver.peer;
     outbox.push_with(path, urgent, |slot| {
         let header_len = write_header(slot, &outgoing, elements.as_slice())?;
+        if repeats.is_none() && !matches!(rewrite.patch, Some(Patch::Vp8(_))) {
+            return peer.seal_rtp_from(slot, header_len, payload);
+        }
         let body = slot.get_mut(header_len..)?;
         let len = match repeats {
             Some(original) => write_rtx_payload(body, original, payload)?,

@@ -228,7 +228,7 @@ impl Passes {
 impl Layer {
     /// Reads a word of each part that a packet needs.
     pub(super) fn warm(&self) -> usize {
-        usize::from(self.newest as u8) + (self.cache.len() & 1) + self.stream.as_ref().map_or(0, InboundStream::warm)
+        usize::from(self.newest as u8) + self.cache.warm() + self.stream.as_ref().map_or(0, InboundStream::warm)
     }
 }
 
@@ -247,9 +247,10 @@ impl RouteState {
         out + self.route.warm()
     }
 
-    /// Reads a word of where the next packet sent is noted.
-    pub(super) fn warm_sent(&self) -> usize {
-        self.route.warm_sent()
+    /// Reads a word of where the next packet sent is noted, and of what its sealing needs.
+    pub(super) fn warm_sent(&self, receiver: Option<&Link>) -> usize {
+        let sealing = receiver.zip(self.out.as_ref()).map_or(0, |(receiver, out)| receiver.peer.warm_sender(out.ssrc));
+        self.route.warm_sent() + sealing
     }
 }
 

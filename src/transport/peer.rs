@@ -325,6 +325,11 @@ impl Peer {
         self.sender.as_mut()?.seal_rtp(buffer, header_len, len).ok()
     }
 
+    /// Seals a payload that lies elsewhere behind the header in `buffer`; answers the final length.
+    pub fn seal_rtp_from(&mut self, buffer: &mut [u8], header_len: usize, payload: &[u8]) -> Option<usize> {
+        self.sender.as_mut()?.seal_rtp_from(buffer, header_len, payload).ok()
+    }
+
     /// Seals a plain control packet into the outgoing batch.
     pub fn send_rtcp(&mut self, packet: &[u8], outbox: &mut Outbox) -> bool {
         let (Some(path), Some(sender)) = (self.ice.selected(), self.sender.as_mut()) else { return false };
@@ -337,15 +342,19 @@ impl Peer {
     /// Reads a word of each part that a media packet needs either way, so that they are fetched together.
     #[must_use]
     pub fn warm(&self) -> usize {
-        usize::from(self.ice.selected().is_some())
-            + self.receiver.as_ref().map_or(0, SrtpReceiver::warm)
-            + usize::from(self.sender.is_some())
+        usize::from(self.ice.selected().is_some()) + usize::from(self.receiver.is_some()) + usize::from(self.sender.is_some())
     }
 
-    /// The same for what sealing needs.
+    /// The same for what opening the packets of a stream needs.
     #[must_use]
-    pub fn warm_sender(&self) -> usize {
-        self.sender.as_ref().map_or(0, SrtpSender::warm)
+    pub fn warm_receiver(&self, ssrc: u32) -> usize {
+        self.receiver.as_ref().map_or(0, |receiver| receiver.warm(ssrc))
+    }
+
+    /// The same for what sealing them needs.
+    #[must_use]
+    pub fn warm_sender(&self, ssrc: u32) -> usize {
+        self.sender.as_ref().map_or(0, |sender| sender.warm(ssrc))
     }
 
     /// Where media goes now.

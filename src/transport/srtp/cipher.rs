@@ -34,6 +34,25 @@ impl Cipher {
         }
     }
 
+    /// Seals a payload that lies elsewhere into what lies between the header and the room for the tag.
+    pub(super) fn seal_rtp_from(
+        &self,
+        packet: &mut [u8],
+        header_len: usize,
+        payload: &[u8],
+        ssrc: u32,
+        index: u64,
+    ) -> Result<(), SrtpError> {
+        match self {
+            Self::Gcm(gcm) => gcm.seal_rtp_from(packet, header_len, payload, ssrc, index),
+            Self::Cm(cm) => {
+                let room = packet.get_mut(header_len..).and_then(|body| body.get_mut(..payload.len()));
+                room.ok_or(SrtpError::NoRoom)?.copy_from_slice(payload);
+                cm.seal_rtp(packet, header_len, ssrc, index)
+            }
+        }
+    }
+
     pub(super) fn open_rtcp(&self, packet: &mut [u8], ssrc: u32, index: u32, encrypted: bool) -> Result<usize, SrtpError> {
         match self {
             Self::Gcm(_) if !encrypted => Err(SrtpError::Unencrypted),

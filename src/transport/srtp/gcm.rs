@@ -51,6 +51,21 @@ impl Gcm {
         self.seal(self.nonce(ssrc, index), header, body)
     }
 
+    /// Seals a payload that lies elsewhere into what lies between the header and the room for the tag.
+    pub(super) fn seal_rtp_from(
+        &self,
+        packet: &mut [u8],
+        header_len: usize,
+        payload: &[u8],
+        ssrc: u32,
+        index: u64,
+    ) -> Result<(), SrtpError> {
+        let (header, body) = packet.split_at_mut_checked(header_len).ok_or(SrtpError::Malformed)?;
+        let (sealed, tag) = body.split_last_chunk_mut::<16>().ok_or(SrtpError::NoRoom)?;
+        let (nonce, aad) = (self.nonce(ssrc, index), Aad::from(&*header));
+        self.key.seal_out_of_place_scatter(nonce, aad, payload, sealed, &[], tag).map_err(|_| SrtpError::Library)
+    }
+
     /// Opens header, ciphertext, tag and index word; returns the length of the plain packet.
     pub(super) fn open_rtcp(&self, packet: &mut [u8], ssrc: u32, index: u32) -> Result<usize, SrtpError> {
         let (clear, rest) = packet.split_first_chunk_mut::<RTCP_CLEAR_LEN>().ok_or(SrtpError::TooShort)?;

@@ -131,9 +131,9 @@ impl SrtpReceiver {
         self.rtp_windows.len() + self.control.windows.len()
     }
 
-    /// Reads a word of the last stream's state.
-    pub(crate) fn warm(&self) -> usize {
-        self.rtp_windows.warm()
+    /// Reads a word of a stream's state.
+    pub(crate) fn warm(&self, ssrc: u32) -> usize {
+        self.rtp_windows.warm(ssrc)
     }
 
     /// What was refused so far.

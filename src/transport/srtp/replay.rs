@@ -39,6 +39,11 @@ pub(super) trait Resume: Default {
     /// The highest index used, where any is.
     fn highest(&self) -> Option<u64>;
 
+    /// Reads a word of what the next index needs, so that it is fetched before.
+    fn warm(&self) -> usize {
+        self.highest().map_or(0, |highest| highest as usize & 1)
+    }
+
     /// The state in which every index up to `highest` counts as used.
     fn resumed(highest: u64) -> Self;
 }
@@ -97,6 +102,11 @@ impl<const WORDS: usize> Window<WORDS> {
 }
 
 impl<const WORDS: usize> Resume for Window<WORDS> {
+    fn warm(&self) -> usize {
+        let next = self.highest.map_or(0, |highest| highest + 1);
+        self.words.get(Self::slot(next)).map_or(0, |word| *word as usize & 1)
+    }
+
     fn highest(&self) -> Option<u64> {
         self.highest
     }

@@ -71,14 +71,31 @@ impl SrtpSender {
     /// `header_len` is not that of the packet's header, [`SrtpError::IndexReused`], [`SrtpError::IndexLimit`],
     /// [`SrtpError::TableFull`]; each is counted. Nothing of `buf` may be sent then.
     pub fn seal_rtp(&mut self, buf: &mut [u8], header_len: usize, len: usize) -> Result<usize, SrtpError> {
-        let result = self.try_seal_rtp(buf, header_len, len);
+        let result = self.try_seal_rtp(buf, header_len, len, None);
         self.control.errors.watch(result)
     }
 
-    fn try_seal_rtp(&mut self, buf: &mut [u8], header_len: usize, len: usize) -> Result<usize, SrtpError> {
+    /// Seals the RTP packet whose header lies in the first `header_len` bytes of `buf`, and whose payload lies elsewhere, into
+    /// `buf`; returns the length of the sealed one. It saves a copy of the payload.
+    ///
+    /// # Errors
+    /// Those of [`seal_rtp`](Self::seal_rtp).
+    pub fn seal_rtp_from(&mut self, buf: &mut [u8], header_len: usize, payload: &[u8]) -> Result<usize, SrtpError> {
+        let result = self.try_seal_rtp(buf, header_len, header_len.saturating_add(payload.len()), Some(payload));
+        self.control.errors.watch(result)
+    }
+
+    fn try_seal_rtp(
+        &mut self,
+        buf: &mut [u8],
+        header_len: usize,
+        len: usize,
+        payload: Option<&[u8]>,
+    ) -> Result<usize, SrtpError> {
         let sealed_len = sealed_len(len, self.profile.rtp_overhead())?;
         let packet = buf.get_mut(..sealed_len).ok_or(SrtpError::NoRoom)?;
-        let header = RtpHeader::parse(packet.get(..len).ok_or(SrtpError::NoRoom)?)?;
+        let plain = packet.get(..if payload.is_some() { header_len } else { len });
+        let header = RtpHeader::parse(plain.ok_or(SrtpError::NoRoom)?)?;
         if header.header_len != header_len {
             // A longer one would leave part of the payload in the clear.
             return Err(SrtpError::Malformed);
@@ -93,7 +110,10 @@ impl SrtpSender {
                 return Err(SrtpError::IndexReused);
             }
             window.take(index);
-            cipher.seal_rtp(packet, header_len, header.ssrc, index)
+            match payload {
+                Some(payload) => cipher.seal_rtp_from(packet, header_len, payload, header.ssrc, index),
+                None => cipher.seal_rtp(packet, header_len, header.ssrc, index),
+            }
         })?;
         Ok(sealed_len)
     }
@@ -147,9 +167,9 @@ impl SrtpSender {
         self.rtp_windows.len() + self.control.indexes.len()
     }
 
-    /// Reads a word of the last stream's state.
-    pub(crate) fn warm(&self) -> usize {
-        self.rtp_windows.warm()
+    /// Reads a word of a stream's state.
+    pub(crate) fn warm(&self, ssrc: u32) -> usize {
+        self.rtp_windows.warm(ssrc)
     }
 
     /// What was refused so far.

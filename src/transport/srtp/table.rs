@@ -14,8 +14,10 @@ const MAX_EVER: usize = 4096;
 /// attacker replay them, or make us use an AES-GCM nonce twice.
 #[derive(Debug)]
 pub(super) struct SsrcTable<T> {
-    /// Together: packets come in bursts, so mostly one entry is looked at, and it lies in one place.
-    live: Vec<(u32, T)>,
+    /// Close together: the streams of several people take turns, and this is looked through for each.
+    live: Vec<u32>,
+    /// The states of the live ones, in the same order.
+    states: Vec<T>,
     last_used: usize,
     /// Sorted by SSRC.
     ended: Vec<(u32, u64)>,
@@ -24,7 +26,7 @@ pub(super) struct SsrcTable<T> {
 
 impl<T: Resume> SsrcTable<T> {
     pub(super) fn new(max_live: usize) -> Self {
-        Self { live: Vec::new(), last_used: 0, ended: Vec::new(), max_live }
+        Self { live: Vec::new(), states: Vec::new(), last_used: 0, ended: Vec::new(), max_live }
     }
 
     /// Runs `step` on the state of a stream; the state of a new stream is kept only if `step` succeeds.
@@ -32,7 +34,7 @@ impl<T: Resume> SsrcTable<T> {
     /// # Errors
     /// [`SrtpError::TableFull`] for a new stream over the bound, before `step` runs; otherwise what `step` says.
     pub(super) fn with<R>(&mut self, ssrc: u32, step: impl FnOnce(&mut T) -> Result<R, SrtpError>) -> Result<R, SrtpError> {
-        if let Some((_, state)) = self.position(ssrc).and_then(|position| self.live.get_mut(position)) {
+        if let Some(state) = self.position(ssrc).and_then(|position| self.states.get_mut(position)) {
             return step(state);
         }
         let ended = self.ended.binary_search_by_key(&ssrc, |(ssrc, _)| *ssrc);
@@ -47,7 +49,8 @@ impl<T: Resume> SsrcTable<T> {
             self.ended.remove(position);
         }
         self.last_used = self.live.len();
-        self.live.push((ssrc, state));
+        self.live.push(ssrc);
+        self.states.push(state);
         Ok(result)
     }
 
@@ -56,15 +59,17 @@ impl<T: Resume> SsrcTable<T> {
         let Some(position) = self.position(ssrc) else {
             return;
         };
-        let (_, state) = self.live.swap_remove(position);
+        self.live.swap_remove(position);
+        let state = self.states.swap_remove(position);
         if let (Some(highest), Err(place)) = (state.highest(), self.ended.binary_search_by_key(&ssrc, |(ssrc, _)| *ssrc)) {
             self.ended.insert(place, (ssrc, highest));
         }
     }
 
-    /// Reads a word of the last stream's state.
-    pub(super) fn warm(&self) -> usize {
-        self.live.get(self.last_used).and_then(|(_, state)| state.highest()).map_or(0, |highest| highest as usize & 1)
+    /// Reads a word of a stream's state.
+    pub(super) fn warm(&self, ssrc: u32) -> usize {
+        let position = self.live.iter().position(|known| *known == ssrc);
+        position.and_then(|position| self.states.get(position)).map_or(0, T::warm)
     }
 
     /// Number of live streams.
@@ -74,10 +79,10 @@ impl<T: Resume> SsrcTable<T> {
 
     /// Packets come in bursts of one stream, so the last one is tried first.
     fn position(&mut self, ssrc: u32) -> Option<usize> {
-        if self.live.get(self.last_used).is_some_and(|(known, _)| *known == ssrc) {
+        if self.live.get(self.last_used) == Some(&ssrc) {
             return Some(self.last_used);
         }
-        self.last_used = self.live.iter().position(|(known, _)| *known == ssrc)?;
+        self.last_used = self.live.iter().position(|known| *known == ssrc)?;
         Some(self.last_used)
     }
 }

@@ -369,6 +369,10 @@ mod receiving {
             let plain = [&rtp(7, 1)[..20], &payload].concat();
             let sealed = seal_rtp(&mut sender, &plain).unwrap();
             prop_assert_eq!(sealed.len(), plain.len() + Profile::ALL[profile].rtp_overhead());
+            let (mut twin, mut apart) = (pair(Profile::ALL[profile]).0, vec![0; sealed.len()]);
+            apart[..20].copy_from_slice(&plain[..20]);
+            prop_assert_eq!(twin.seal_rtp_from(&mut apart, 20, &payload), Ok(sealed.len()));
+            prop_assert_eq!(&apart, &sealed, "from another place");
             prop_assert_eq!(open_rtp(&mut receiver, &sealed), Ok((plain, 1)));
             let plain = [&[0x80 | report[0] & 0x3F], &report[1..]].concat();
             let sealed = seal_rtcp(&mut sender, &plain).unwrap();
