@@ -43,8 +43,9 @@ struct Entry {
     outgoing: u32,
     /// When it was sent last, in ms since the ring's first packet.
     at_ms: u32,
-    /// Its number in its layer to 48 bits: the lower 32 and the upper 16.
-    sequence: (u32, u16),
+    /// Its number in its layer to 48 bits: the lower 32 and the upper 16, apart so that nothing is padded.
+    sequence: u32,
+    sequence_high: u16,
     /// [`VACANT`] in an entry never written.
     layer: u8,
     resent: u8,
@@ -57,7 +58,8 @@ const VACANT: u8 = u8::MAX;
 const EMPTY: Entry = Entry {
     outgoing: 0,
     at_ms: 0,
-    sequence: (0, 0),
+    sequence: 0,
+    sequence_high: 0,
     layer: VACANT,
     resent: 0,
     rewrite: Rewrite { sequence: 0, timestamp: 0, marker: false, empty: false, vp8: None },
@@ -66,7 +68,8 @@ const EMPTY: Entry = Entry {
 impl Entry {
     fn new(packet: &SentPacket, at_ms: u32) -> Self {
         let SentPacket { outgoing, layer, sequence, rewrite } = *packet;
-        Self { outgoing: outgoing as u32, at_ms, sequence: (sequence as u32, (sequence >> 32) as u16), layer, resent: 0, rewrite }
+        let (outgoing, sequence_high) = (outgoing as u32, (sequence >> 32) as u16);
+        Self { outgoing, at_ms, sequence: sequence as u32, sequence_high, layer, resent: 0, rewrite }
     }
 
     fn is(&self, outgoing: u64) -> bool {
@@ -127,8 +130,7 @@ impl SentRing {
         }
         entry.resent += 1;
         entry.at_ms = now_ms;
-        let (low, high) = entry.sequence;
-        let sequence = u64::from(high) << 32 | u64::from(low);
+        let sequence = u64::from(entry.sequence_high) << 32 | u64::from(entry.sequence);
         Some(Sent { layer: entry.layer, sequence, rewrite: entry.rewrite, times_resent: entry.resent })
     }
 
