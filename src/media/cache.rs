@@ -301,7 +301,8 @@ mod tests {
         let (short, few) = held(300, 1_000..1_100);
         assert_eq!((long, short), (143, 43));
         assert!(few < 80 * 1024 && few < many / 2, "{few} of {many}");
-        assert_eq!(held(1_000, 1_100..2_000), (long, many), "and back");
+        let (again, bytes) = held(1_000, 1_100..2_000);
+        assert!(again == long && bytes.abs_diff(many) < 4 * 1024, "and back: {again}, {bytes}");
     }
 
     #[test]
@@ -348,7 +349,7 @@ mod tests {
         };
         let warm = at(0..400);
         assert_eq!(at(400..4_000), warm, "100 packets a second: the same chunks for ever");
-        assert!(warm < 140 * 1024, "{warm}");
+        assert!(warm < 150 * 1024, "{warm}");
     }
 
     proptest! {

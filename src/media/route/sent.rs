@@ -43,7 +43,7 @@ struct Entry {
     outgoing: u32,
     /// When it was sent last, in ms since the ring's first packet.
     at_ms: u32,
-    /// Its number in its layer to 48 bits: the lower 32 and the upper 16.
+    /// Its number in its layer to 48 bits: the lower 32 and the upper 16, apart so that nothing is padded.
     sequence: u32,
     sequence_high: u16,
     /// [`VACANT`] in an entry never written.
@@ -68,15 +68,8 @@ const EMPTY: Entry = Entry {
 impl Entry {
     fn new(packet: &SentPacket, at_ms: u32) -> Self {
         let SentPacket { outgoing, layer, sequence, rewrite } = *packet;
-        Self {
-            outgoing: outgoing as u32,
-            at_ms,
-            sequence: sequence as u32,
-            sequence_high: (sequence >> 32) as u16,
-            layer,
-            resent: 0,
-            rewrite,
-        }
+        let (outgoing, sequence_high) = (outgoing as u32, (sequence >> 32) as u16);
+        Self { outgoing, at_ms, sequence: sequence as u32, sequence_high, layer, resent: 0, rewrite }
     }
 
     fn is(&self, outgoing: u64) -> bool {
