@@ -298,7 +298,7 @@ impl Swarm {
         Ok(Self { threads: handles, reports, runtime: Some(runtime) })
     }
 
-    /// Tells a client, or a thread, something; waits only where a thread has [`ORDERS`] orders before it.
+    /// Tells a client, or a thread, something; waits only where a thread has `ORDERS` orders before it.
     pub fn order(&self, order: Order) {
         let index = order.client().map_or(0, |client| client as usize % self.threads.len());
         if let Some(thread) = self.threads.get(index) {

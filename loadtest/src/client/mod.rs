@@ -1,6 +1,6 @@
 //! One synthetic client: its signalling, its WebRTC stack, the media it makes and what it makes of others'.
 //!
-//! Sans-IO but for the task of its WebSocket: [`Client`] takes news, datagrams and time, and leaves datagrams in a batch.
+//! Sans-IO but for the task of its WebSocket: `Client` takes news, datagrams and time, and leaves datagrams in a batch.
 //! It speaks the LiveKit protocol with one peer connection (`/rtc/v1`) and assumes nothing of a relay beyond it.
 
 mod adapt;
