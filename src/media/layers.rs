@@ -188,6 +188,12 @@ impl LayerChoice {
         self.cap = cap;
     }
 
+    /// What its line allows.
+    #[must_use]
+    pub fn cap(&self) -> Cap {
+        self.cap
+    }
+
     /// The layer asked for, alive or not and whatever the line allows; `None` while the track is not shown. Publishers are
     /// told to send the layers somebody asks for.
     #[must_use]

@@ -146,6 +146,14 @@ pub struct Counters {
     pub forwarded: u64,
     /// Retransmissions sent to receivers.
     pub retransmitted: u64,
+    /// Probes for more bandwidth sent to receivers.
+    pub probes: u64,
+    /// Bytes sent only to fill such probes.
+    pub padding_bytes: u64,
+    /// Times a receiver's line made a picture pause.
+    pub tracks_paused: u64,
+    /// Times a paused picture went on.
+    pub tracks_resumed: u64,
     /// NACKed packets asked of publishers.
     pub nack_out: u64,
     /// NACKed packets asked by receivers.

@@ -1,6 +1,7 @@
 //! A member's line to the relay: its transport, its media sections and its signalling session.
 
 use super::data::Waiting;
+use super::downlink::Line;
 use super::event::{Event, EventSink};
 use super::in_order::InOrder;
 use super::sections::Sections;
@@ -44,6 +45,8 @@ pub(super) struct Link {
     /// Slots of the tracks it should receive and has no section for, oldest first.
     pub(super) waiting: Vec<usize>,
     pub(super) twcc: TwccRecorder,
+    /// What is known of the way to it, once it is sent media.
+    pub(super) line: Option<Box<Line>>,
     pub(super) own_ssrc: u32,
     /// Round trip of the line, once a receiver report has told it.
     pub(super) rtt: Option<Duration>,
@@ -218,7 +221,8 @@ impl Link {
 
     /// When feedback about media is due. What cannot be sent must not wake anybody: it waits until the peer is back.
     pub(super) fn feedback_deadline(&self) -> Option<Instant> {
-        let deadlines = [self.timing.report_at, self.twcc.next_deadline(), self.timing.repair_at];
+        let line = self.line.as_ref().and_then(|line| line.next_deadline());
+        let deadlines = [self.timing.report_at, self.twcc.next_deadline(), self.timing.repair_at, line];
         deadlines.into_iter().flatten().min().filter(|_| self.peer.is_connected())
     }
 

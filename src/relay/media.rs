@@ -1,14 +1,15 @@
 //! The packet path: open in place, find the compiled route, rewrite and seal into the outgoing batch.
 
+use super::downlink::Waiting;
 use super::link::{Attention, Inbound, Link};
 use super::sections::Use;
 use super::shard::Shard;
-use super::tracks::{Layer, OutStream, Passes};
+use super::tracks::{Layer, OutStream, Passes, RtxStream};
 use crate::media::codec::inspect;
 use crate::media::inbound::InboundStream;
 use crate::media::nacker::NackAction;
 use crate::media::outbox::Outbox;
-use crate::media::packet::{AudioLevel, OutgoingHeader, RtpHeader, write_header};
+use crate::media::packet::{AudioLevel, OutgoingHeader, RtpHeader, set_first_element, write_header, write_padding};
 use crate::media::route::{Incoming, Rewrite, Verdict};
 use crate::media::rtx::write_rtx_payload;
 use crate::model::counters::DropReason;
@@ -17,6 +18,11 @@ use std::time::{Duration, Instant};
 
 /// Round trip assumed before one was measured.
 pub(super) const ASSUMED_RTT: Duration = Duration::from_millis(100);
+
+/// What sealing adds to a packet (RFC 7714: 16 bytes; RFC 3711: 10).
+const TAG: usize = 16;
+/// Header of an outgoing packet with its transport-wide number.
+const HEADER: usize = 20;
 
 impl Shard {
     pub(super) fn handle_rtp(&mut self, link: usize, now: Instant, path: Path, datagram: &mut [u8]) {
@@ -151,6 +157,7 @@ impl Shard {
         if facts.key_frame_start {
             layer.key_frames.on_key_frame(now);
         }
+        layer.meter.on_packet(packet.len() + TAG, now);
         if wanted && !payload.is_empty() {
             layer.cache.insert(sequence, packet, now);
         }
@@ -188,10 +195,22 @@ impl Shard {
                 continue;
             }
             let Verdict::Forward(rewrite) = route.route.on_packet(inbound.layer, incoming) else { continue };
+            if let Some(line) = &mut receiver.line {
+                let item = Waiting::new(inbound.track, rewrite.sequence);
+                let admitted = line.admit(urgent, out.rtx.is_some(), item, payload.len() + HEADER + TAG, incoming.now);
+                if line.is_asleep() {
+                    line.wake(incoming.now);
+                    receiver.timing.want(Attention::Feedback, route.receiver, &mut self.dirty);
+                }
+                if !admitted {
+                    receiver.timing.want(Attention::Feedback, route.receiver, &mut self.dirty);
+                    continue;
+                }
+            }
             elements.gather(&out.passes, header, packet);
-            if write_media(out, receiver, &mut self.outbox, &rewrite, source, &elements) {
+            if write_media(out, receiver, &mut self.outbox, &rewrite, source, &elements, incoming.now) {
                 self.counters.forwarded += 1;
-                out.on_sent(rewrite.timestamp, payload.len(), incoming.now);
+                out.stats.on_sent(rewrite.timestamp, payload.len(), incoming.now);
                 if receiver.timing.report_at.is_none() {
                     receiver.timing.report_at = Some(incoming.now);
                     receiver.timing.want(Attention::Feedback, route.receiver, &mut self.dirty);
@@ -223,25 +242,82 @@ impl Shard {
     }
 
     /// Sends a packet again to a receiver that misses it; `false` when it is too old to be had, and only a key frame helps.
-    pub(super) fn retransmit(&mut self, link: usize, track: usize, sequence: u16, now: Instant) -> bool {
-        let (Some(track), Some(receiver)) = (self.tracks.get_mut(track), self.links.get_mut(link)) else { return true };
+    pub(super) fn retransmit(&mut self, link: usize, index: usize, sequence: u16, now: Instant) -> bool {
+        let (Some(track), Some(receiver)) = (self.tracks.get_mut(index), self.links.get_mut(link)) else { return true };
         let Some(route) = track.routes.iter_mut().find(|route| route.receiver == link) else { return true };
         let Some(out) = route.out.as_mut() else { return true };
         let rtt = out.stats.rtt().unwrap_or(ASSUMED_RTT);
         let Some(sent) = route.route.resolve(sequence, now, rtt) else { return !route.route.is_forgotten(sequence) };
         let Some(layer) = track.layers.get(usize::from(sent.layer)) else { return true };
         let Some(packet) = layer.cache.find(sent.sequence) else { return false };
-        let Ok(header) = RtpHeader::parse(packet) else { return true };
-        let Ok(payload) = header.payload(packet) else { return true };
-        if !out.may_repeat(payload.len()) {
-            self.counters.drop(DropReason::RateLimit);
-            return true;
-        }
-        let urgent = track.codec.kind() == MediaKind::Audio;
-        if write_again(out, receiver, &mut self.outbox, &sent.rewrite, Source { header: &header, packet, payload, urgent }) {
-            self.counters.retransmitted += 1;
+        let item = Waiting::new(index, sent.rewrite.sequence);
+        if out.rtx.is_some()
+            && let Some(line) = &mut receiver.line
+        {
+            if line.push_repair(item, packet.len() + TAG, now) {
+                receiver.timing.want(Attention::Feedback, link, &mut self.dirty);
+            } else {
+                self.counters.drop(DropReason::RateLimit);
+            }
         }
         true
+    }
+
+    /// Sends a packet that has waited: a picture's own, or one that is sent `again`. What is not there any more is not sent.
+    pub(super) fn send_waiting(&mut self, link: usize, item: Waiting, again: bool, now: Instant) {
+        let (Some(track), Some(receiver)) = (self.tracks.get_mut(item.track as usize), self.links.get_mut(link)) else { return };
+        let urgent = track.codec.kind() == MediaKind::Audio;
+        let Some(route) = track.routes.iter_mut().find(|route| route.receiver == link) else { return };
+        let (Some(out), Some(sent)) = (route.out.as_mut(), route.route.find(item.sequence)) else { return };
+        let Some(packet) = track.layers.get(usize::from(sent.layer)).and_then(|layer| layer.cache.find(sent.sequence)) else {
+            return;
+        };
+        let Ok(header) = RtpHeader::parse(packet) else { return };
+        let Ok(payload) = header.payload(packet) else { return };
+        let source = Source { header: &header, packet, payload, urgent };
+        let rewrite = &sent.rewrite;
+        if again {
+            self.counters.retransmitted += u64::from(write_again(out, receiver, &mut self.outbox, rewrite, source, now));
+        } else {
+            let elements = Elements::of(&out.passes, &header, packet);
+            if write_media(out, receiver, &mut self.outbox, rewrite, source, &elements, now) {
+                self.counters.forwarded += 1;
+                out.stats.on_sent(rewrite.timestamp, payload.len(), now);
+                receiver.timing.report_at.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Sends a packet of at most so many bytes that only fills the line, on a stream for repetitions; its bytes, or 0 where
+    /// there is none.
+    pub(super) fn send_padding(&mut self, link: usize, bytes: usize, now: Instant) -> usize {
+        let Some(receiver) = self.links.get_mut(link) else { return 0 };
+        let Some(path) = receiver.peer.path() else { return 0 };
+        let Link { outbound, peer, line, .. } = receiver;
+        let tracks = &mut self.tracks;
+        let mut sent = 0;
+        for track in outbound.iter().map(|outbound| outbound.track) {
+            let out = tracks.get_mut(track).and_then(|track| track.route_to(link)?.out.as_mut());
+            let Some(out) = out.filter(|out| out.opens_at <= now && out.passes.transport_cc != 0) else { continue };
+            let timestamp = out.stats.last_timestamp();
+            let (Some(rtx), Some(timestamp), Some(line)) = (out.rtx.as_mut(), timestamp, line.as_mut()) else { continue };
+            let RtxStream { ssrc, payload_type, sequence } = *rtx;
+            let outgoing = OutgoingHeader { marker: false, payload_type, sequence, timestamp, ssrc };
+            let padding = bytes.saturating_sub(HEADER + TAG).clamp(1, usize::from(u8::MAX)) as u8;
+            self.outbox.push_with(path, false, |slot| {
+                let (header_len, len) = write_padding(slot, &outgoing, &[(out.passes.transport_cc, &[0, 0])], padding)?;
+                if let Some(number) = line.on_sent(len + TAG, true, now) {
+                    set_first_element(slot, number)?;
+                }
+                sent = peer.seal_rtp(slot, header_len, len)?;
+                Some(sent)
+            });
+            if sent > 0 {
+                rtx.sequence = rtx.sequence.wrapping_add(1);
+                break;
+            }
+        }
+        sent
     }
 }
 
@@ -280,6 +356,13 @@ impl<'a> Elements<'a> {
             return;
         }
         (self.passes, self.count) = (Some(*passes), 0);
+        if passes.transport_cc != 0
+            && let Some(slot) = self.found.first_mut()
+        {
+            // First of all, so that the number can be put in its place at the end.
+            *slot = (passes.transport_cc, &[0, 0]);
+            self.count = 1;
+        }
         for (id, value) in header.extensions(packet) {
             if let Some(id) = passes.id(id)
                 && let Some(slot) = self.found.get_mut(self.count)
@@ -288,6 +371,11 @@ impl<'a> Elements<'a> {
                 self.count += 1;
             }
         }
+    }
+
+    /// Whether the first element is the transport-wide number.
+    fn numbered(&self) -> bool {
+        self.passes.is_some_and(|passes| passes.transport_cc != 0)
     }
 
     fn as_slice(&self) -> &[(u8, &'a [u8])] {
@@ -312,22 +400,31 @@ fn write_media(
     rewrite: &Rewrite,
     source: Source<'_>,
     elements: &Elements<'_>,
+    now: Instant,
 ) -> bool {
     let stream = (out.payload_type, rewrite.sequence, out.ssrc);
-    write_packet(stream, None, elements, receiver, outbox, rewrite, source)
+    write_packet(stream, None, elements, receiver, outbox, rewrite, source, now)
 }
 
-fn write_again(out: &mut OutStream, receiver: &mut Link, outbox: &mut Outbox, rewrite: &Rewrite, source: Source<'_>) -> bool {
+fn write_again(
+    out: &mut OutStream,
+    receiver: &mut Link,
+    outbox: &mut Outbox,
+    rewrite: &Rewrite,
+    source: Source<'_>,
+    now: Instant,
+) -> bool {
     let Some(rtx) = out.rtx.as_mut() else { return false };
     let stream = (rtx.payload_type, rtx.sequence, rtx.ssrc);
     let elements = Elements::of(&out.passes, source.header, source.packet);
-    let written = write_packet(stream, Some(rewrite.sequence), &elements, receiver, outbox, rewrite, source);
+    let written = write_packet(stream, Some(rewrite.sequence), &elements, receiver, outbox, rewrite, source, now);
     if written {
         rtx.sequence = rtx.sequence.wrapping_add(1);
     }
     written
 }
 
+#[expect(clippy::too_many_arguments, reason = "one packet's parts, which lie in as many places")]
 /// Writes and seals one packet into the outgoing batch; one that repeats another carries the other's number before its payload.
 fn write_packet(
     (payload_type, sequence, ssrc): (u8, u16, u32),
@@ -337,11 +434,12 @@ fn write_packet(
     outbox: &mut Outbox,
     rewrite: &Rewrite,
     Source { payload, urgent, .. }: Source<'_>,
+    now: Instant,
 ) -> bool {
     let Some(path) = receiver.peer.path() else { return false };
     let outgoing = OutgoingHeader { marker: rewrite.marker, payload_type, sequence, timestamp: rewrite.timestamp, ssrc };
     let payload = if rewrite.empty { &[] } else { payload };
-    let peer = &mut receiver.peer;
+    let Link { peer, line, .. } = receiver;
     outbox.push_with(path, urgent, |slot| {
         let header_len = write_header(slot, &outgoing, elements.as_slice())?;
         let body = slot.get_mut(header_len..)?;
@@ -355,6 +453,12 @@ fn write_packet(
         if let Some(patch) = rewrite.vp8 {
             patch.apply(body.get_mut(len - payload.len()..len)?);
         }
-        peer.seal_rtp(slot, header_len, header_len + len)
+        let len = header_len + len;
+        if let Some(line) = line
+            && let Some(number) = line.on_sent(len + TAG, elements.numbered(), now)
+        {
+            set_first_element(slot, number)?;
+        }
+        peer.seal_rtp(slot, header_len, len)
     })
 }

@@ -8,8 +8,10 @@ pub use crate::media::outbox;
 pub use datagrams::Received;
 
 pub mod command;
+mod allocation;
 mod data;
 mod datagrams;
+mod downlink;
 pub mod envelope;
 pub mod event;
 mod feedback;
@@ -17,6 +19,7 @@ mod in_order;
 pub mod link;
 mod media;
 mod negotiation;
+mod rates;
 mod rooms;
 mod sections;
 pub mod shard;

@@ -7,6 +7,7 @@ use super::sections::{Change, Use};
 use super::shard::Shard;
 use super::tracks::{OutStream, Passes};
 use crate::consultation as rules;
+use crate::media::layers::Cap;
 use crate::model::roster::{LeaveAction, LeaveReason};
 use crate::model::{Codec, MediaKind, Now, TrackCid, TrackSid};
 use crate::transport::peer::MAX_MESSAGE_SIZE;
@@ -147,6 +148,8 @@ impl Shard {
         let stream =
             OutStream::new(ssrc, rtx.map(|rtx| (rtx, rtx_ssrc)), payload_type, source.codec.clock_rate(), passes, opens_at);
         let Some(route) = self.tracks.get_mut(track).and_then(|track| track.route_to(link)) else { return };
+        // The lowest layer, until the line is shared out in a moment.
+        route.choice.set_cap(Cap::UpTo(0));
         route.out = Some(stream);
         self.waits_no_longer(link, track);
         if let Some(state) = self.links.get_mut(link) {
@@ -158,6 +161,7 @@ impl Shard {
         if first {
             self.tell(publisher, Event::TrackSubscribed(sid));
         }
+        self.open_line(link, now);
         self.retarget(track, now);
         if let Some(state) = self.links.get_mut(link).filter(|_| running) {
             state.timing.opens_at = Some(opens_at);
@@ -175,6 +179,9 @@ impl Shard {
             }
         }
         let Some(state) = self.links.get_mut(link) else { return };
+        if let Some(line) = &mut state.line {
+            line.pacer.purge(|waiting| waiting.track as usize == track);
+        }
         let closed: Vec<Outbound> = state.outbound.extract_if(.., |outbound| outbound.track == track).collect();
         for outbound in closed {
             state.peer.forget_outbound(outbound.ssrc);

@@ -12,9 +12,10 @@ use super::timers::{Owner, Timers};
 use super::tracks::Track;
 use crate::consultation::room::Defaults;
 use crate::media::outbox::Outbox;
+use crate::media::rate::Bitrate;
 use crate::model::counters::{Counters, DropReason, FailureReason};
 use crate::model::roster::{LeaveReason, Source};
-use crate::model::{MediaKind, Now, RoomKey, ShardId, TrackSid};
+use crate::model::{MediaKind, Now, ParticipantSid, RoomKey, ShardId, TrackSid};
 use crate::transport::peer::{PeerEvent, Transport};
 use slab::Slab;
 use std::collections::HashMap;
@@ -347,6 +348,12 @@ impl Shard {
         self.counters.participants = self.links.len() as u64;
         self.counters.tracks = self.tracks.len() as u64;
         &mut self.counters
+    }
+
+    /// What the line to each receiver of media was last estimated to bear, where the receiver says anything of it.
+    pub fn estimates(&self) -> impl Iterator<Item = (&ParticipantSid, Bitrate)> {
+        let heard = |link: &Link| link.line.as_ref().filter(|line| line.is_heard()).map(|line| line.estimate());
+        self.links.iter().filter_map(move |(_, link)| Some((&link.sid, heard(link)?)))
     }
 
     /// Gives back what a busy hour has grown, once nobody is here.

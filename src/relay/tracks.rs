@@ -1,12 +1,15 @@
 //! Published tracks and the routes compiled for them: what the packet path needs, and no more.
 
+use super::allocation::class_of;
 use super::command::TrackSetting;
 use super::event::Event;
 use super::feedback::TICK;
-use super::link::Link;
+use super::link::{Attention, Link};
+use super::rates::Meter;
 use super::sections::Use;
 use super::shard::Shard;
 use crate::consultation::MemberId;
+use crate::media::allocation::Class;
 use crate::media::cache::{CacheLimits, PacketCache};
 use crate::media::inbound::InboundStream;
 use crate::media::keyframe::KeyFrameThrottle;
@@ -29,6 +32,10 @@ pub(super) struct Track {
     /// Format parameters of the publisher's codec, for choosing the receivers' payload type.
     pub(super) fmtp: Option<String>,
     pub(super) muted: bool,
+    /// What it is to the consultation while nobody speaks.
+    pub(super) class: Class,
+    /// Bits per second of its layers as announced, 0 where not said.
+    pub(super) announced: [u32; crate::media::MAX_LAYERS],
     pub(super) set: LayerSet,
     pub(super) activity: LayerActivity,
     /// Layers that were live when targets were last chosen, one bit each.
@@ -64,6 +71,11 @@ impl Demand {
         Some(wanted)
     }
 
+    /// What the publisher was told last, if anything.
+    pub(super) fn told(&self) -> Option<Option<Quality>> {
+        self.told
+    }
+
     /// Nothing counts as told: the client has a new session and may have forgotten.
     pub(super) fn forget(&mut self) {
         self.told = None;
@@ -85,6 +97,8 @@ pub(super) struct Layer {
     pub(super) key_frames: KeyFrameThrottle,
     /// RTP timestamp of the newest packet.
     pub(super) newest: u32,
+    /// What it takes of a line.
+    pub(super) meter: Meter,
 }
 
 /// A track on its way to one receiver.
@@ -110,32 +124,6 @@ pub(super) struct OutStream {
     pub(super) rtx: Option<RtxStream>,
     pub(super) passes: Passes,
     pub(super) stats: OutboundStream,
-    /// Bytes that may be repeated now.
-    pub(super) credit: f64,
-}
-
-/// Share of what a receiver gets that may be repeated to it: a line that loses more is not helped by more packets.
-const REPEATED_SHARE: f64 = 0.2;
-
-/// Bytes that may be repeated at once, for the losses of one burst: some 25 packets, half a key frame.
-const MAX_CREDIT: f64 = 32_000.0;
-
-impl OutStream {
-    /// Takes note of media sent.
-    pub(super) fn on_sent(&mut self, timestamp: u32, payload: usize, now: Instant) {
-        self.stats.on_sent(timestamp, payload, now);
-        self.credit = (self.credit + payload as f64 * REPEATED_SHARE).min(MAX_CREDIT);
-    }
-
-    /// Whether so many bytes may be repeated; they count as repeated then.
-    pub(super) fn may_repeat(&mut self, payload: usize) -> bool {
-        let bytes = payload as f64;
-        let may = self.credit >= bytes;
-        if may {
-            self.credit -= bytes;
-        }
-        may
-    }
 }
 
 /// The retransmission stream beside it (RFC 4588).
@@ -156,13 +144,15 @@ impl OutStream {
         opens_at: Instant,
     ) -> Self {
         let rtx = rtx.map(|(payload_type, ssrc)| RtxStream { ssrc, payload_type, sequence: 1 });
-        Self { ssrc, payload_type, opens_at, rtx, passes, stats: OutboundStream::new(ssrc, clock_rate), credit: MAX_CREDIT }
+        Self { ssrc, payload_type, opens_at, rtx, passes, stats: OutboundStream::new(ssrc, clock_rate) }
     }
 }
 
 /// Header extensions that go through to a receiver, each with the id it has there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Passes {
+    /// Id of the transport-wide number at the receiver; 0 where it wants none.
+    pub(super) transport_cc: u8,
     pairs: [(u8, u8); Self::THROUGH.len()],
 }
 
@@ -175,11 +165,12 @@ impl Passes {
         Extension::AbsCaptureTime,
         Extension::PlayoutDelay,
     ];
-    /// The most extensions a forwarded packet carries.
-    pub(super) const MAX: usize = Self::THROUGH.len();
+    /// The most extensions a forwarded packet carries: those, and the transport-wide number.
+    pub(super) const MAX: usize = Self::THROUGH.len() + 1;
 
     pub(super) fn between(publisher: &ExtensionMap, receiver: &ExtensionMap) -> Self {
-        let mut passes = Self::default();
+        let transport_cc = receiver.id(Extension::TransportCc).unwrap_or(0);
+        let mut passes = Self { transport_cc, ..Self::default() };
         for (pair, extension) in passes.pairs.iter_mut().zip(Self::THROUGH) {
             if let (Some(from), Some(to)) = (publisher.id(extension), receiver.id(extension)) {
                 *pair = (from, to);
@@ -210,7 +201,7 @@ impl RouteState {
     /// Reads a word of each part that a packet needs.
     pub(super) fn warm(&self) -> usize {
         let out = self.out.as_ref().map_or(0, |out| {
-            usize::from(out.payload_type) + usize::from(out.credit > 0.0) + usize::from(out.stats.last_timestamp().is_some())
+            usize::from(out.payload_type) + usize::from(out.stats.last_timestamp().is_some())
         });
         out + self.route.warm()
     }
@@ -261,7 +252,11 @@ impl Shard {
         });
         let limits = if codec.kind() == MediaKind::Video { CacheLimits::VIDEO } else { CacheLimits::AUDIO };
         let layer =
-            || Layer { stream: None, cache: PacketCache::new(limits), key_frames: KeyFrameThrottle::default(), newest: 0 };
+            || Layer { stream: None, cache: PacketCache::new(limits), key_frames: KeyFrameThrottle::default(), newest: 0, meter: Meter::default() };
+        let mut announced = [0; crate::media::MAX_LAYERS];
+        if record.layers.len() == streams {
+            announced.iter_mut().zip(&record.layers).for_each(|(slot, layer)| *slot = layer.bitrate);
+        }
         let track = self.tracks.insert(Track {
             room,
             member,
@@ -270,7 +265,8 @@ impl Shard {
             codec,
             fmtp,
             muted: record.muted,
-
+            class: class_of(record),
+            announced,
             set: LayerSet::new(&record.layers, streams),
             activity: LayerActivity::default(),
             live: 0,
@@ -364,6 +360,7 @@ impl Shard {
                 let TrackSetting { disabled, quality, width, height, .. } = setting;
                 route.choice.set_wish(Wish { disabled, quality, width, height });
             }
+            self.on_line(link, |line| line.wake(now));
             self.retarget(track, now);
         }
     }
@@ -371,6 +368,7 @@ impl Shard {
     /// Chooses the layer of every route of a track anew, and asks for the key frames that takes.
     pub(super) fn retarget(&mut self, track: usize, now: Instant) {
         let Some(state) = self.tracks.get_mut(track) else { return };
+        let slept = state.live == 0;
         state.live = state.live_layers(now);
         for route in &mut state.routes {
             let flows = route.out.is_some() && !state.muted;
@@ -378,6 +376,9 @@ impl Shard {
             route.route.set_target(target);
         }
         let (live, publisher) = (state.live != 0, state.publisher);
+        if live && slept && state.is_video() {
+            self.wake_lines(track, now);
+        }
         if live && let Some(state) = self.links.get_mut(publisher).filter(|state| state.timing.report_at.is_none()) {
             // It was silent, and is not any more.
             state.timing.report_at = state.timing.connected_at.map(|_| now + TICK);
@@ -385,6 +386,19 @@ impl Shard {
         }
         self.request_wanted_key_frames(track, now);
         self.poll_demand(track, now);
+    }
+
+    /// A track came to life: its receivers' lines are shared out anew.
+    fn wake_lines(&mut self, track: usize, now: Instant) {
+        let Self { tracks, links, dirty, .. } = self;
+        for route in tracks.get(track).map(|track| track.routes.as_slice()).unwrap_or_default() {
+            if let Some(state) = links.get_mut(route.receiver)
+                && let Some(line) = &mut state.line
+            {
+                line.wake(now);
+                state.timing.want(Attention::Feedback, route.receiver, dirty);
+            }
+        }
     }
 
     /// Tells the publisher which layers are wanted, when that has changed.

@@ -12,6 +12,7 @@ mod data;
 mod datagrams;
 mod floods;
 mod forgery;
+mod lines;
 mod loss;
 mod model;
 mod moving;

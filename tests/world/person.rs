@@ -69,6 +69,8 @@ pub(crate) struct OwnTrack {
     pub(crate) sending: bool,
     pub(crate) packets_per_frame: u8,
     pub(crate) packet_len: usize,
+    /// Packets of a frame for each layer, where they differ.
+    pub(crate) layer_packets: Option<[u8; 3]>,
     /// Frames of 4 to 9 packets within 50 bytes of `packet_len` instead, the last one a little shorter: chosen by this generator.
     pub(crate) varied: Option<Rng>,
     pub(crate) every: Duration,
@@ -526,13 +528,15 @@ impl Person {
             return;
         };
         let (mid, kind) = (track.mid, track.kind);
-        let (parts, len, shorter) = track.next_frame();
+        let (all_parts, len, shorter) = track.next_frame();
+        let layer_packets = track.layer_packets;
         let mut writes = Vec::new();
         for (layer, stream) in track.streams.iter_mut().enumerate() {
             let key = kind == Kind::Audio || std::mem::take(&mut stream.key_wanted);
             stream.keys = stream.keys.wrapping_add(u8::from(key));
             stream.frame += 1;
             stream.timestamp = stream.timestamp.wrapping_add(if kind == Kind::Audio { 960 } else { 3_600 });
+            let parts = layer_packets.and_then(|parts| parts.get(layer).copied()).unwrap_or(all_parts);
             for part in 0..parts {
                 let mark = Mark { from: self.number, kind, layer: layer as u8, key, frame: stream.frame, part };
                 let len = if part + 1 == parts { len - shorter } else { len };
@@ -597,6 +601,7 @@ impl OwnTrack {
             sending: true,
             packets_per_frame: if kind == Kind::Audio { 1 } else { 2 },
             packet_len: if kind == Kind::Audio { 80 } else { 600 },
+            layer_packets: None,
             varied: None,
             every: if kind == Kind::Audio { AUDIO_EVERY } else { VIDEO_EVERY },
         }

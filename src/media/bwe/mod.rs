@@ -351,6 +351,11 @@ impl Estimator {
         Some(Probe { cluster, bitrate, bytes, until: now + Duration::from_micros(until.saturating_sub(at)) })
     }
 
+    /// Gives back memory that a stall has grown.
+    pub fn release_memory(&mut self) {
+        self.log.release_memory();
+    }
+
     /// Gives up what never came back. Due at [`Self::next_deadline`], harmless at any other time.
     pub fn handle_timeout(&mut self, now: Instant) {
         let at = self.log.micros(now);
