@@ -3,7 +3,7 @@
 //! The facts are gathered here and the choice is carried out here; the choice itself is made by [`crate::media::allocation`].
 //! Entry point: `Shard::share_out`.
 
-use super::downlink::{GRACE, Line, UNHEARD};
+use super::downlink::{Line, UNHEARD};
 use super::event::{Event, StreamState};
 use super::shard::Shard;
 use super::tracks::{RouteState, Track};
@@ -117,8 +117,7 @@ impl Shard {
         }
         line.free = false;
         let gathered = self.gather(link, now);
-        // A line nobody has said anything of, or not for long, is not believed to bear nothing.
-        let pausable = line.is_heard() && line.age(now) >= GRACE;
+        let pausable = line.may_pause(now);
         let tracks: Vec<_> = gathered.iter().map(|track| track.track(pausable)).collect();
         let budget = Budget { rate, probed: line.estimator.is_probed(now) };
         let mut news = Vec::new();
@@ -128,6 +127,12 @@ impl Shard {
             }
         }
         line.estimator.set_need(line.allocator.need());
+        if std::env::var("DBG").is_ok() {
+            if line.allocator.choices().iter().any(|c| c.changed || c.state_changed) { eprintln!("link {link} {:?} rate {rate:?} probed {} {:?} {:?} {:?}", line.age(now), budget.probed, gathered.iter().map(|g| (g.wanted, g.layers.map(|l| l.bitrate.bps() / 1000))).collect::<Vec<_>>(), line.allocator.choices().iter().map(|c| (c.layer, c.paused)).collect::<Vec<_>>(), line.allocator.need()); }
+        }
+        if pausable && line.allocator.choices().iter().any(|choice| choice.paused) {
+            line.on_pause(now);
+        }
         if !news.is_empty() {
             self.tell(link, Event::StreamState(news));
         }

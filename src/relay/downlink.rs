@@ -22,7 +22,12 @@ const LOOK_PER_TRACK: Duration = Duration::from_millis(4);
 /// A receiver that has said nothing for so long never will; it gets what it asks for.
 pub(super) const UNHEARD: Duration = Duration::from_secs(3);
 /// At first nothing is paused: the estimate begins low, and probes need a second or two to show what the line bears.
-pub(super) const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(2);
+/// A budget or estimate that falls below this share of what it was is trouble; without any, an estimate is low only because
+/// little was sent. A budget swings with late feedback, an estimate does not.
+const TROUBLE: (f64, f64) = (0.7, 0.9);
+/// How long a line is not trusted after trouble, and after the last pause.
+const DISTRUST: Duration = Duration::from_secs(30);
 /// What a receiver that says nothing is paced at.
 const UNPACED: Bitrate = Bitrate::from_kbps(100_000);
 
@@ -61,6 +66,8 @@ pub(super) struct Line {
     looked: Instant,
     budget: Bitrate,
     estimate: Bitrate,
+    /// When it last bore less than before, or made something pause.
+    troubled: Option<Instant>,
 }
 
 impl Line {
@@ -79,6 +86,7 @@ impl Line {
             looked: now,
             budget: limits.start,
             estimate: limits.start,
+            troubled: None,
         }
     }
 
@@ -134,10 +142,6 @@ impl Line {
 
     fn on_heard(&mut self, now: Instant) {
         self.heard = true;
-        if let Some(probe) = self.estimator.poll_probe(now) {
-            self.pacer.start_probe(probe, now);
-            self.hurry(Some(now));
-        }
         let fell = self.estimator.budget(now) < self.budget;
         self.hurry(Some(if fell { now } else { (self.looked + LOOK).max(now) }));
     }
@@ -178,10 +182,28 @@ impl Line {
         now.saturating_duration_since(self.since)
     }
 
+    /// Whether it has shown that it does not bear everything, so that pictures may have to pause.
+    pub(super) fn may_pause(&self, now: Instant) -> bool {
+        let troubled = self.troubled.is_some_and(|at| now.saturating_duration_since(at) < DISTRUST);
+        self.heard && troubled && self.age(now) >= GRACE
+    }
+
+    /// Something pauses.
+    pub(super) fn on_pause(&mut self, now: Instant) {
+        self.troubled = Some(now);
+    }
+
     /// What may be sent now; it is also what is paced at from now on.
     pub(super) fn take_budget(&mut self, now: Instant) -> Bitrate {
         (self.looked, self.stale) = (now, false);
+        let before = (self.budget, self.estimate);
         (self.budget, self.estimate) = (self.estimator.budget(now), self.estimator.estimate(now));
+        if self.budget < before.0.scale(TROUBLE.0) || self.estimate < before.1.scale(TROUBLE.1) {
+            if std::env::var("DBG").is_ok() {
+                eprintln!("trouble at {:?}: {before:?} {:?}", self.age(now), self.estimator.figures(now));
+            }
+            self.troubled = Some(now);
+        }
         self.pacer.set_budget(if self.heard { self.budget } else { UNPACED }, now);
         self.estimator.release_memory();
         self.budget
@@ -206,7 +228,12 @@ impl Shard {
     /// The line to a receiver, made with the first stream it gets.
     pub(super) fn open_line(&mut self, link: usize, now: Instant) {
         if let Some(state) = self.links.get_mut(link) {
-            state.line.get_or_insert_with(|| Box::new(Line::new(now))).wake(now);
+            let line = state.line.get_or_insert_with(|| Box::new(Line::new(now)));
+            if state.outbound.len() <= 1 {
+                // Nothing was sent before, so nothing is known.
+                line.since = now;
+            }
+            line.wake(now);
             state.timing.want(Attention::Feedback, link, &mut self.dirty);
         }
     }
@@ -229,7 +256,10 @@ impl Shard {
         if line.wants_look(now) {
             self.share_out(link, &mut line, now);
         }
-        if let Some(probe) = line.estimator.poll_probe(now) {
+        // A probe without anything to fill it with would only count as failed.
+        if self.can_pad(link, now)
+            && let Some(probe) = line.estimator.poll_probe(now)
+        {
             self.counters.probes += 1;
             line.pacer.start_probe(probe, now);
         }
@@ -261,6 +291,13 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Whether there is a stream for padding.
+    fn can_pad(&self, link: usize, now: Instant) -> bool {
+        let Some(state) = self.links.get(link) else { return false };
+        let mut tracks = state.outbound.iter().filter_map(|sent| self.tracks.get(sent.track)).filter(|track| track.is_video());
+        tracks.any(|track| track.routes.iter().any(|route| route.receiver == link && route.can_pad(now)))
     }
 
     /// Whether a picture comes in that a link would be sent.

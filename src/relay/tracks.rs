@@ -198,6 +198,12 @@ impl RouteState {
         repeats && [self.route.current(), self.route.target()].contains(&Some(layer))
     }
 
+    /// Whether padding may be sent beside it.
+    pub(super) fn can_pad(&self, now: Instant) -> bool {
+        let out = self.out.as_ref().filter(|out| out.opens_at <= now && out.passes.transport_cc != 0);
+        out.is_some_and(|out| out.rtx.is_some() && out.stats.last_timestamp().is_some())
+    }
+
     /// Reads a word of each part that a packet needs.
     pub(super) fn warm(&self) -> usize {
         let out = self.out.as_ref().map_or(0, |out| {

@@ -105,6 +105,7 @@ fn a_line_that_falls_and_rises_keeps_its_voice_and_gets_its_picture_back() {
     assert_eq!(missing, 0);
     assert!(worst <= 200 * MS, "{worst:?}");
 
+    println!("estimate of the other receiver: {} kbit/s", world.estimate(nurse));
     let others: Vec<u8> = world.received(nurse, doctor, Kind::Video, fell).map(|one| one.mark.layer).collect();
     let (missing, heard) = voice_missing(&world, nurse, doctor, fell);
     println!("the other receiver: {} packets, lowest layer {:?}, voice missing {missing} of {}", others.len(), others.iter().min(), missing + heard);

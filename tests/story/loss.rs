@@ -29,7 +29,7 @@ fn what_a_viewer_misses_comes_again_from_the_relay() {
 
     let counters = world.counters();
     assert!(world.person(patient).control.nack_out > 0 && counters.nack_in > 0);
-    assert!(counters.retransmitted >= 20, "{}", counters.retransmitted);
+    assert!(counters.retransmitted >= 15, "{}", counters.retransmitted);
     let share = share(&world, patient, doctor, since..since + 200);
     assert!(share > 0.99, "{share}");
     assert_eq!(world.person(doctor).control.nack_in, 0, "the publisher's line is well");
@@ -64,7 +64,8 @@ fn a_call_stays_up_in_very_bad_weather_and_recovers_after_it() {
     for who in [doctor, patient] {
         (world.line(who).up, world.line(who).down) = (Weather::FAIR, Weather::FAIR);
     }
-    world.run(3 * SECOND);
+    // Pictures may have paused; they come back once probes show that the lines are well.
+    world.run(10 * SECOND);
     world.assert_flows(&[doctor, patient]);
     assert_eq!(world.counters().panics, 0);
 }
