@@ -71,10 +71,8 @@ impl Track {
     fn assumed(&self, layer: u8) -> (Bitrate, u16) {
         let place = if self.set.count() == 1 { 1 } else { usize::from(layer) };
         let announced = self.announced.get(usize::from(layer)).filter(|bits| **bits > 0);
-        let rate = announced.map_or_else(
-            || ASSUMED.get(place).copied().unwrap_or(Bitrate::ZERO),
-            |bits| Bitrate::from_bps(u64::from(*bits)),
-        );
+        let rate = announced
+            .map_or_else(|| ASSUMED.get(place).copied().unwrap_or(Bitrate::ZERO), |bits| Bitrate::from_bps(u64::from(*bits)));
         (rate, u16::try_from(rate.bps() / 8_000).unwrap_or(u16::MAX).max(ASSUMED_PACKETS))
     }
 
@@ -127,9 +125,6 @@ impl Shard {
             }
         }
         line.estimator.set_need(line.allocator.need());
-        if std::env::var("DBG").is_ok() {
-            if line.allocator.choices().iter().any(|c| c.changed || c.state_changed) { eprintln!("link {link} {:?} rate {rate:?} probed {} {:?} {:?} {:?}", line.age(now), budget.probed, gathered.iter().map(|g| (g.wanted, g.layers.map(|l| l.bitrate.bps() / 1000))).collect::<Vec<_>>(), line.allocator.choices().iter().map(|c| (c.layer, c.paused)).collect::<Vec<_>>(), line.allocator.need()); }
-        }
         if pausable && line.allocator.choices().iter().any(|choice| choice.paused) {
             line.on_pause(now);
         }

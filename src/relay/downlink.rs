@@ -7,7 +7,7 @@
 use super::link::Attention;
 use super::shard::Shard;
 use crate::media::allocation::Allocator;
-use crate::media::bwe::{Estimator, Limits};
+use crate::media::bwe::{Estimator, Figures, Limits};
 use crate::media::pacer::{Departure, Pacer};
 use crate::media::rate::Bitrate;
 use crate::media::rtcp::TransportFeedback;
@@ -26,6 +26,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// A budget or estimate that falls below this share of what it was is trouble; without any, an estimate is low only because
 /// little was sent. A budget swings with late feedback, an estimate does not.
 const TROUBLE: (f64, f64) = (0.7, 0.9);
+/// A queue above this, or more loss than that, is what a line does that is too narrow.
+const QUEUED: Duration = Duration::from_millis(30);
+const LOSSY: f64 = 0.15;
 /// How long a line is not trusted after trouble, and after the last pause.
 const DISTRUST: Duration = Duration::from_secs(30);
 /// What a receiver that says nothing is paced at.
@@ -199,10 +202,11 @@ impl Line {
         let before = (self.budget, self.estimate);
         (self.budget, self.estimate) = (self.estimator.budget(now), self.estimator.estimate(now));
         if self.budget < before.0.scale(TROUBLE.0) || self.estimate < before.1.scale(TROUBLE.1) {
-            if std::env::var("DBG").is_ok() {
-                eprintln!("trouble at {:?}: {before:?} {:?}", self.age(now), self.estimator.figures(now));
+            let Figures { queue, loss, .. } = self.estimator.figures(now);
+            // Loss by itself, on a line without queues, is most often the air's; repairs make up for it.
+            if queue > QUEUED || loss > LOSSY || self.budget < self.estimate.scale(TROUBLE.0) {
+                self.troubled = Some(now);
             }
-            self.troubled = Some(now);
         }
         self.pacer.set_budget(if self.heard { self.budget } else { UNPACED }, now);
         self.estimator.release_memory();

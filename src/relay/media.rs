@@ -424,8 +424,8 @@ fn write_again(
     written
 }
 
-#[expect(clippy::too_many_arguments, reason = "one packet's parts, which lie in as many places")]
 /// Writes and seals one packet into the outgoing batch; one that repeats another carries the other's number before its payload.
+#[expect(clippy::too_many_arguments, reason = "one packet's parts, which lie in as many places")]
 fn write_packet(
     (payload_type, sequence, ssrc): (u8, u16, u32),
     repeats: Option<u16>,

@@ -7,8 +7,8 @@
 pub use crate::media::outbox;
 pub use datagrams::Received;
 
-pub mod command;
 mod allocation;
+pub mod command;
 mod data;
 mod datagrams;
 mod downlink;

@@ -206,9 +206,8 @@ impl RouteState {
 
     /// Reads a word of each part that a packet needs.
     pub(super) fn warm(&self) -> usize {
-        let out = self.out.as_ref().map_or(0, |out| {
-            usize::from(out.payload_type) + usize::from(out.stats.last_timestamp().is_some())
-        });
+        let out =
+            self.out.as_ref().map_or(0, |out| usize::from(out.payload_type) + usize::from(out.stats.last_timestamp().is_some()));
         out + self.route.warm()
     }
 
@@ -257,8 +256,13 @@ impl Shard {
             Some(offered.codecs.iter().find(|offered| offered.codec == Some(codec))?.fmtp.clone())
         });
         let limits = if codec.kind() == MediaKind::Video { CacheLimits::VIDEO } else { CacheLimits::AUDIO };
-        let layer =
-            || Layer { stream: None, cache: PacketCache::new(limits), key_frames: KeyFrameThrottle::default(), newest: 0, meter: Meter::default() };
+        let layer = || Layer {
+            stream: None,
+            cache: PacketCache::new(limits),
+            key_frames: KeyFrameThrottle::default(),
+            newest: 0,
+            meter: Meter::default(),
+        };
         let mut announced = [0; crate::media::MAX_LAYERS];
         if record.layers.len() == streams {
             announced.iter_mut().zip(&record.layers).for_each(|(slot, layer)| *slot = layer.bitrate);

@@ -100,7 +100,12 @@ fn a_line_that_falls_and_rises_keeps_its_voice_and_gets_its_picture_back() {
         }
     });
     let (missing, heard) = voice_missing(&world, patient, doctor, rose);
-    println!("2 Mbit/s again: picture after {seen:?}, top after {top:?}, queue after 5 s {worst:?}, voice missing {missing} of {}, estimate {}, paused {:?}", missing + heard, world.estimate(patient), paused(&world, patient));
+    println!(
+        "2 Mbit/s again: picture after {seen:?}, top after {top:?}, queue after 5 s {worst:?}, voice missing {missing} of {}, estimate {}, paused {:?}",
+        missing + heard,
+        world.estimate(patient),
+        paused(&world, patient)
+    );
     assert!(top.is_some_and(|top| top <= 10 * SECOND), "{top:?}");
     assert_eq!(missing, 0);
     assert!(worst <= 200 * MS, "{worst:?}");
@@ -108,7 +113,12 @@ fn a_line_that_falls_and_rises_keeps_its_voice_and_gets_its_picture_back() {
     println!("estimate of the other receiver: {} kbit/s", world.estimate(nurse));
     let others: Vec<u8> = world.received(nurse, doctor, Kind::Video, fell).map(|one| one.mark.layer).collect();
     let (missing, heard) = voice_missing(&world, nurse, doctor, fell);
-    println!("the other receiver: {} packets, lowest layer {:?}, voice missing {missing} of {}", others.len(), others.iter().min(), missing + heard);
+    println!(
+        "the other receiver: {} packets, lowest layer {:?}, voice missing {missing} of {}",
+        others.len(),
+        others.iter().min(),
+        missing + heard
+    );
     assert_eq!((others.iter().min(), missing), (Some(&2), 0), "the other line is its own");
     assert!(others.len() >= 240 * 49, "{}", others.len());
     assert!(paused(&world, nurse).is_empty());
@@ -129,7 +139,11 @@ fn a_steady_line_is_known_within_ten_seconds() {
         worst = worst.max(world.queue(patient));
     });
     let (missing, heard) = voice_missing(&world, patient, doctor, world.now - 35 * SECOND);
-    println!("1 Mbit/s: {early} kbit/s after 10 s, then {least} to {most}; queue at most {worst:?}; voice missing {missing} of {}; layer {:?}", missing + heard, layer(&world, patient, doctor));
+    println!(
+        "1 Mbit/s: {early} kbit/s after 10 s, then {least} to {most}; queue at most {worst:?}; voice missing {missing} of {}; layer {:?}",
+        missing + heard,
+        layer(&world, patient, doctor)
+    );
     assert!((800..=1_000).contains(&early), "{early}");
     assert_eq!(missing, 0);
     assert_eq!(layer(&world, patient, doctor), Some(1));

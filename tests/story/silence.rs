@@ -17,7 +17,11 @@ fn silent_people_are_left_alone_until_they_speak_again() {
     };
     let speak = |world: &mut World, sending: bool| {
         for who in people {
-            world.person_mut(who).tracks.iter_mut().for_each(|track| track.sending = sending);
+            let now = world.now;
+            world.person_mut(who).tracks.iter_mut().for_each(|track| {
+                // What was not said is not said later.
+                (track.sending, track.next_at) = (sending, track.next_at.map(|at| at.max(now)));
+            });
         }
     };
     assert!(reports(&world).iter().all(|reports| *reports >= 3), "positive control");
