@@ -8,6 +8,7 @@ pub mod client;
 pub mod impair;
 pub mod measure;
 pub mod process;
+pub mod random;
 pub mod report;
 pub mod run;
 pub mod scenario;

@@ -7,7 +7,6 @@ mod adapt;
 mod batch;
 mod negotiation;
 mod receiver;
-mod rng;
 mod rtcp;
 mod sdp;
 mod sender;
@@ -18,11 +17,11 @@ mod stream;
 mod transport;
 
 pub(crate) use batch::Batch;
-pub(crate) use rng::Rng;
 pub(crate) use signal::{Inbox, Letter, News};
 pub(crate) use transport::Identity;
 
 use crate::measure::Second;
+use crate::random::Random;
 use crate::swarm::{ClientId, Coming, Failure, Report};
 use adapt::Adapt;
 use livekit_protocol as lk;
@@ -114,7 +113,7 @@ pub(crate) struct Client {
     slot: usize,
     coming: Box<Coming>,
     identity: Identity,
-    rng: Rng,
+    random: Random,
     generation: u32,
     phase: Phase,
     since: Instant,
@@ -159,8 +158,8 @@ impl Client {
         local: SocketAddr,
         turn: &Turn<'_>,
     ) -> Self {
-        let mut rng = Rng::new(coming.seed ^ u64::from(id) << 32);
-        let own_ssrc = rng.next() as u32;
+        let mut random = Random::new(coming.seed ^ u64::from(id) << 32);
+        let own_ssrc = random.bits() as u32;
         let adapts = coming.publish.video.as_ref().is_some_and(|video| video.adapt);
         let mut client = Self {
             id,
@@ -182,8 +181,8 @@ impl Client {
             senders: Vec::new(),
             receiver: Receiver::new(own_ssrc, turn.now),
             remote_tracks: Vec::new(),
-            session: rng.next() >> 1,
-            rng,
+            session: random.bits() >> 1,
+            random,
             offers: 0,
             pending: None,
             offer_again: false,
@@ -284,7 +283,7 @@ impl Client {
         let Some(pause) = RETRIES_MS.get(self.tries) else { return self.fail(Failure::SignalLost, turn) };
         self.tries += 1;
         self.deadline = None;
-        self.retry_at = Some(turn.now + Duration::from_millis(*pause).mul_f64(0.5 + self.rng.unit()));
+        self.retry_at = Some(turn.now + Duration::from_millis(*pause).mul_f64(0.5 + self.random.unit()));
     }
 
     fn fail(&mut self, why: Failure, turn: &mut Turn<'_>) {
@@ -329,7 +328,7 @@ impl Client {
     /// Everything anew but who it is.
     fn restart(&mut self, local: SocketAddr, turn: &mut Turn<'_>) {
         self.transport = Transport::new(&self.identity, local, turn.now);
-        self.receiver = Receiver::new(self.rng.next() as u32, turn.now);
+        self.receiver = Receiver::new(self.random.bits() as u32, turn.now);
         self.sections.clear();
         self.senders.clear();
         self.remote_tracks.clear();
@@ -566,7 +565,7 @@ impl Client {
         if self.phase == Phase::In {
             self.deadline = None;
         }
-        self.next_report = Some(turn.now + REPORT.mul_f64(self.rng.unit()));
+        self.next_report = Some(turn.now + REPORT.mul_f64(self.random.unit()));
         self.senders.iter_mut().for_each(|sender| sender.on_up(turn.now));
         if let Some(signalled) = self.signalled.take() {
             let connected = turn.now.saturating_duration_since(self.since);

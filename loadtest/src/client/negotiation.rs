@@ -138,12 +138,12 @@ impl Client {
     fn publish(&mut self) {
         let publish = self.coming.publish.clone();
         if let Some(audio) = publish.audio {
-            let cid = format!("voice-{:016x}", self.rng.next());
-            let rng = self.rng.clone();
-            self.add(Sender::voice(self.id, cid, audio, rng), Vec::new());
+            let cid = format!("voice-{:016x}", self.random.bits());
+            let random = self.random.clone();
+            self.add(Sender::voice(self.id, cid, audio, random), Vec::new());
         }
         if let Some(video) = publish.video.filter(|video| !video.layers.is_empty()) {
-            let cid = format!("camera-{:016x}", self.rng.next());
+            let cid = format!("camera-{:016x}", self.random.bits());
             let layers = video.layers.iter().take(RIDS.len()).enumerate().map(|(index, shape)| lk::VideoLayer {
                 quality: index as i32,
                 width: shape.width.into(),
@@ -152,8 +152,8 @@ impl Client {
                 ..Default::default()
             });
             let layers = layers.collect();
-            let rng = self.rng.clone();
-            self.add(Sender::camera(self.id, cid, &video, rng), layers);
+            let random = self.random.clone();
+            self.add(Sender::camera(self.id, cid, &video, random), layers);
         }
         if !self.senders.is_empty() {
             self.negotiate();
@@ -162,7 +162,7 @@ impl Client {
 
     fn add(&mut self, mut sender: Sender, layers: Vec<lk::VideoLayer>) {
         // Another stream of numbers for what comes next.
-        self.rng.next();
+        self.random.bits();
         let video = sender.kind == MediaKind::Video;
         let top = layers.last();
         let codec = sender.codec.map(|codec| lk::SimulcastCodec {

@@ -2,12 +2,12 @@
 
 use super::adapt::Adapt;
 use super::batch::Batch;
-use super::rng::Rng;
 use super::sdp::{self, Answered};
 use super::shape::{self, Picture, STAMP, Stamp};
 use super::srtp::Srtp;
 use super::{Codec, MediaKind};
 use crate::measure::{Stream, note};
+use crate::random::Random;
 use crate::swarm::{Audio, LayerShape, Video};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -102,24 +102,24 @@ pub(crate) struct Sender {
     pub(crate) scale: f64,
     extensions: u16,
     next_frame: Option<Instant>,
-    rng: Rng,
+    random: Random,
 }
 
 impl Sender {
-    pub(crate) fn voice(source: u32, cid: String, audio: Audio, mut rng: Rng) -> Self {
-        let layer = Layer::new(&mut rng, None, None);
+    pub(crate) fn voice(source: u32, cid: String, audio: Audio, mut random: Random) -> Self {
+        let layer = Layer::new(&mut random, None, None);
         let interval = Duration::from_secs(1) / u32::from(audio.per_second.max(1));
         let bytes = usize::from(audio.packet_bytes);
-        Self::new(source, MediaKind::Audio, None, cid, vec![layer], interval, 0.0, bytes, rng)
+        Self::new(source, MediaKind::Audio, None, cid, vec![layer], interval, 0.0, bytes, random)
     }
 
-    pub(crate) fn camera(source: u32, cid: String, video: &Video, mut rng: Rng) -> Self {
+    pub(crate) fn camera(source: u32, cid: String, video: &Video, mut random: Random) -> Self {
         let many = video.layers.len() > 1;
         let shapes = video.layers.iter().take(RIDS.len()).zip(RIDS);
-        let layers: Vec<Layer> = shapes.map(|(shape, rid)| Layer::new(&mut rng, many.then_some(rid), Some(shape))).collect();
+        let layers: Vec<Layer> = shapes.map(|(shape, rid)| Layer::new(&mut random, many.then_some(rid), Some(shape))).collect();
         let fastest = video.layers.iter().map(|layer| layer.frames_per_s).max().unwrap_or(25).max(1);
         let interval = Duration::from_secs(1) / u32::from(fastest);
-        Self::new(source, MediaKind::Video, Some(video.codec), cid, layers, interval, video.spread.clamp(0.0, 1.0), 0, rng)
+        Self::new(source, MediaKind::Video, Some(video.codec), cid, layers, interval, video.spread.clamp(0.0, 1.0), 0, random)
     }
 
     #[expect(clippy::too_many_arguments, reason = "only the two constructors above call it")]
@@ -132,7 +132,7 @@ impl Sender {
         interval: Duration,
         spread: f32,
         packet_bytes: usize,
-        rng: Rng,
+        random: Random,
     ) -> Self {
         Self {
             kind,
@@ -149,7 +149,7 @@ impl Sender {
             scale: 1.0,
             extensions: 0,
             next_frame: None,
-            rng,
+            random,
         }
     }
 
@@ -169,7 +169,7 @@ impl Sender {
         if !answered.takes {
             self.next_frame = None;
         } else if self.next_frame.is_none() {
-            self.next_frame = Some(now + self.interval.mul_f64(self.rng.unit()));
+            self.next_frame = Some(now + self.interval.mul_f64(self.random.unit()));
         }
     }
 
@@ -246,7 +246,7 @@ impl Sender {
                 layer.key_at = Some(now);
                 layer.picture.key_index = layer.picture.key_index.wrapping_add(1);
             }
-            let (count, len) = size(shape, key, scale, &mut self.rng);
+            let (count, len) = size(shape, key, scale, &mut self.random);
             let gap = interval.mul_f32(spread) / count as u32;
             layer.leaving = Some(Leaving { key, next: 0, count: count as u16, len, due: at, gap });
             layer.frame = layer.frame.wrapping_add(1);
@@ -315,19 +315,19 @@ impl Sender {
 }
 
 impl Layer {
-    fn new(rng: &mut Rng, rid: Option<&'static str>, shape: Option<&LayerShape>) -> Self {
+    fn new(random: &mut Random, rid: Option<&'static str>, shape: Option<&LayerShape>) -> Self {
         Self {
-            ssrc: rng.next() as u32 | 1,
-            rtx: rng.next() as u32 & !1,
+            ssrc: random.bits() as u32 | 1,
+            rtx: random.bits() as u32 & !1,
             rid,
             shape: shape.cloned(),
             wanted: true,
-            sequence: rng.next() & 0x7fff,
-            rtx_sequence: rng.next() & 0x7fff,
-            timestamp: rng.next() as u32,
+            sequence: random.bits() & 0x7fff,
+            rtx_sequence: random.bits() & 0x7fff,
+            timestamp: random.bits() as u32,
             number: 0,
             frame: 0,
-            picture: Picture { id: rng.next() as u16 & 0x7fff, base: 0, key_index: 0 },
+            picture: Picture { id: random.bits() as u16 & 0x7fff, base: 0, key_index: 0 },
             key_wanted: true,
             key_at: None,
             named_until: None,
@@ -353,12 +353,12 @@ fn fits(layer: usize, scale: f64, video: bool) -> bool {
 }
 
 /// Packets of a frame and payload bytes of each.
-fn size(shape: &LayerShape, key: bool, scale: f64, rng: &mut Rng) -> (usize, usize) {
+fn size(shape: &LayerShape, key: bool, scale: f64, random: &mut Random) -> (usize, usize) {
     if let Some((packets, bytes)) = shape.fixed {
         return (usize::from(packets.max(1)), usize::from(bytes).clamp(STAMP + 16, shape::MOST));
     }
     let mean = f64::from(shape.bits_per_s) * scale / 8.0 / f64::from(shape.frames_per_s.max(1));
-    let bytes = mean * (0.7 + 0.6 * rng.unit()) * if key { KEY_FRAME } else { 1.0 };
+    let bytes = mean * (0.7 + 0.6 * random.unit()) * if key { KEY_FRAME } else { 1.0 };
     let bytes = (bytes as usize).max(STAMP + 16);
     let count = bytes.div_ceil(shape::MOST).clamp(1, MOST_PACKETS);
     (count, (bytes / count).clamp(STAMP + 16, shape::MOST))

@@ -7,7 +7,7 @@
 //! on the seed alone and not on when it came.
 
 use super::profile::{Direction, RateStep};
-use super::random::Random;
+use crate::random::Random;
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
@@ -369,7 +369,7 @@ struct Chance {
 
 impl Chance {
     fn new(seed: u64) -> Self {
-        let stream = |purpose| Random::new(seed, purpose);
+        let stream = |purpose| Random::of(seed, purpose);
         let (single, burst, noise, hold, twice) = (stream(0), stream(1), stream(2), stream(3), stream(4));
         Self { single, burst, noise, hold, twice, in_burst: false }
     }

@@ -9,9 +9,7 @@ mod link;
 mod named;
 mod profile;
 pub mod proxy;
-mod random;
 
 pub use link::{Counts, Link, QueueDelay};
 pub use named::{NAMES, profile};
 pub use profile::{Direction, Outage, Profile, ProfileError, RateStep};
-pub use random::seed_for;

@@ -5,8 +5,9 @@
 //! lines. Entry points: [`Proxy::open`], [`Proxy::run`]; [`Args`] for the command line.
 
 use super::link::Link;
+use super::named;
 use super::profile::{Direction, Profile};
-use super::{named, random};
+use crate::random::seed_for;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::net::UdpSocket;
 use mio::unix::SourceFd;
@@ -245,7 +246,7 @@ impl Proxy {
         let profile = if self.next.is_empty() { self.listeners[listener].profile.clone() } else { self.next.remove(0) };
         let number = self.seen;
         self.seen += 1;
-        let seed = |way| random::seed_for(self.seed, 2 * number + way);
+        let seed = |way| seed_for(self.seed, 2 * number + way);
         let client = Client {
             number,
             listener,

@@ -3,11 +3,9 @@
 //! A scenario is a TOML file; those in `loadtest/scenarios` are part of the binary. [`find`] reads one by name or path,
 //! [`Script`] plays it from a seed. Nothing here opens a socket or reads a clock.
 
-mod dice;
 mod file;
 mod script;
 
-pub use dice::Dice;
 pub use file::{ScenarioError, parse, span};
 pub use script::{Act, Script};
 

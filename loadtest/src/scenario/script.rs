@@ -3,9 +3,10 @@
 //! The same scenario and seed give the same acts at the same times. The caller owns the clock and hands in the time since
 //! the start; it also says when the relay refused somebody, which ends the arrivals of scenarios that wait for it.
 
-use super::{Arrival, Deed, Dice, Event, Scenario};
+use super::{Arrival, Deed, Event, Scenario};
 use crate::client::MediaKind;
 use crate::impair;
+use crate::random::Random;
 use crate::swarm::ClientId;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -65,7 +66,7 @@ enum Step {
 #[derive(Debug)]
 pub struct Script {
     scenario: Scenario,
-    dice: Dice,
+    random: Random,
     /// Soonest first; the number keeps the order of equal times. A step per person and one per room, no more.
     due: BinaryHeap<Reverse<(Duration, u64, Step)>>,
     steps: u64,
@@ -85,7 +86,7 @@ impl Script {
     pub fn new(scenario: &Scenario, seed: u64) -> Self {
         let mut script = Self {
             scenario: scenario.clone(),
-            dice: Dice::new(seed),
+            random: Random::new(seed),
             due: BinaryHeap::new(),
             steps: 0,
             present: BTreeMap::new(),
@@ -198,14 +199,14 @@ impl Script {
         let room = self.next_room;
         self.next_room += 1;
         for (seat, (joins_at, leaves_at)) in (0..).zip(self.times()) {
-            let late = SEAT_JITTER.mul_f64(self.dice.part());
+            let late = SEAT_JITTER.mul_f64(self.random.unit());
             self.push(at + joins_at + late, Step::Join { room, seat });
             if let Some(leaves_at) = leaves_at {
                 self.push(at + leaves_at, Step::Leave { room, seat });
             }
         }
         if let Some(churn) = self.scenario.churn {
-            let lasts = churn.call_lasts.mul_f64(0.5 + self.dice.part());
+            let lasts = churn.call_lasts.mul_f64(0.5 + self.random.unit());
             self.push(at + lasts, Step::Close { room });
         }
     }
@@ -235,14 +236,14 @@ impl Script {
         for (event, after) in times.into_iter().enumerate() {
             self.push(at + after, Step::OfSeat { client, seat, event });
         }
-        let seed = self.dice.bits();
+        let seed = self.random.bits();
         self.ready.push(Act::Join { client, room, seat, seed });
     }
 
     fn of_seat(&mut self, at: Duration, client: ClientId, seat: u8, number: usize) {
         let event = self.scenario.seats.get(usize::from(seat)).and_then(|seat| seat.events.get(number)).cloned();
         let (Some(event), true) = (event, self.present.values().any(|there| *there == client)) else { return };
-        if self.dice.part() < event.share {
+        if self.random.unit() < event.share {
             self.ready.push(act(client, &event.what));
         }
         if let Some(every) = event.every {
@@ -252,10 +253,10 @@ impl Script {
 
     fn of_all(&mut self, at: Duration, number: usize) {
         let Some(event) = self.scenario.events.get(number).cloned() else { return };
-        let (dice, seats) = (&mut self.dice, &self.scenario.seats);
+        let (random, seats) = (&mut self.random, &self.scenario.seats);
         let met =
             self.present.iter().filter(|((_, seat), _)| concerns(&event, seats.get(usize::from(*seat)).map(|seat| &*seat.role)));
-        let acts: Vec<Act> = met.filter(|_| dice.part() < event.share).map(|(_, client)| act(*client, &event.what)).collect();
+        let acts: Vec<Act> = met.filter(|_| random.unit() < event.share).map(|(_, client)| act(*client, &event.what)).collect();
         self.ready.extend(acts.into_iter().rev());
         if let Some(every) = event.every {
             self.push(at + every, Step::OfAll { event: number });
@@ -266,7 +267,7 @@ impl Script {
         let Some(noise) = self.scenario.noise else { return };
         let rest = self.ends_at.saturating_sub(at);
         let lasts = noise.lasts.map_or(rest, |lasts| lasts.min(rest));
-        let seed = self.dice.bits();
+        let seed = self.random.bits();
         self.ready.push(Act::Noise { datagrams_per_s: noise.datagrams_per_s, lasts, seed });
     }
 }

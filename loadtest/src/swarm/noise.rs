@@ -1,6 +1,6 @@
 //! Garbage towards a media port: what a relay gets from strangers.
 
-use crate::client::Rng;
+use crate::random::Random;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ pub(crate) struct Noise {
     gap: Duration,
     next: Instant,
     until: Instant,
-    rng: Rng,
+    random: Random,
 }
 
 impl Noise {
@@ -27,7 +27,7 @@ impl Noise {
         let socket = UdpSocket::bind(any)?;
         socket.set_nonblocking(true)?;
         let gap = Duration::from_secs(1) / per_s.clamp(1, 1_000_000);
-        Ok(Self { socket, to, gap, next: now, until: now + for_, rng: Rng::new(seed) })
+        Ok(Self { socket, to, gap, next: now, until: now + for_, random: Random::new(seed) })
     }
 
     pub(crate) fn due(&self) -> Instant {
@@ -40,13 +40,13 @@ impl Noise {
         let mut burst = 0;
         while self.next <= now && burst < BURST {
             for eight in bytes.chunks_mut(8) {
-                eight.copy_from_slice(&self.rng.next().to_ne_bytes()[..eight.len()]);
+                eight.copy_from_slice(&self.random.bits().to_ne_bytes()[..eight.len()]);
             }
-            let kind = self.rng.next() as usize;
+            let kind = self.random.bits() as usize;
             if let (Some(first), Some(head)) = (bytes.first_mut(), HEADS.get(kind % HEADS.len())) {
                 *first = *head;
             }
-            let len = 1 + self.rng.next() as usize % LONGEST;
+            let len = 1 + self.random.bits() as usize % LONGEST;
             // What the system does not take is not missed.
             let _ = self.socket.send_to(bytes.get(..len).unwrap_or_default(), self.to);
             self.next += self.gap;

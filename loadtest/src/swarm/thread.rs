@@ -9,17 +9,13 @@ use crate::impair::Profile;
 use crate::measure::{Second, note};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::net::UdpSocket;
-use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId as TimerClock, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::time::{ClockId, clock_gettime};
 use slab::Slab;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -41,7 +37,6 @@ const GRAIN: Duration = Duration::from_micros(250);
 /// Longest sleep while clients are about: what sockets hold meanwhile is little, and what clients answer is late by less.
 const NAP: Duration = Duration::from_micros(500);
 const WAKER: Token = Token(usize::MAX);
-const TIMER: Token = Token(usize::MAX - 1);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What a thread is made of.
@@ -122,29 +117,18 @@ impl Thread {
 
     pub(crate) fn run(&mut self) -> Vec<Leftover> {
         let mut events = Events::with_capacity(EVENTS);
-        // A wait of mio ends at a whole millisecond; a timer of the system ends when it is due.
-        let timer = TimerFd::new(TimerClock::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC).ok();
-        let fd = timer.as_ref().map(|timer| timer.as_fd().as_raw_fd());
-        if let Some(fd) = &fd {
-            let _ = self.parts.poll.registry().register(&mut SourceFd(fd), TIMER, Interest::READABLE);
-        }
         while !self.parts.stop.load(Relaxed) {
             let timeout = self.wait();
-            // With clients about, the thread sleeps by the clock: if it waited for their sockets, each datagram would wake it, and on
-            // one machine the relay would pay for that while it sends. Arrival times come from the kernel and do not suffer.
-            let timeout = if self.places.is_empty() { timeout } else { nap(timeout) };
-            let set = timer
-                .as_ref()
-                .filter(|_| !timeout.is_zero())
-                .map(|timer| timer.set(Expiration::OneShot(TimeSpec::from_duration(timeout)), TimerSetTimeFlags::empty()));
-            let timeout = if matches!(set, Some(Ok(()))) { IDLE } else { timeout };
+            // With work about, the thread sleeps by the clock: if it waited for its clients' sockets, each datagram would wake it, and
+            // on one machine the relay would pay for that while it sends. Arrival times come from the kernel and do not suffer.
+            let timeout = if self.places.is_empty() && self.noises.is_empty() { timeout } else { nap(timeout) };
             if let Err(error) = self.parts.poll.poll(&mut events, Some(timeout))
                 && error.kind() != io::ErrorKind::Interrupted
             {
                 break;
             }
             for event in &events {
-                if event.token() != WAKER && event.token() != TIMER {
+                if event.token() != WAKER {
                     self.read(event.token().0);
                 }
             }
