@@ -352,7 +352,6 @@ impl Layer {
         {
             facts.describe(&described);
         }
-        self.rates.on_packet(facts.members(), payload.len(), now);
         if facts.key_frame_start {
             self.key_frames.on_key_frame(now);
             if let Some(stream) = &mut self.stream {

@@ -12,9 +12,8 @@ use crate::media::codec::dependency::DependencyReader;
 use crate::media::guardian::FreezeGuardian;
 use crate::media::inbound::InboundStream;
 use crate::media::keyframe::KeyFrameThrottle;
-use crate::media::layers::{LayerActivity, LayerChoice, LayerSet, LayerTarget, Wish};
+use crate::media::layers::{LayerActivity, LayerChoice, LayerSet, Wish};
 use crate::media::outbound::OutboundStream;
-use crate::media::rates::LayerRates;
 use crate::media::red::Redundancy;
 use crate::media::route::{Route, RouteConfig};
 use crate::model::roster::{Quality, Track as TrackRecord};
@@ -94,8 +93,6 @@ pub(super) struct Layer {
     /// RTP timestamp of the newest packet.
     pub(super) newest: u32,
     pub(super) dependencies: DependencyReader,
-    /// What its layers take, for whoever shares out the receivers' lines.
-    pub(super) rates: LayerRates,
 }
 
 /// A track on its way to one receiver.
@@ -272,15 +269,6 @@ impl Track {
         self.live & 1u8.checked_shl(u32::from(layer)).unwrap_or(0) == 0
     }
 
-    /// Bits per second a receiver gets with a target, as measured lately; 0 where nothing comes.
-    ///
-    /// The table an allocator reads: simulcast streams and the layers within each.
-    #[allow(dead_code, reason = "read by the allocation of receivers' lines")]
-    pub(super) fn rate(&self, target: LayerTarget, now: Instant) -> u32 {
-        let stream = self.layers.get(usize::from(target.stream));
-        stream.map_or(0, |stream| stream.rates.rate(target.spatial, target.temporal, now))
-    }
-
     /// Which layers are live now, one bit each.
     pub(super) fn live_layers(&self, now: Instant) -> u8 {
         (0..self.set.count()).filter(|layer| self.activity.is_live(*layer, now)).fold(0, |live, layer| live | 1 << layer)
@@ -316,7 +304,6 @@ impl Shard {
             key_frames: KeyFrameThrottle::default(),
             newest: 0,
             dependencies: DependencyReader::default(),
-            rates: LayerRates::default(),
         };
         let scalable = streams == 1 && matches!(codec, Codec::Vp9 | Codec::Av1);
         let set = if scalable { LayerSet::scalable(&record.layers) } else { LayerSet::new(&record.layers, streams) };
