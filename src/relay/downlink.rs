@@ -16,7 +16,7 @@ use crate::model::roster::{LeaveAction, LeaveReason};
 use crate::model::{MediaKind, Now, TrackSid};
 use crate::transport::peer::{MAX_MESSAGE_SIZE, OwnChannel};
 use crate::transport::sdp::{
-    Direction, MAX_SECTIONS, OfferParams, OfferSection, OwnSection, SectionKind, own_payload_types, read_answer, write_offer,
+    Direction, MAX_SECTIONS, OfferSection, OwnSection, SectionKind, own_payload_types, read_answer, write_offer,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -163,16 +163,7 @@ impl Shard {
         let tracks_by_mid = self.offered_tracks(link);
         let Some(state) = self.links.get_mut(link) else { return };
         state.sections.version += 1;
-        let local = state.peer.local();
-        let sdp = write_offer(&OfferParams {
-            session_id: u64::from(state.own_ssrc),
-            session_version: state.sections.version,
-            ice_ufrag: local.ufrag(),
-            ice_pwd: local.pwd(),
-            fingerprint: self.config.transport.fingerprint(),
-            candidates: self.config.transport.candidates(),
-            sections: &sections,
-        });
+        let sdp = write_offer(&state.local_end(&self.config.transport), &sections);
         for section in &mut state.sections.list {
             section.answered_send = matches!(section.used, Use::Send(_));
         }

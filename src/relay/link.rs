@@ -8,7 +8,8 @@ use crate::consultation::MemberId;
 use crate::media::twcc::TwccRecorder;
 use crate::model::roster::Participant;
 use crate::model::{ExtensionMap, Identity, ParticipantSid, SessionId};
-use crate::transport::peer::Peer;
+use crate::transport::peer::{Peer, Transport};
+use crate::transport::sdp::LocalEnd;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -260,6 +261,19 @@ impl Link {
         match &self.half {
             Half::Down(down) => Some(down.up),
             Half::Both | Half::Up { .. } => None,
+        }
+    }
+
+    /// This end of the line, for the next description of it.
+    pub(super) fn local_end<'a>(&'a self, transport: &'a Transport) -> LocalEnd<'a> {
+        let local = self.peer.local();
+        LocalEnd {
+            session_id: u64::from(self.own_ssrc),
+            session_version: self.sections.version,
+            ice_ufrag: local.ufrag(),
+            ice_pwd: local.pwd(),
+            fingerprint: transport.fingerprint(),
+            candidates: transport.candidates(),
         }
     }
 

@@ -12,9 +12,7 @@ use crate::consultation as rules;
 use crate::model::roster::{LeaveAction, LeaveReason};
 use crate::model::{Codec, MediaKind, Now, TrackCid, TrackSid};
 use crate::transport::peer::MAX_MESSAGE_SIZE;
-use crate::transport::sdp::{
-    AnswerParams, AnswerSection, Offer, ReceiveCodecs, ReceiveSection, Role, SectionKind, SendSection, write_answer,
-};
+use crate::transport::sdp::{AnswerSection, Offer, ReceiveCodecs, ReceiveSection, Role, SectionKind, SendSection, write_answer};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -213,17 +211,7 @@ impl Shard {
         let Some(state) = self.links.get_mut(link) else { return };
         state.sections.version += 1;
         let Some(offer) = &state.sections.offer else { return };
-        let local = state.peer.local();
-        let params = AnswerParams {
-            session_id: u64::from(state.own_ssrc),
-            session_version: state.sections.version,
-            ice_ufrag: local.ufrag(),
-            ice_pwd: local.pwd(),
-            fingerprint: self.config.transport.fingerprint(),
-            candidates: self.config.transport.candidates(),
-            sections: &sections,
-        };
-        let sdp = write_answer(offer, &params);
+        let sdp = write_answer(offer, &state.local_end(&self.config.transport), &sections);
         let mut tracks_by_mid: Vec<(Arc<str>, TrackSid)> = Vec::new();
         for section in &mut state.sections.list {
             section.answered_send = matches!(section.used, Use::Send(_));

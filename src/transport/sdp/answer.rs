@@ -1,36 +1,14 @@
 //! The answer: the offer's sections in their order, each with what the relay makes of it.
 
-use std::fmt::Write as _;
-
+use super::local::{LocalEnd, PORT, SCTP_PORT, Text, reach};
 use super::section::{Direction, OfferedCodec, Role, Section, SectionKind};
 use super::{Offer, ReceiveCodecs, fmtp};
 use crate::model::{Codec, MediaKind};
 
-/// The port of a section in use: the real ones are in the candidates (RFC 9429, section 5.3.1).
-pub(super) const PORT: u16 = 9;
-/// The only SCTP port browsers use (RFC 8831, section 6.2).
-pub(super) const SCTP_PORT: u16 = 5000;
 /// Longest data message taken where the caller does not say: the default of RFC 8841, section 6.1.
 const MAX_MESSAGE_SIZE: u64 = 65_536;
-
-/// What the whole answer says.
-#[derive(Clone, Copy)]
-pub struct AnswerParams<'a> {
-    /// Session id of the `o=` line, the same for every answer to one client.
-    pub session_id: u64,
-    /// Its version, one more with every answer.
-    pub session_version: u64,
-    /// Our ICE user name fragment.
-    pub ice_ufrag: &'a str,
-    /// Our ICE password.
-    pub ice_pwd: &'a str,
-    /// SHA-256 of our certificate.
-    pub fingerprint: [u8; 32],
-    /// Our candidates: what follows `a=candidate:` in each.
-    pub candidates: &'a [String],
-    /// One for each section of the offer, in its order; those missing count as [`AnswerSection::Inactive`].
-    pub sections: &'a [AnswerSection],
-}
+/// We are the DTLS server.
+const SETUP: &str = "passive";
 
 /// What one section becomes.
 ///
@@ -99,7 +77,6 @@ macro_rules! opaque_debug {
 }
 
 opaque_debug! {
-    AnswerParams<'_> => "AnswerParams(…)",
     ReceiveSection => "ReceiveSection(…)",
     SendSection => "SendSection(…)"
 }
@@ -130,23 +107,19 @@ enum Use<'a> {
     Send(&'a SendSection),
 }
 
-/// Writes the answer to an offer (RFC 9429, section 5.3.1).
+/// Writes the answer to an offer (RFC 9429, section 5.3.1), with one of `sections` for each of the offer's, in its order; those
+/// missing count as [`AnswerSection::Inactive`].
 ///
 /// We are ICE-lite and the DTLS server. The transport is repeated in every section in use, for clients that read it
 /// there; candidates are in the first section only, complete.
 #[must_use]
-pub fn write_answer(offer: &Offer, params: &AnswerParams<'_>) -> String {
+pub fn write_answer(offer: &Offer, local: &LocalEnd<'_>, sections: &[AnswerSection]) -> String {
     let inactive = AnswerSection::Inactive;
-    let asked = params.sections.iter().chain(std::iter::repeat(&inactive));
+    let asked = sections.iter().chain(std::iter::repeat(&inactive));
     let written: Vec<(&Section, Written<'_>)> =
         offer.sections.iter().zip(asked).map(|(section, asked)| (section, settle(section, asked))).collect();
 
-    let mut out = Text(String::with_capacity(1024 * (written.len() + 1)));
-    out.line(format_args!("v=0"));
-    out.line(format_args!("o=- {} {} IN IP4 0.0.0.0", params.session_id, params.session_version));
-    out.line(format_args!("s=-"));
-    out.line(format_args!("t=0 0"));
-    out.line(format_args!("a=ice-lite"));
+    let mut out = local.begin(written.len());
     let in_use = || written.iter().filter(|(_, written)| !matches!(written, Written::Rejected)).map(|(section, _)| section);
     if in_use().next().is_some() {
         out.piece(format_args!("a=group:BUNDLE"));
@@ -160,39 +133,25 @@ pub fn write_answer(offer: &Offer, params: &AnswerParams<'_>) -> String {
     }
     out.line(format_args!("a=msid-semantic:WMS *"));
 
-    let mut candidates = Some(params.candidates);
+    let mut candidates = Some(local.candidates);
     for (section, written) in &written {
         match written {
             Written::Rejected => reject(&mut out, section),
             Written::Data { sctp_port, max_message_size } => {
                 let [_, protocol, format] = &section.line;
                 out.line(format_args!("m=application {PORT} {protocol} {format}"));
-                transport(&mut out, section, params);
+                local.transport(&mut out, &section.mid, SETUP);
                 out.line(format_args!("a=sctp-port:{sctp_port}"));
                 out.line(format_args!("a=max-message-size:{max_message_size}"));
                 reach(&mut out, candidates.take());
             }
             Written::Media { codecs, use_of } => {
-                media(&mut out, section, codecs, *use_of, params);
+                media(&mut out, section, codecs, *use_of, local);
                 reach(&mut out, candidates.take());
             }
         }
     }
     out.0
-}
-
-/// The text as it grows; writing into a `String` cannot fail.
-pub(super) struct Text(pub(super) String);
-
-impl Text {
-    pub(super) fn piece(&mut self, piece: std::fmt::Arguments<'_>) {
-        let _ = self.0.write_fmt(piece);
-    }
-
-    pub(super) fn line(&mut self, line: std::fmt::Arguments<'_>) {
-        self.piece(line);
-        self.0.push_str("\r\n");
-    }
 }
 
 /// Brings what was asked into what the offer allows.
@@ -258,42 +217,14 @@ fn reject(out: &mut Text, section: &Section) {
     out.line(format_args!("a=inactive"));
 }
 
-/// The lines of the bundle's one transport, and the mid.
-fn transport(out: &mut Text, section: &Section, params: &AnswerParams<'_>) {
-    out.line(format_args!("c=IN IP4 0.0.0.0"));
-    credentials(out, params.ice_ufrag, params.ice_pwd, &params.fingerprint);
-    out.line(format_args!("a=setup:passive"));
-    out.line(format_args!("a=mid:{}", section.mid));
-}
-
-/// What the far end checks us by.
-pub(super) fn credentials(out: &mut Text, ufrag: &str, pwd: &str, fingerprint: &[u8; 32]) {
-    out.line(format_args!("a=ice-ufrag:{ufrag}"));
-    out.line(format_args!("a=ice-pwd:{pwd}"));
-    out.piece(format_args!("a=fingerprint:sha-256 "));
-    for (index, byte) in fingerprint.iter().enumerate() {
-        out.piece(format_args!("{}{byte:02X}", if index == 0 { "" } else { ":" }));
-    }
-    out.line(format_args!(""));
-}
-
-/// The candidates, in the first section in use.
-pub(super) fn reach(out: &mut Text, candidates: Option<&[String]>) {
-    let Some(candidates) = candidates else { return };
-    for candidate in candidates {
-        out.line(format_args!("a=candidate:{}", candidate.strip_prefix("candidate:").unwrap_or(candidate)));
-    }
-    out.line(format_args!("a=end-of-candidates"));
-}
-
-fn media(out: &mut Text, section: &Section, codecs: &[&OfferedCodec], use_of: Use<'_>, params: &AnswerParams<'_>) {
+fn media(out: &mut Text, section: &Section, codecs: &[&OfferedCodec], use_of: Use<'_>, local: &LocalEnd<'_>) {
     let [media, protocol, _] = &section.line;
     out.piece(format_args!("m={media} {PORT} {protocol}"));
     for codec in codecs {
         out.piece(format_args!(" {}", codec.payload_type));
     }
     out.line(format_args!(""));
-    transport(out, section, params);
+    local.transport(out, &section.mid, SETUP);
     let direction = match use_of {
         Use::Nothing => Direction::Inactive,
         Use::Receive(_) => Direction::RecvOnly,

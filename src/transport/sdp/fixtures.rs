@@ -64,16 +64,15 @@ fn candidates() -> Vec<String> {
 
 fn answer(offer: &Offer, sections: &[AnswerSection]) -> String {
     let candidates = candidates();
-    let params = AnswerParams {
+    let local = LocalEnd {
         session_id: 7,
         session_version: 3,
         ice_ufrag: "ourufrag",
         ice_pwd: "ourpasswordourpassword",
         fingerprint: [0xA7; 32],
         candidates: &candidates,
-        sections,
     };
-    write_answer(offer, &params)
+    write_answer(offer, &local, sections)
 }
 
 fn send(section: &Section, codec: Codec) -> AnswerSection {

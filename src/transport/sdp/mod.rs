@@ -12,16 +12,18 @@
 mod answer;
 mod fmtp;
 mod lines;
+mod local;
 mod negotiate;
 mod offer;
 mod own_offer;
 mod read_answer;
 mod section;
 
-pub use answer::{AnswerParams, AnswerSection, ReceiveSection, SendSection, write_answer};
+pub use answer::{AnswerSection, ReceiveSection, SendSection, write_answer};
+pub use local::LocalEnd;
 pub use negotiate::{Plan, ReceiveCodecs, SectionPlan};
 pub use offer::{Offer, Setup};
-pub use own_offer::{OfferParams, OfferSection, OwnSection, own_payload_types, write_offer};
+pub use own_offer::{OfferSection, OwnSection, own_payload_types, write_offer};
 pub use read_answer::read_answer;
 pub use section::{Direction, FEEDBACK, MediaId, OfferedCodec, OfferedExtension, Role, Section, SectionKind};
 

@@ -7,27 +7,12 @@
 use std::sync::Arc;
 
 use super::SendSection;
-use super::answer::{PORT, SCTP_PORT, Text, credentials, reach, streams};
+use super::answer::streams;
+use super::local::{LocalEnd, PORT, SCTP_PORT, Text, reach};
 use crate::model::{Codec, Extension, MediaKind};
 
-/// What the whole offer says.
-#[derive(Clone, Copy)]
-pub struct OfferParams<'a> {
-    /// Session id of the `o=` line, the same for every offer to one client.
-    pub session_id: u64,
-    /// Its version, one more with every offer.
-    pub session_version: u64,
-    /// Our ICE user name fragment.
-    pub ice_ufrag: &'a str,
-    /// Our ICE password.
-    pub ice_pwd: &'a str,
-    /// SHA-256 of our certificate.
-    pub fingerprint: [u8; 32],
-    /// Our candidates: what follows `a=candidate:` in each.
-    pub candidates: &'a [String],
-    /// The sections, in their order for good.
-    pub sections: &'a [OfferSection],
-}
+/// The DTLS roles are left to the client.
+const SETUP: &str = "actpass";
 
 /// One section of the offer.
 #[derive(Clone)]
@@ -52,12 +37,6 @@ pub enum OwnSection {
     Inactive(MediaKind),
     /// Nothing for good: the client refused the section.
     Gone(MediaKind),
-}
-
-impl std::fmt::Debug for OfferParams<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OfferParams").field("sections", &self.sections.len()).finish_non_exhaustive()
-    }
 }
 
 impl std::fmt::Debug for OfferSection {
@@ -142,36 +121,31 @@ pub fn own_payload_types(codec: Codec, stereo: bool) -> Vec<u8> {
 /// Writes an offer (RFC 9429, section 5.2). We are ICE-lite and leave the DTLS roles to the client, which has to take the
 /// active one.
 #[must_use]
-pub fn write_offer(params: &OfferParams<'_>) -> String {
-    let mut out = Text(String::with_capacity(1024 * (params.sections.len() + 1)));
-    out.line(format_args!("v=0"));
-    out.line(format_args!("o=- {} {} IN IP4 0.0.0.0", params.session_id, params.session_version));
-    out.line(format_args!("s=-"));
-    out.line(format_args!("t=0 0"));
-    out.line(format_args!("a=ice-lite"));
+pub fn write_offer(local: &LocalEnd<'_>, sections: &[OfferSection]) -> String {
+    let mut out = local.begin(sections.len());
     out.piece(format_args!("a=group:BUNDLE"));
-    for section in params.sections.iter().filter(|section| !matches!(section.content, OwnSection::Gone(_))) {
+    for section in sections.iter().filter(|section| !matches!(section.content, OwnSection::Gone(_))) {
         out.piece(format_args!(" {}", section.mid));
     }
     out.line(format_args!(""));
     out.line(format_args!("a=extmap-allow-mixed"));
     out.line(format_args!("a=msid-semantic:WMS *"));
-    let mut candidates = Some(params.candidates);
-    for section in params.sections {
+    let mut candidates = Some(local.candidates);
+    for section in sections {
         match &section.content {
             OwnSection::Data { max_message_size } => {
                 out.line(format_args!("m=application {PORT} UDP/DTLS/SCTP webrtc-datachannel"));
-                transport(&mut out, section, params);
+                local.transport(&mut out, &section.mid, SETUP);
                 out.line(format_args!("a=sctp-port:{SCTP_PORT}"));
                 out.line(format_args!("a=max-message-size:{max_message_size}"));
                 reach(&mut out, candidates.take());
             }
             OwnSection::Send(send) => {
-                media(&mut out, section, kind_of(&send.payload_types), Some(send), params);
+                media(&mut out, section, kind_of(&send.payload_types), Some(send), local);
                 reach(&mut out, candidates.take());
             }
             OwnSection::Inactive(kind) => {
-                media(&mut out, section, *kind, None, params);
+                media(&mut out, section, *kind, None, local);
                 reach(&mut out, candidates.take());
             }
             OwnSection::Gone(kind) => {
@@ -197,14 +171,7 @@ fn kind_of(payload_types: &[u8]) -> MediaKind {
     format.map_or(MediaKind::Audio, |format| format.codec.kind())
 }
 
-fn transport(out: &mut Text, section: &OfferSection, params: &OfferParams<'_>) {
-    out.line(format_args!("c=IN IP4 0.0.0.0"));
-    credentials(out, params.ice_ufrag, params.ice_pwd, &params.fingerprint);
-    out.line(format_args!("a=setup:actpass"));
-    out.line(format_args!("a=mid:{}", section.mid));
-}
-
-fn media(out: &mut Text, section: &OfferSection, kind: MediaKind, send: Option<&SendSection>, params: &OfferParams<'_>) {
+fn media(out: &mut Text, section: &OfferSection, kind: MediaKind, send: Option<&SendSection>, local: &LocalEnd<'_>) {
     let idle = match kind {
         MediaKind::Audio => own_payload_types(Codec::Opus, false),
         MediaKind::Video => own_payload_types(Codec::Vp8, false),
@@ -215,7 +182,7 @@ fn media(out: &mut Text, section: &OfferSection, kind: MediaKind, send: Option<&
         out.piece(format_args!(" {payload_type}"));
     }
     out.line(format_args!(""));
-    transport(out, section, params);
+    local.transport(out, &section.mid, SETUP);
     for (id, extension, _) in EXTENSIONS.iter().filter(|(_, _, pictures)| !pictures || kind == MediaKind::Video) {
         out.line(format_args!("a=extmap:{id} {}", extension.uri()));
     }
@@ -274,15 +241,15 @@ mod tests {
     fn written(contents: Vec<OwnSection>) -> String {
         let section = |(index, content): (usize, OwnSection)| OfferSection { mid: index.to_string().into(), content };
         let sections: Vec<OfferSection> = contents.into_iter().enumerate().map(section).collect();
-        write_offer(&OfferParams {
+        let local = LocalEnd {
             session_id: 5,
             session_version: 2,
             ice_ufrag: "abcd",
             ice_pwd: "abcdefghijklmnopqrstuv",
             fingerprint: [0xAB; 32],
             candidates: &["1 1 udp 1 192.0.2.1 7882 typ host".to_owned()],
-            sections: &sections,
-        })
+        };
+        write_offer(&local, &sections)
     }
 
     const DATA: OwnSection = OwnSection::Data { max_message_size: 65_535 };

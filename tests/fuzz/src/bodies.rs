@@ -14,7 +14,7 @@ use colloque::signal::livekit::{LiveKitEnvelope, codec, join};
 use colloque::transport::dtls::{DtlsContext, DtlsTransport, Fingerprint, RtcDtls};
 use colloque::transport::ice::{Credentials, IceLite, parse_username};
 use colloque::transport::sctp::DataChannels;
-use colloque::transport::sdp::{AnswerParams, AnswerSection, Offer, ReceiveCodecs, ReceiveSection, write_answer};
+use colloque::transport::sdp::{AnswerSection, LocalEnd, Offer, ReceiveCodecs, ReceiveSection, write_answer};
 use colloque::transport::srtp::{Profile, SessionKeys, SrtpReceiver, SrtpSender};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -176,16 +176,15 @@ pub(crate) fn sdp_offer(data: &[u8]) {
         }
     };
     let sections: Vec<AnswerSection> = offer.sections.iter().map(used).collect();
-    let params = AnswerParams {
+    let local = LocalEnd {
         session_id: 1,
         session_version: 1,
         ice_ufrag: "ourufrag",
         ice_pwd: "ourpasswordourpassword",
         fingerprint: [7; 32],
         candidates: &[],
-        sections: &sections,
     };
-    let _ = write_answer(&offer, &params);
+    let _ = write_answer(&offer, &local, &sections);
     let _ = offer.extensions();
 }
 
