@@ -347,20 +347,3 @@ proptest! {
         }
     }
 }
-
-/// Prints one run, a tenth of a second a line: `cargo test --lib print_one_line -- --ignored --nocapture`.
-#[test]
-#[ignore = "for looking"]
-fn print_one_line() {
-    let mut world = World::new(Line::new(2_500, 50), vec![consultation(Rc::default())], 1);
-    world.run_to(60.0);
-    for (n, s) in world.flows[0].samples.iter().enumerate() {
-        let rate = |bytes: u64| bytes * 80 / 1_000;
-        let (sent, arrived, queue) = (rate(s.sent), rate(s.arrived), s.queue / 1_000);
-        let (estimate, budget) = (s.estimate / 1_000, s.budget / 1_000);
-        println!(
-            "{n:>4} est {estimate:>5} bud {budget:>5} sent {sent:>5} arr {arrived:>5} lost {:>3} q {queue:>4} pad {}",
-            s.lost, s.padding
-        );
-    }
-}
