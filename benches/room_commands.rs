@@ -56,6 +56,7 @@ fn seat(number: u32) -> Command {
         kind: ParticipantKind::Standard,
         client: ClientFacts::default(),
         auto_subscribe: true,
+        issued_at_s: 0,
     }))
 }
 

@@ -196,6 +196,7 @@ impl Hall {
             two_connections: false,
             offer: Some(offer),
             tracks,
+            issued_at_s: 0,
             session: person.session,
             events: Box::new(Sink(index, self.post.clone())),
         };

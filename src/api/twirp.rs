@@ -108,13 +108,30 @@ impl From<AuthError> for TwirpError {
 impl From<Refusal> for TwirpError {
     fn from(refusal: Refusal) -> Self {
         let code = match refusal {
-            Refusal::NoSuchRoom | Refusal::NoSuchParticipant | Refusal::NoSuchTrack | Refusal::UnknownSession => Code::NotFound,
+            Refusal::NoSuchRoom
+            | Refusal::NoSuchParticipant
+            | Refusal::NoSuchTrack
+            | Refusal::UnknownSession
+            | Refusal::NoSuchSeat => Code::NotFound,
             Refusal::RemoteUnmute => return Self::new(Code::FailedPrecondition, "remote unmute not enabled"),
-            Refusal::NotAllowed | Refusal::RoleRequired => Code::FailedPrecondition,
+            Refusal::NotAllowed
+            | Refusal::RoleRequired
+            | Refusal::NotAConsultation
+            | Refusal::WrongRole
+            | Refusal::WeakAuthentication
+            | Refusal::TooEarly
+            | Refusal::TooLate
+            | Refusal::Removed
+            | Refusal::SecondUse
+            | Refusal::Locked
+            | Refusal::ProfessionalFirst
+            | Refusal::ConsentMissing
+            | Refusal::AsideRunning
+            | Refusal::NoAside => Code::FailedPrecondition,
             Refusal::LimitExceeded | Refusal::RoomFull | Refusal::Queued => Code::ResourceExhausted,
             Refusal::Unsupported => Code::Unimplemented,
-            Refusal::Busy => Code::Unavailable,
-            Refusal::BadOffer => Code::InvalidArgument,
+            Refusal::Busy | Refusal::AuditUnavailable => Code::Unavailable,
+            Refusal::BadOffer | Refusal::BadPolicy => Code::InvalidArgument,
         };
         Self::new(code, refusal.to_string())
     }

@@ -4,11 +4,17 @@
 //! [`Effects`] that somebody else carries out. Every decision about access is made here and only here; the packet path sees
 //! nothing but the routes that follow from it.
 
+mod act;
+mod fact;
 mod membership;
+mod policy;
 mod publication;
 pub mod room;
 mod subscription;
 
+pub use act::{Act, AsideView, By, Channel, Consent, Emergency, Gate, Invitation, Overview, SeatState, SeatView, TextVersion};
+pub use fact::{Assurance, Fact, Method};
+pub use policy::{AsideRules, ConsultationPolicy, LONGEST, LONGEST_ASIDE, MOST_SEATS, Scope, SecondUse};
 pub use room::Room;
 
 use crate::model::roster::{
@@ -25,7 +31,7 @@ pub enum Policy {
     /// Plain rooms, as any LiveKit application expects.
     #[default]
     Open,
-    /// Consultations: every seat has a role.
+    /// Consultations: every seat has a role, a waiting room and a consent gate.
     Consultation,
 }
 
@@ -75,6 +81,88 @@ pub enum Refusal {
     /// A description that could not be negotiated.
     #[error("the offer could not be negotiated")]
     BadOffer,
+    /// The room holds no consultation.
+    #[error("this room is not a consultation")]
+    NotAConsultation,
+    /// The numbers of a policy do not fit together or are out of bounds.
+    #[error("the policy cannot be met")]
+    BadPolicy,
+    /// No such seat.
+    #[error("no such seat")]
+    NoSuchSeat,
+    /// The seat is expected in another role.
+    #[error("the seat has another role")]
+    WrongRole,
+    /// The person's authentication is too weak for its role.
+    #[error("stronger authentication is needed")]
+    WeakAuthentication,
+    /// The consultation or the seat is not open yet.
+    #[error("the consultation is not open yet")]
+    TooEarly,
+    /// The consultation or the seat is over.
+    #[error("the consultation is over")]
+    TooLate,
+    /// The seat was removed after the token was issued.
+    #[error("this seat was removed")]
+    Removed,
+    /// The seat is in use, and a second use is refused.
+    #[error("this seat is in use")]
+    SecondUse,
+    /// Nobody else is let in.
+    #[error("the consultation is locked")]
+    Locked,
+    /// A doctor must be inside first.
+    #[error("a doctor must be present first")]
+    ProfessionalFirst,
+    /// A patient has not agreed to this.
+    #[error("the patient's consent is missing")]
+    ConsentMissing,
+    /// Only one aside runs at a time.
+    #[error("an aside is running")]
+    AsideRunning,
+    /// No aside runs.
+    #[error("no aside is running")]
+    NoAside,
+    /// The audit log takes nothing now, so nobody gets more than before.
+    #[error("the audit log is not available, try again")]
+    AuditUnavailable,
+}
+
+impl Refusal {
+    /// A stable word for machines.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NotAllowed => "not_allowed",
+            Self::NoSuchRoom => "no_such_room",
+            Self::NoSuchParticipant => "no_such_participant",
+            Self::NoSuchTrack => "no_such_track",
+            Self::LimitExceeded => "limit_exceeded",
+            Self::Queued => "queued",
+            Self::Unsupported => "unsupported",
+            Self::RoomFull => "room_full",
+            Self::RoleRequired => "role_required",
+            Self::UnknownSession => "unknown_session",
+            Self::RemoteUnmute => "remote_unmute",
+            Self::Busy => "busy",
+            Self::BadOffer => "bad_offer",
+            Self::NotAConsultation => "not_a_consultation",
+            Self::BadPolicy => "bad_policy",
+            Self::NoSuchSeat => "no_such_seat",
+            Self::WrongRole => "wrong_role",
+            Self::WeakAuthentication => "weak_authentication",
+            Self::TooEarly => "too_early",
+            Self::TooLate => "too_late",
+            Self::Removed => "removed",
+            Self::SecondUse => "second_use",
+            Self::Locked => "locked",
+            Self::ProfessionalFirst => "professional_first",
+            Self::ConsentMissing => "consent_missing",
+            Self::AsideRunning => "aside_running",
+            Self::NoAside => "no_aside",
+            Self::AuditUnavailable => "audit_unavailable",
+        }
+    }
 }
 
 /// Settings of a room at its opening; `None` takes the relay's default.
@@ -111,6 +199,8 @@ pub struct Seat {
     pub client: ClientFacts,
     /// Subscribe to everything without being asked.
     pub auto_subscribe: bool,
+    /// When its token was issued, seconds since the Unix epoch; 0 where it does not say.
+    pub issued_at_s: u64,
 }
 
 /// A client's request to publish.
@@ -312,6 +402,33 @@ pub enum Command {
     Settings(RoomSettings),
     /// The platform, or the node, ends the room.
     Close(LeaveReason),
+    /// The platform opens the consultation, or changes the rules of one to which nobody has come yet.
+    Open(Box<ConsultationPolicy>),
+    /// Somebody acts in the consultation.
+    Consult {
+        /// Who.
+        by: By,
+        /// How.
+        act: Act,
+    },
+    /// A member's signalling socket is gone; its stay goes on.
+    Away(MemberId),
+    /// A member has a new signalling socket for its stay.
+    Back {
+        /// Who.
+        member: MemberId,
+        /// When the token of the new socket was issued, seconds since the Unix epoch.
+        issued_at_s: u64,
+    },
+    /// The roster up to a ticket has been written to a member's socket.
+    Written {
+        /// Whose.
+        member: MemberId,
+        /// The ticket of [`Effect::Receipt`].
+        ticket: u64,
+    },
+    /// Time has passed.
+    Tick,
 }
 
 /// Whom an effect reaches.
@@ -423,6 +540,24 @@ pub enum Effect {
         /// What its client should do.
         action: LeaveAction,
     },
+    /// A member's gate: while it is shut, data held for it stays held, and what it said and is still on its way is dropped.
+    Gate {
+        /// Whose.
+        member: MemberId,
+        /// Open from now on.
+        open: bool,
+    },
+    /// Once everything told to a member so far is written to its socket, [`Command::Written`] must say so.
+    Receipt {
+        /// Who.
+        member: MemberId,
+        /// Grows with each.
+        ticket: u64,
+    },
+    /// Goes on record; what follows a fact that [widens](Fact::widens) waits until it is on disk, where there is an audit log.
+    Record(Box<Fact>),
+    /// The consultation is over: the room is not waited for.
+    Closed,
 }
 
 /// What follows from one command.

@@ -117,6 +117,8 @@ impl Room {
             }
             Command::Settings(settings) => self.change_settings(&settings, &mut effects),
             Command::Close(reason) => self.close(reason, &mut effects),
+            Command::Open(_) | Command::Consult { .. } => return Err(Refusal::NotAConsultation),
+            Command::Away(_) | Command::Back { .. } | Command::Written { .. } | Command::Tick => {}
         }
         self.reconcile(&mut effects);
         if self.refresh_facts() {

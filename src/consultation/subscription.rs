@@ -219,6 +219,7 @@ mod tests {
             kind: ParticipantKind::Standard,
             client: ClientFacts::default(),
             auto_subscribe,
+            issued_at_s: 0,
         }
     }
 

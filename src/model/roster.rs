@@ -148,6 +148,10 @@ pub enum LeaveReason {
     ConnectionTimeout,
     /// Its transport failed: DTLS, certificate or negotiation.
     MediaFailure,
+    /// It waited and was not let in.
+    NotAdmitted,
+    /// The consultation, or the seat's share of it, is over.
+    TimeLimit,
 }
 
 /// What the client should do after a `leave`.

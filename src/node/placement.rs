@@ -194,7 +194,7 @@ impl Relay for Placement {
                 let shard = self.admit(&room, seat)?;
                 self.open(&room, shard, Some(seat), command)
             }
-            Command::Admin { room, action: AdminAction::CreateRoom(_), .. } => {
+            Command::Admin { room, action: AdminAction::CreateRoom(..) | AdminAction::OpenConsultation(_), .. } => {
                 let room = room.clone();
                 let shard = self.admit_room(&room)?;
                 self.open(&room, shard, None, command)

@@ -1,7 +1,11 @@
 //! What the doors ask of a shard: neutral commands, no wire protocol's types.
 
 use super::event::EventSink;
-pub use crate::consultation::{AddTrack, Policy, Refusal, RoomSettings, SubscriptionPermission, TrackPermission};
+pub use crate::consultation::{
+    Act, AddTrack, AsideRules, AsideView, Assurance, By, Channel, Consent, ConsultationPolicy, Emergency, Fact, Gate, Invitation,
+    Method, Overview, Policy, Refusal, RoomSettings, Scope, SeatState, SeatView, SecondUse, SubscriptionPermission, TextVersion,
+    TrackPermission,
+};
 use crate::model::roster::{
     Attributes, ClientFacts, LeaveReason, Message, Participant, ParticipantKind, Permissions, Quality, RoomFacts, Text, Track,
 };
@@ -141,6 +145,8 @@ pub struct Join {
     pub offer: Option<Offer>,
     /// Tracks to publish right away.
     pub tracks: Vec<AddTrack>,
+    /// When the token was issued, seconds since the Unix epoch; 0 where it does not say.
+    pub issued_at_s: u64,
     /// The session.
     pub session: SessionId,
     /// Where its events go.
@@ -156,6 +162,8 @@ pub struct Resume {
     pub identity: Identity,
     /// Which stay, where the client says it.
     pub participant: Option<ParticipantSid>,
+    /// When the token was issued, seconds since the Unix epoch; 0 where it does not say.
+    pub issued_at_s: u64,
     /// The new session.
     pub session: SessionId,
     /// Where its events go.
@@ -259,6 +267,8 @@ pub enum Request {
     Unsupported(RefusedRequest),
     /// Goodbye.
     Leave(LeaveReason),
+    /// The door's own word, never a client's: everything up to [`Event::Receipt`](super::event::Event::Receipt) is written.
+    Written(u64),
     /// Dev mode: a fault on purpose.
     Simulate(Simulation),
 }
@@ -330,8 +340,8 @@ pub enum RefusedRequest {
 /// What the platform does to a room.
 #[derive(Debug)]
 pub enum AdminAction {
-    /// Opens the room, or changes the settings of an open one.
-    CreateRoom(RoomSettings),
+    /// Opens the room, or changes the settings of an open one; the tenant's rooms behave as said.
+    CreateRoom(RoomSettings, Policy),
     /// Ends the room for everybody.
     DeleteRoom,
     /// Changes the room's metadata.
@@ -384,6 +394,17 @@ pub enum AdminAction {
         /// The caller's number of the message: a repetition within a moment is not sent again.
         nonce: Option<[u8; 16]>,
     },
+    /// Opens a consultation, or changes the rules of one to which nobody has come yet; answers [`AdminReply::Consultation`].
+    OpenConsultation(Box<ConsultationPolicy>),
+    /// Somebody acts in a consultation; answers [`AdminReply::Done`] once packets obey.
+    Consult {
+        /// Who: the platform, or a seat with its own token.
+        by: By,
+        /// How.
+        act: Box<Act>,
+    },
+    /// Shows a consultation; answers [`AdminReply::Consultation`].
+    ShowConsultation,
 }
 
 /// The answer to an [`AdminAction`].
@@ -399,4 +420,6 @@ pub enum AdminReply {
     Participant(Arc<Participant>),
     /// One track.
     Track(Arc<Track>),
+    /// A consultation.
+    Consultation(Box<Overview>),
 }

@@ -63,6 +63,9 @@ pub enum Event {
     },
     /// Whole records that are new or changed, its own included.
     Roster(Vec<Arc<Participant>>),
+    /// Not for the client: once everything before is written to the socket, the session answers
+    /// [`Request::Written`](super::command::Request::Written) with the same number.
+    Receipt(u64),
     /// The room's facts changed.
     Room(RoomFacts),
     /// A track the client announced has its id.

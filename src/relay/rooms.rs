@@ -76,6 +76,7 @@ impl Shard {
             kind: join.kind,
             client: join.client,
             auto_subscribe: join.auto_subscribe,
+            issued_at_s: join.issued_at_s,
         };
         let Some(state) = self.rooms.get_mut(room) else { return };
         state.openings += 1;
@@ -280,6 +281,7 @@ impl Shard {
                 let event = Event::Refused { request_id: 0, refusal: Refusal::NotAllowed, request: Box::new(request) };
                 return self.tell(link, event);
             }
+            Request::Written(ticket) => rules::Command::Written { member, ticket },
             Request::Leave(reason) => return self.leave(link, reason, now),
             Request::Simulate(Simulation::CloseSocket) => return state.end_session(Event::Close),
             Request::Simulate(Simulation::FullReconnect) => {
@@ -338,8 +340,8 @@ impl Shard {
     }
 
     fn administer(&mut self, key: &RoomKey, action: AdminAction, now: Now) -> Result<AdminReply, Refusal> {
-        if let AdminAction::CreateRoom(settings) = &action {
-            let room = self.open_room(key, rules::Policy::Open, settings, now);
+        if let AdminAction::CreateRoom(settings, policy) = &action {
+            let room = self.open_room(key, *policy, settings, now);
             if let Some(state) = self.rooms.get_mut(room) {
                 state.openings += 1;
             }
@@ -355,7 +357,7 @@ impl Shard {
                 Ok(AdminReply::Participants(rules.members().map(|(_, record)| record.clone()).collect()))
             }
             AdminAction::GetParticipant(identity) => record_reply(rules, member(&identity)?),
-            AdminAction::CreateRoom(_) => Ok(AdminReply::Done),
+            AdminAction::CreateRoom(..) => Ok(AdminReply::Done),
             AdminAction::DeleteRoom => {
                 self.apply(room, rules::Command::Close(LeaveReason::RoomDeleted), now)?;
                 self.close_room(room);
@@ -394,6 +396,9 @@ impl Shard {
             AdminAction::SendData { message, reliable, destinations, nonce } => {
                 self.send_from_platform(room, &message.0, reliable, &destinations, nonce, now.mono);
                 Ok(AdminReply::Done)
+            }
+            AdminAction::OpenConsultation(_) | AdminAction::Consult { .. } | AdminAction::ShowConsultation => {
+                Err(Refusal::Unsupported)
             }
         }
     }
@@ -450,6 +455,8 @@ impl Shard {
                     let event = Event::SubscriptionAllowed { publisher, track, allowed };
                     self.tell_member(room, receiver, event);
                 }
+                Effect::Gate { .. } | Effect::Record(_) | Effect::Closed => {}
+                Effect::Receipt { member, ticket } => self.tell_member(room, member, Event::Receipt(ticket)),
                 Effect::Gone { member, reason, action } => self.drop_member(room, member, reason, action, now.mono),
             }
         }

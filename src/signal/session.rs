@@ -152,7 +152,8 @@ impl Session {
             | Event::WantedLayers { .. }
             | Event::StreamState(_)
             | Event::SubscriptionAllowed { .. }
-            | Event::SubscriptionFailed(_) => {}
+            | Event::SubscriptionFailed(_)
+            | Event::Receipt(_) => {}
         }
     }
 
@@ -245,6 +246,7 @@ impl Session {
             | Request::SyncState(_)
             | Request::UpdateAudioTrack { .. }
             | Request::UpdateVideoTrack { .. }
+            | Request::Written(_)
             | Request::Leave(_) => Verdict::Pass,
         }
     }
@@ -296,6 +298,7 @@ fn refuse(request: Request, refusal: Refusal) -> Step {
         | Request::UpdateAudioTrack { .. }
         | Request::UpdateVideoTrack { .. }
         | Request::Leave(_)
+        | Request::Written(_)
         | Request::Simulate(_) => return Step::Nothing,
     };
     Step::Answer(Event::Refused { request_id, refusal, request: Box::new(request) })

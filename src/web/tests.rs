@@ -55,7 +55,7 @@ impl Relay for Recorder {
             }
             Command::Admin { room, action, reply } => {
                 let answer = match action {
-                    AdminAction::CreateRoom(_) => Ok(AdminReply::Room(facts())),
+                    AdminAction::CreateRoom(..) => Ok(AdminReply::Room(facts())),
                     AdminAction::DeleteRoom => Err(Refusal::NoSuchRoom),
                     _ => Ok(AdminReply::Done),
                 };

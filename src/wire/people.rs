@@ -203,6 +203,8 @@ pub fn reason(reason: LeaveReason) -> proto::DisconnectReason {
         LeaveReason::SignalClose => proto::DisconnectReason::SignalClose,
         LeaveReason::ConnectionTimeout => proto::DisconnectReason::ConnectionTimeout,
         LeaveReason::MediaFailure => proto::DisconnectReason::MediaFailure,
+        LeaveReason::NotAdmitted => proto::DisconnectReason::UserRejected,
+        LeaveReason::TimeLimit => proto::DisconnectReason::RoomClosed,
     }
 }
 

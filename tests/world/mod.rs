@@ -218,6 +218,7 @@ impl World {
             two_connections: coming.is_offered,
             offer,
             tracks,
+            issued_at_s: 0,
             session: person.session,
             events: Box::new(person.inbox.clone()),
         };
@@ -280,6 +281,7 @@ impl World {
             room: person.room.clone(),
             identity: Identity::new(person.name.as_str()),
             participant: person.sid.clone(),
+            issued_at_s: 0,
             session,
             events: Box::new(inbox),
         };

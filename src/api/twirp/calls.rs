@@ -2,11 +2,11 @@
 
 use super::form::Form;
 use super::{Code, REPLY_DEADLINE, RoomService, TwirpError};
-use crate::auth::{AuthError, Grants, touches_owned};
+use crate::auth::{AuthError, Grants, RoomPolicy, touches_owned};
 use crate::model::roster::{Attributes, Message};
 use crate::model::roster::{RoomFacts, Text};
 use crate::model::{Identity, RoomKey, RoomName, TrackSid};
-use crate::relay::command::{AdminAction, AdminReply, Command, Reply, RoomsReply};
+use crate::relay::command::{AdminAction, AdminReply, Command, Policy, Reply, RoomsReply};
 use crate::relay::event::Refusal;
 use crate::wire::{MAX_ATTRIBUTES, MAX_METADATA, MAX_NAME, attributes_size, people};
 use livekit_protocol as proto;
@@ -49,7 +49,11 @@ impl RoomService {
         granted(grants.video.room_create)?;
         fits("metadata", asked.metadata.len(), MAX_METADATA)?;
         let settings = people::settings(asked.empty_timeout, asked.departure_timeout, asked.max_participants, &asked.metadata);
-        room(self.admin(key(grants, asked.name)?, AdminAction::CreateRoom(settings)).await?)
+        let policy = match grants.policy {
+            RoomPolicy::Open => Policy::Open,
+            RoomPolicy::Consultation => Policy::Consultation,
+        };
+        room(self.admin(key(grants, asked.name)?, AdminAction::CreateRoom(settings, policy)).await?)
     }
 
     async fn list_rooms(&self, grants: &Grants, asked: proto::ListRoomsRequest) -> Result<proto::ListRoomsResponse, TwirpError> {
@@ -93,7 +97,11 @@ impl RoomService {
                 let participants = list.iter().map(|record| people::participant(record)).collect();
                 Ok(proto::ListParticipantsResponse { participants })
             }
-            AdminReply::Done | AdminReply::Room(_) | AdminReply::Participant(_) | AdminReply::Track(_) => Err(odd()),
+            AdminReply::Done
+            | AdminReply::Room(_)
+            | AdminReply::Participant(_)
+            | AdminReply::Track(_)
+            | AdminReply::Consultation(_) => Err(odd()),
         }
     }
 
@@ -138,7 +146,11 @@ impl RoomService {
         let action = AdminAction::MuteTrack { identity, track: TrackSid::new(asked.track_sid), muted: true };
         match self.admin(room, action).await? {
             AdminReply::Track(track) => Ok(proto::MuteRoomTrackResponse { track: Some(people::track(&track)) }),
-            AdminReply::Done | AdminReply::Room(_) | AdminReply::Participant(_) | AdminReply::Participants(_) => Err(odd()),
+            AdminReply::Done
+            | AdminReply::Room(_)
+            | AdminReply::Participant(_)
+            | AdminReply::Participants(_)
+            | AdminReply::Consultation(_) => Err(odd()),
         }
     }
 
@@ -292,13 +304,21 @@ fn odd() -> TwirpError {
 fn room(reply: AdminReply) -> Result<proto::Room, TwirpError> {
     match reply {
         AdminReply::Room(facts) => Ok(people::room(&facts)),
-        AdminReply::Done | AdminReply::Participant(_) | AdminReply::Participants(_) | AdminReply::Track(_) => Err(odd()),
+        AdminReply::Done
+        | AdminReply::Participant(_)
+        | AdminReply::Participants(_)
+        | AdminReply::Track(_)
+        | AdminReply::Consultation(_) => Err(odd()),
     }
 }
 
 fn participant(reply: AdminReply) -> Result<proto::ParticipantInfo, TwirpError> {
     match reply {
         AdminReply::Participant(record) => Ok(people::participant(&record)),
-        AdminReply::Done | AdminReply::Room(_) | AdminReply::Participants(_) | AdminReply::Track(_) => Err(odd()),
+        AdminReply::Done
+        | AdminReply::Room(_)
+        | AdminReply::Participants(_)
+        | AdminReply::Track(_)
+        | AdminReply::Consultation(_) => Err(odd()),
     }
 }

@@ -312,6 +312,7 @@ impl Door {
                 room: grants.room(),
                 identity: grants.identity.clone(),
                 participant: wish.participant.take(),
+                issued_at_s: grants.issued_at,
                 session: id,
                 events,
             }))
@@ -378,6 +379,7 @@ fn join(grants: &Grants, wish: &mut Wish, session: SessionId, events: Box<dyn Ev
         two_connections: wish.two_connections,
         offer: wish.offer.take(),
         tracks: std::mem::take(&mut wish.tracks),
+        issued_at_s: grants.issued_at,
         session,
         events,
     }
@@ -386,9 +388,18 @@ fn join(grants: &Grants, wish: &mut Wish, session: SessionId, events: Box<dyn Ev
 /// The status of a refusal that is better said before the upgrade; `None` for those a `leave` explains better.
 fn status_of(refusal: Refusal) -> Option<StatusCode> {
     match refusal {
-        Refusal::RoomFull | Refusal::RoleRequired | Refusal::NotAllowed => Some(StatusCode::FORBIDDEN),
+        Refusal::RoomFull
+        | Refusal::RoleRequired
+        | Refusal::NotAllowed
+        | Refusal::WrongRole
+        | Refusal::WeakAuthentication
+        | Refusal::TooEarly
+        | Refusal::TooLate
+        | Refusal::Removed
+        | Refusal::SecondUse
+        | Refusal::Locked => Some(StatusCode::FORBIDDEN),
         Refusal::NoSuchRoom => Some(StatusCode::NOT_FOUND),
-        Refusal::Busy => Some(StatusCode::SERVICE_UNAVAILABLE),
+        Refusal::Busy | Refusal::AuditUnavailable => Some(StatusCode::SERVICE_UNAVAILABLE),
         Refusal::NoSuchParticipant
         | Refusal::NoSuchTrack
         | Refusal::LimitExceeded
@@ -396,7 +407,14 @@ fn status_of(refusal: Refusal) -> Option<StatusCode> {
         | Refusal::Unsupported
         | Refusal::UnknownSession
         | Refusal::RemoteUnmute
-        | Refusal::BadOffer => None,
+        | Refusal::BadOffer
+        | Refusal::NotAConsultation
+        | Refusal::BadPolicy
+        | Refusal::NoSuchSeat
+        | Refusal::ProfessionalFirst
+        | Refusal::ConsentMissing
+        | Refusal::AsideRunning
+        | Refusal::NoAside => None,
     }
 }
 

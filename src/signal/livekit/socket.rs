@@ -206,9 +206,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Writes an event and those that already wait behind it, with one flush.
     async fn write_events(&mut self, first: Event) -> Result<(), End> {
         let mut messages = Vec::new();
+        let mut receipt = None;
         let mut next = Some(first);
         while let Some(event) = next {
             self.session.on_event(&event, Instant::now().into_std());
+            if let Event::Receipt(ticket) = event {
+                receipt = Some(ticket);
+            }
             messages.extend(codec::encode(&event, &self.door.config.greeting).map(|response| binary(&response)));
             if matches!(event, Event::Leave { .. } | Event::Close | Event::Rejected(_)) {
                 // The goodbye must be out before the close: a close alone makes clients resume.
@@ -217,7 +221,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             }
             next = if messages.len() < BATCH { self.session.waiting_event() } else { None };
         }
-        self.write(messages).await
+        self.write(messages).await?;
+        match receipt {
+            Some(ticket) => self.on_request(Request::Written(ticket)).await,
+            None => Ok(()),
+        }
     }
 
     async fn write_event(&mut self, event: &Event) -> Result<(), End> {

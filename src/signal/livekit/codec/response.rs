@@ -126,7 +126,7 @@ pub fn encode(event: &Event, greeting: &Greeting) -> Option<proto::SignalRespons
             err: proto::SubscriptionError::SeTrackNotfound as i32,
         }),
         Event::Leave { action, reason } => leave(*action, people::reason(*reason)),
-        Event::Close => return None,
+        Event::Close | Event::Receipt(_) => return None,
     };
     Some(response(case))
 }
@@ -197,7 +197,10 @@ fn rejected(refusal: Refusal) -> Case {
         Refusal::UnknownSession | Refusal::NoSuchParticipant => {
             leave(LeaveAction::Reconnect, people::reason(LeaveReason::StateMismatch))
         }
-        Refusal::Busy => leave(LeaveAction::Reconnect, people::reason(LeaveReason::JoinFailure)),
+        Refusal::Busy | Refusal::AuditUnavailable => leave(LeaveAction::Reconnect, people::reason(LeaveReason::JoinFailure)),
+        Refusal::Removed => leave(LeaveAction::Disconnect, people::reason(LeaveReason::ParticipantRemoved)),
+        Refusal::SecondUse => leave(LeaveAction::Disconnect, people::reason(LeaveReason::DuplicateIdentity)),
+        Refusal::TooLate => leave(LeaveAction::Disconnect, people::reason(LeaveReason::TimeLimit)),
         Refusal::NoSuchRoom => leave(LeaveAction::Disconnect, people::reason(LeaveReason::RoomDeleted)),
         Refusal::NotAllowed
         | Refusal::NoSuchTrack
@@ -207,18 +210,50 @@ fn rejected(refusal: Refusal) -> Case {
         | Refusal::RoomFull
         | Refusal::RoleRequired
         | Refusal::RemoteUnmute
-        | Refusal::BadOffer => leave(LeaveAction::Disconnect, people::reason(LeaveReason::JoinFailure)),
+        | Refusal::BadOffer
+        | Refusal::NotAConsultation
+        | Refusal::BadPolicy
+        | Refusal::NoSuchSeat
+        | Refusal::WrongRole
+        | Refusal::WeakAuthentication
+        | Refusal::TooEarly
+        | Refusal::Locked
+        | Refusal::ProfessionalFirst
+        | Refusal::ConsentMissing
+        | Refusal::AsideRunning
+        | Refusal::NoAside => leave(LeaveAction::Disconnect, people::reason(LeaveReason::JoinFailure)),
     }
 }
 
 fn refused(request_id: u32, refusal: Refusal, request: &RefusedRequest) -> proto::RequestResponse {
     let reason = match refusal {
-        Refusal::NotAllowed | Refusal::RoleRequired | Refusal::RemoteUnmute => Reason::NotAllowed,
-        Refusal::NoSuchRoom | Refusal::NoSuchParticipant | Refusal::NoSuchTrack | Refusal::UnknownSession => Reason::NotFound,
+        Refusal::NotAllowed
+        | Refusal::RoleRequired
+        | Refusal::RemoteUnmute
+        | Refusal::WrongRole
+        | Refusal::WeakAuthentication
+        | Refusal::TooEarly
+        | Refusal::TooLate
+        | Refusal::Removed
+        | Refusal::SecondUse
+        | Refusal::Locked
+        | Refusal::ProfessionalFirst
+        | Refusal::ConsentMissing => Reason::NotAllowed,
+        Refusal::NoSuchRoom
+        | Refusal::NoSuchParticipant
+        | Refusal::NoSuchTrack
+        | Refusal::UnknownSession
+        | Refusal::NoSuchSeat
+        | Refusal::NoAside => Reason::NotFound,
         Refusal::LimitExceeded | Refusal::RoomFull => Reason::LimitExceeded,
         Refusal::Queued => Reason::Queued,
         Refusal::Unsupported => Reason::UnsupportedType,
-        Refusal::Busy | Refusal::BadOffer => Reason::UnclassifiedError,
+        Refusal::Busy
+        | Refusal::BadOffer
+        | Refusal::NotAConsultation
+        | Refusal::BadPolicy
+        | Refusal::AsideRunning
+        | Refusal::AuditUnavailable => Reason::UnclassifiedError,
     };
     let copy = match request {
         RefusedRequest::AddTrack(track) => Copy_::AddTrack(add_track(track)),

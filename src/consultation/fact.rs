@@ -1,0 +1,346 @@
+//! What a decision leaves in the record: who, what and why, never content.
+
+use super::act::{By, Channel, Emergency, Gate, TextVersion};
+use super::policy::Scope;
+use crate::model::roster::{LeaveReason, Role, Source};
+use crate::model::{Identity, TrackSid};
+use std::collections::BTreeSet;
+
+/// One thing that happened in a consultation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fact {
+    /// The room opened.
+    RoomCreated {
+        /// Seats it may hold.
+        max_seats: u32,
+        /// ms since the Unix epoch.
+        starts_at_ms: Option<u64>,
+        /// ms since the Unix epoch.
+        ends_at_ms: Option<u64>,
+    },
+    /// Nobody else is let in.
+    RoomLocked {
+        /// By whom.
+        by: By,
+    },
+    /// People are let in again.
+    RoomUnlocked {
+        /// By whom.
+        by: By,
+    },
+    /// The end was moved.
+    RoomExtended {
+        /// New end, ms since the Unix epoch.
+        ends_at_ms: u64,
+        /// By whom.
+        by: By,
+    },
+    /// The room closed.
+    RoomClosed {
+        /// Why.
+        why: LeaveReason,
+        /// By whom.
+        by: By,
+        /// Seconds it was open.
+        lasted_s: u64,
+        /// Seats that ever came.
+        seats: u32,
+        /// Most members at once.
+        peak: u32,
+    },
+    /// A token opened a seat.
+    TokenAccepted {
+        /// Whose.
+        seat: Identity,
+        /// Its role.
+        role: Role,
+        /// How the person proved who it is, as the token says: method and level.
+        auth: Option<Assurance>,
+    },
+    /// A seat is in the waiting room.
+    Waiting {
+        /// Who.
+        seat: Identity,
+        /// Its role.
+        role: Role,
+    },
+    /// A seat is let in.
+    Admitted {
+        /// Who.
+        seat: Identity,
+        /// Its role.
+        role: Role,
+        /// By whom.
+        by: By,
+    },
+    /// A seat is sent away.
+    AdmitRefused {
+        /// Who.
+        seat: Identity,
+        /// By whom.
+        by: By,
+    },
+    /// A seat is in the room: others see it.
+    Joined {
+        /// Who.
+        seat: Identity,
+        /// Its role.
+        role: Role,
+    },
+    /// A seat came back to the stay it had.
+    Resumed {
+        /// Who.
+        seat: Identity,
+        /// Seconds it was away.
+        gap_s: u64,
+    },
+    /// A seat's stay ended.
+    Left {
+        /// Who.
+        seat: Identity,
+        /// Why.
+        why: LeaveReason,
+        /// Seconds since it came.
+        stayed_s: u64,
+    },
+    /// A seat was taken out.
+    Removed {
+        /// Who.
+        seat: Identity,
+        /// By whom.
+        by: By,
+    },
+    /// Somebody is beside a participant, off camera.
+    PresenceDeclared {
+        /// Beside whom.
+        seat: Identity,
+        /// What they are.
+        kind: Role,
+        /// How many.
+        count: u8,
+    },
+    /// They are gone.
+    PresenceWithdrawn {
+        /// Beside whom.
+        seat: Identity,
+        /// What they were.
+        kind: Role,
+    },
+    /// A patient agreed.
+    ConsentGiven {
+        /// Which patient.
+        seat: Identity,
+        /// To what.
+        scopes: BTreeSet<Scope>,
+        /// Which text.
+        text: TextVersion,
+        /// How.
+        channel: Channel,
+        /// By whom.
+        by: By,
+    },
+    /// Consent was taken back.
+    ConsentWithdrawn {
+        /// Which patient.
+        seat: Identity,
+        /// Of what.
+        scopes: BTreeSet<Scope>,
+        /// By whom.
+        by: By,
+    },
+    /// A doctor goes on without consent.
+    EmergencyOverride {
+        /// Which patient.
+        seat: Identity,
+        /// Why.
+        why: Emergency,
+        /// By whom.
+        by: By,
+    },
+    /// Some speak apart.
+    AsideOpened {
+        /// Who.
+        members: Vec<Identity>,
+        /// Who does not hear it.
+        left_out: Vec<Identity>,
+        /// By whom.
+        by: By,
+    },
+    /// It was renewed, or somebody in it left.
+    AsideChanged {
+        /// Who is in it.
+        members: Vec<Identity>,
+        /// Who does not hear it.
+        left_out: Vec<Identity>,
+        /// By whom.
+        by: By,
+    },
+    /// It ended.
+    AsideClosed {
+        /// Seconds it ran.
+        lasted_s: u64,
+        /// By whom.
+        by: By,
+    },
+    /// Media and data may cross, to and from a seat.
+    GateOpened {
+        /// Whose.
+        seat: Identity,
+    },
+    /// Nothing crosses any more.
+    GateClosed {
+        /// Whose.
+        seat: Identity,
+        /// What it waits for now.
+        why: Gate,
+    },
+    /// A track is there.
+    Published {
+        /// Whose.
+        seat: Identity,
+        /// Which.
+        track: TrackSid,
+        /// Where its media comes from.
+        source: Source,
+    },
+    /// A track is gone.
+    Unpublished {
+        /// Whose.
+        seat: Identity,
+        /// Which.
+        track: TrackSid,
+    },
+    /// Somebody receives a track.
+    Subscribed {
+        /// Who.
+        seat: Identity,
+        /// Which.
+        track: TrackSid,
+        /// Whose.
+        from: Identity,
+    },
+    /// Somebody receives it no longer.
+    Unsubscribed {
+        /// Who.
+        seat: Identity,
+        /// Which.
+        track: TrackSid,
+        /// Whose.
+        from: Identity,
+    },
+    /// What a seat may do changed.
+    PermissionChanged {
+        /// Whose.
+        seat: Identity,
+        /// Whether it may do more than before.
+        widened: bool,
+        /// By whom.
+        by: By,
+    },
+    /// A track was muted by somebody else.
+    Muted {
+        /// Whose.
+        seat: Identity,
+        /// Which.
+        track: TrackSid,
+        /// By whom.
+        by: By,
+    },
+}
+
+/// How a person proved who it is: `psc:2` in a token is method `psc`, level 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Assurance {
+    /// The method.
+    pub method: Method,
+    /// The level.
+    pub acr: u8,
+}
+
+/// Methods of authentication, as the platform asserts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// Pro Santé Connect.
+    Psc,
+    /// Electronic professional card.
+    Ecps,
+    /// Professional card.
+    Cps,
+    /// The platform, with several factors.
+    PlatformMfa,
+    /// The platform, with a password.
+    PlatformPassword,
+    /// A link and a code.
+    LinkOtp,
+    /// A link.
+    LinkOnly,
+}
+
+impl Method {
+    /// Every method.
+    pub const ALL: [Self; 7] =
+        [Self::Psc, Self::Ecps, Self::Cps, Self::PlatformMfa, Self::PlatformPassword, Self::LinkOtp, Self::LinkOnly];
+
+    /// The word in tokens and audit.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Psc => "psc",
+            Self::Ecps => "ecps",
+            Self::Cps => "cps",
+            Self::PlatformMfa => "platform_mfa",
+            Self::PlatformPassword => "platform_pwd",
+            Self::LinkOtp => "link_otp",
+            Self::LinkOnly => "link_only",
+        }
+    }
+}
+
+impl Assurance {
+    /// Reads `method:level`; a level above 9 or an unknown method is none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (method, acr) = text.split_once(':')?;
+        let method = Method::ALL.into_iter().find(|known| known.as_str() == method)?;
+        let acr = acr.parse().ok().filter(|acr| *acr <= 9)?;
+        Some(Self { method, acr })
+    }
+}
+
+impl Fact {
+    /// Whether it gives somebody more than before: then it is on disk before it has any effect.
+    #[must_use]
+    pub fn widens(&self) -> bool {
+        match self {
+            Self::RoomCreated { .. }
+            | Self::RoomUnlocked { .. }
+            | Self::RoomExtended { .. }
+            | Self::TokenAccepted { .. }
+            | Self::Admitted { .. }
+            | Self::Joined { .. }
+            | Self::ConsentGiven { .. }
+            | Self::EmergencyOverride { .. }
+            | Self::GateOpened { .. }
+            | Self::Subscribed { .. } => true,
+            Self::PermissionChanged { widened, .. } => *widened,
+            Self::RoomLocked { .. }
+            | Self::RoomClosed { .. }
+            | Self::Waiting { .. }
+            | Self::AdmitRefused { .. }
+            | Self::Resumed { .. }
+            | Self::Left { .. }
+            | Self::Removed { .. }
+            | Self::PresenceDeclared { .. }
+            | Self::PresenceWithdrawn { .. }
+            | Self::ConsentWithdrawn { .. }
+            | Self::AsideOpened { .. }
+            | Self::AsideChanged { .. }
+            | Self::AsideClosed { .. }
+            | Self::GateClosed { .. }
+            | Self::Published { .. }
+            | Self::Unpublished { .. }
+            | Self::Unsubscribed { .. }
+            | Self::Muted { .. } => false,
+        }
+    }
+}
