@@ -10,11 +10,14 @@
 //!
 //! Entry points: [`Fact`] and [`Event`] to say what happened, [`Entry`] for its bytes.
 
+pub mod checkpoint;
 pub mod event;
 pub mod field;
 pub mod json;
+pub mod note;
 pub mod pseudonym;
 pub mod record;
+pub mod segment;
 pub mod tree;
 pub mod types;
 pub mod words;
