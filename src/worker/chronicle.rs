@@ -9,9 +9,9 @@
 use crate::audit::event::Event;
 use crate::audit::pseudonym::{RoomPseudonyms, TenantPseudonyms};
 use crate::audit::record::{Actor, Fact as Entry, Target};
-use crate::audit::types::{Auth, By, ConsentScope, ConsultRef, Hash, Micros, Word};
+use crate::audit::types::{Auth, By, ConsentScope, ConsultRef, Hash, Micros, ParticipantRef, Word};
 use crate::audit::words;
-use crate::consultation::{Act, Assurance, By as Who, Channel, Closing, Emergency, Fact, Gate, Method, Scope};
+use crate::consultation::{Assurance, By as Who, Channel, Closing, Emergency, Fact, Gate, Method, Scope};
 use crate::model::roster::{LeaveReason, Role, Source};
 use crate::model::{Identity, TrackSid};
 use std::collections::HashMap;
@@ -30,6 +30,8 @@ pub(crate) struct Chronicle {
     tracks: HashMap<TrackSid, TrackNote>,
     /// Who receives what since when: at most seats times tracks.
     receiving: HashMap<(Identity, TrackSid), Micros>,
+    /// Members of the aside that runs, and who is left out; the fact of its end names nobody.
+    aside: (Vec<ParticipantRef>, Vec<ParticipantRef>),
     over: bool,
 }
 
@@ -59,6 +61,7 @@ impl Chronicle {
             seats: HashMap::new(),
             tracks: HashMap::new(),
             receiving: HashMap::new(),
+            aside: (Vec::new(), Vec::new()),
             over: false,
         }
     }
@@ -129,13 +132,14 @@ impl Chronicle {
         vec![self.entry(actor, Some(room), event)]
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`entries` sorts the facts")]
     fn of_seat(&mut self, fact: &Fact) -> Vec<Entry> {
         let (actor, about, event) = match fact {
             Fact::TokenAccepted { seat, role, auth } => {
                 let note = self.seats.entry(seat.clone()).or_default();
                 (note.role, note.auth) = (Some(role_of(*role)), auth.map(auth_of));
                 let event =
-                    Event::TokenAccepted { auth: note.auth, jti_ref: None, kid: self.platform.clone(), role: note.role, ttl_s: 0 };
+                    Event::TokenAccepted { auth: note.auth.clone(), jti_ref: None, kid: self.platform.clone(), role: note.role, ttl_s: 0 };
                 (self.seat(seat), seat, event)
             }
             Fact::Waiting { seat, role } => {
@@ -153,7 +157,7 @@ impl Chronicle {
             Fact::Joined { seat, role } => {
                 let note = self.seats.entry(seat.clone()).or_default();
                 note.role = Some(role_of(*role));
-                let (auth, role) = (note.auth, note.role);
+                let (auth, role) = (note.auth.clone(), note.role);
                 // The transport comes up later than the seat, so its kind is not known yet.
                 let event = Event::ParticipantJoined {
                     auth,
@@ -195,6 +199,7 @@ impl Chronicle {
         vec![self.entry(actor, Some(about), event)]
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`entries` sorts the facts")]
     fn of_consent(&self, fact: &Fact) -> Vec<Entry> {
         let (by, seat, event) = match fact {
             Fact::ConsentGiven { seat, scopes, text, channel, by } => {
@@ -227,19 +232,22 @@ impl Chronicle {
         vec![self.entry(self.actor(by), Some(about), event)]
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`entries` sorts the facts")]
     fn of_aside(&mut self, fact: &Fact) -> Vec<Entry> {
         let named = |seats: &[Identity]| seats.iter().map(|seat| self.refs.participant(seat.as_str())).collect::<Vec<_>>();
         let (by, event) = match fact {
             Fact::AsideOpened { members, left_out, by } => {
                 let (members, left_out) = (named(members), named(left_out));
+                self.aside = (members.clone(), left_out.clone());
                 (by, Event::RoomAsideOpened { by: self.by(by), left_out, members })
             }
             Fact::AsideChanged { members, left_out, by } => {
                 let (members, left_out) = (named(members), named(left_out));
+                self.aside = (members.clone(), left_out.clone());
                 (by, Event::RoomAsideChanged { by: self.by(by), left_out, members })
             }
-            Fact::AsideClosed { members, left_out, lasted_s, by } => {
-                let (members, left_out) = (named(members), named(left_out));
+            Fact::AsideClosed { lasted_s, by } => {
+                let (members, left_out) = std::mem::take(&mut self.aside);
                 (by, Event::RoomAsideClosed { by: self.by(by), dur_s: *lasted_s, left_out, members })
             }
             _ => return Vec::new(),
@@ -247,6 +255,7 @@ impl Chronicle {
         vec![self.entry(self.actor(by), Some(Target::Room(self.refs.room())), event)]
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`entries` sorts the facts")]
     fn of_media(&mut self, fact: &Fact, at: Micros) -> Vec<Entry> {
         let track_ref = |track: &TrackSid| self.refs.track(track.as_str());
         let seconds = |since: Micros| at.secs().saturating_sub(since.secs());
@@ -321,7 +330,7 @@ impl Chronicle {
         Actor::Participant {
             who: self.refs.participant(seat.as_str()),
             role: note.and_then(|note| note.role),
-            auth: note.and_then(|note| note.auth),
+            auth: note.and_then(|note| note.auth.clone()),
         }
     }
 

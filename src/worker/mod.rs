@@ -6,6 +6,7 @@
 //!
 //! Entry points: [`start`], [`Mailbox::send`].
 
+mod chronicle;
 mod cores;
 mod lanes;
 mod load;
