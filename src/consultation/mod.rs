@@ -561,3 +561,6 @@ pub enum Effect {
 
 /// What follows from one command.
 pub type Effects = Vec<Effect>;
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! The rooms of a shard: commands of the doors become decisions of a room, and its effects are carried out.
 
 use super::command::{Command, Join, Request, Resume, Simulation};
-use super::event::{Event, Joined};
+use super::event::{Event, EventSink, Joined};
 use super::link::{Budget, DataState, Half, Link, Timing};
 use super::sections::Sections;
 use super::shard::Shard;
@@ -84,7 +84,6 @@ impl Shard {
         let Some(state) = self.rooms.get_mut(room) else { return };
         state.openings += 1;
         state.visited = true;
-        let shut = state.rules.is_consultation();
         let effects = match state.rules.apply(rules::Command::Join(Box::new(seat)), now) {
             Ok(effects) => effects,
             Err(refusal) => {
@@ -101,15 +100,7 @@ impl Shard {
         };
         self.counters.joins += 1;
         let link = self.new_link(room, member, sid, join.identity, now.mono);
-        if let Some(state) = self.links.get_mut(link) {
-            state.session = join.session;
-            state.events = Some(join.events);
-            state.data.shut = shut;
-        }
-        if let Some(state) = self.rooms.get_mut(room) {
-            state.links.insert(member, link);
-            state.close_at = None;
-        }
+        self.begin_session(link, join.session, join.events);
         if join.two_connections {
             self.split_link(link, receives_first, now.mono);
         }
@@ -124,6 +115,16 @@ impl Shard {
             self.on_offer(link, &offer, now);
         }
         self.mark_dirty(link);
+    }
+
+    fn begin_session(&mut self, link: usize, session: SessionId, events: Box<dyn EventSink>) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        (state.session, state.events) = (session, Some(events));
+        let Some(room) = self.rooms.get_mut(state.room) else { return };
+        // In a consultation nothing passes before its rules say so.
+        state.data.shut = room.rules.is_consultation();
+        room.links.insert(state.member, link);
+        room.close_at = None;
     }
 
     fn send_joined(&mut self, room: usize, link: usize, member: MemberId, (receives_first, offers_now): (bool, bool)) {

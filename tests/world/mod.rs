@@ -455,6 +455,11 @@ impl World {
         self.finish();
     }
 
+    /// Those who read slowly no longer are told what waits.
+    pub(crate) fn catch_up(&mut self) {
+        self.finish();
+    }
+
     /// Seconds since the Unix epoch.
     pub(crate) fn wall_s(&self) -> u64 {
         self.wall_ms() / 1_000
@@ -507,9 +512,14 @@ impl World {
     fn deliver_events(&mut self) -> bool {
         let mut any = false;
         for index in 0..self.people.len() {
-            while let Some(event) = self.people[index].inbox.take() {
+            while let Some(event) = self.people[index].next_event() {
                 any = true;
+                let news = matches!(event, colloque::relay::event::Event::Roster(_));
                 let requests = self.people[index].on_event(event);
+                if news {
+                    let named = self.people[index].roster.keys().cloned().collect();
+                    self.people[index].rosters.push((self.sent.len() as u64, named));
+                }
                 let mut out = Vec::new();
                 self.people[index].drain(self.now, 0, &mut out);
                 self.send_up(index, out);

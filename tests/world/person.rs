@@ -9,7 +9,7 @@ use colloque::model::roster::{
 use colloque::model::{Codec, MediaKind, ParticipantSid, RoomKey, SessionId, TrackCid, TrackSid};
 use colloque::relay::command::{Answer, Offer, Request};
 use colloque::relay::event::{Event, EventSink, Gone, Refusal};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -190,6 +190,10 @@ pub(crate) struct Person {
     pub(crate) heard: Vec<Event>,
     /// Records of people who left.
     pub(crate) departures: usize,
+    /// It does not read what it is told for now.
+    pub(crate) reads_slowly: bool,
+    /// Whom its roster named from a number of sent datagrams on.
+    pub(crate) rosters: Vec<(u64, BTreeSet<ParticipantSid>)>,
     pub(crate) roster: HashMap<ParticipantSid, Arc<Participant>>,
     pub(crate) by_mid: HashMap<String, TrackSid>,
     pub(crate) left: Option<LeaveReason>,
@@ -254,6 +258,8 @@ impl Person {
             control: Control::default(),
             heard: Vec::new(),
             departures: 0,
+            reads_slowly: false,
+            rosters: Vec::new(),
             roster: HashMap::new(),
             by_mid: HashMap::new(),
             left: None,
@@ -328,6 +334,11 @@ impl Person {
             sdp = sdp.lines().map(twist_fingerprint).collect::<Vec<_>>().join("\r\n") + "\r\n";
         }
         (Offer { id: self.offers, sdp }, announced)
+    }
+
+    /// The next event, if it reads.
+    pub(crate) fn next_event(&mut self) -> Option<Event> {
+        if self.reads_slowly { None } else { self.inbox.take() }
     }
 
     /// Takes one event of the relay and says what the client asks in return.
