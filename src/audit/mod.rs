@@ -1,0 +1,3 @@
+//! The audit record.
+
+pub mod attestation;
