@@ -2,11 +2,10 @@
 
 use super::span::{self, Span, Spans};
 use super::statement::{
-    Aside, Cause, Consent, ConsentState, Delivery, Interruption, LogRange, Modality, Place, Role, Seat, Statement, Summary,
-    TwoWay, VERSION,
+    Aside, Cause, Consent, ConsentState, Delivery, Interruption, LogRange, Modality, Place, Seat, Statement, Summary, TwoWay, VERSION,
 };
-use super::{time, word::Word};
-use crate::model::{Now, roster};
+use crate::audit::types::{Micros, Word};
+use crate::audit::words::Role;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -45,7 +44,7 @@ pub struct ConsentFact {
 
 struct Chair {
     r#ref: Word,
-    role: roster::Role,
+    role: Role,
     present: Spans,
 }
 
@@ -58,7 +57,8 @@ struct OpenAside {
 /// Accumulates the facts of one consultation. Nothing here is content: only who, which kind of media, and when.
 pub struct Account {
     place: Place,
-    opened: Now,
+    opened: Instant,
+    opened_at: Micros,
     chairs: Vec<Chair>,
     members: BTreeMap<Member, u16>,
     delivered: BTreeMap<(u16, u16, Modality), Spans>,
@@ -69,12 +69,13 @@ pub struct Account {
 }
 
 impl Account {
-    /// Opens the account of a consultation.
+    /// Opens the account of a consultation, by both clocks.
     #[must_use]
-    pub fn new(place: Place, opened: Now) -> Self {
+    pub fn new(place: Place, opened: Instant, opened_at: Micros) -> Self {
         Self {
             place,
             opened,
+            opened_at,
             chairs: Vec::new(),
             members: BTreeMap::new(),
             delivered: BTreeMap::new(),
@@ -86,7 +87,7 @@ impl Account {
     }
 
     /// A seat is in the room. The same pseudonym takes the same seat again.
-    pub fn on_joined(&mut self, member: Member, r#ref: &Word, role: roster::Role, at: Instant) {
+    pub fn on_joined(&mut self, member: Member, r#ref: &Word, role: Role, at: Instant) {
         let at_ms = self.since(at);
         let found = self.chairs.iter().position(|chair| chair.r#ref == *r#ref && chair.role == role);
         let index = found.unwrap_or(self.chairs.len());
@@ -169,10 +170,10 @@ impl Account {
         }
     }
 
-    /// What can be stated now.
+    /// What can be stated now, by both clocks.
     #[must_use]
-    pub fn statement(&self, log: LogRange, ended: bool, now: Now) -> Statement {
-        let now_ms = self.since(now.mono);
+    pub fn statement(&self, log: LogRange, ended: bool, now: Instant, issued_at: Micros) -> Statement {
+        let now_ms = self.since(now);
         let seats = self.seats(now_ms);
         let asides: Vec<_> = self.asides.iter().map(|aside| closed(aside, now_ms)).collect();
         let delivered = self.deliveries(now_ms);
@@ -184,9 +185,9 @@ impl Account {
             duration_ms: now_ms,
             ended,
             interruptions: self.interruptions(&delivered, &seats, &asides, now_ms),
-            issued_at: time::utc(now.wall_ms),
+            issued_at: utc(issued_at),
             log,
-            opened_at: time::utc(self.opened.wall_ms),
+            opened_at: utc(self.opened_at),
             place: self.place.clone(),
             summary: summary(&delivered, &seats),
             asides,
@@ -198,7 +199,7 @@ impl Account {
     }
 
     fn since(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.opened.mono).as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(at.saturating_duration_since(self.opened).as_millis()).unwrap_or(u64::MAX)
     }
 
     fn seat(&self, member: Member) -> Option<u16> {
@@ -211,7 +212,7 @@ impl Account {
             ordinal: number(before(index, chair.role)),
             present: chair.present.until(now_ms),
             r#ref: chair.r#ref.clone(),
-            role: Role(chair.role),
+            role: chair.role,
             seat: number(index),
         };
         self.chairs.iter().enumerate().map(describe).collect()
@@ -246,6 +247,10 @@ impl Account {
         }
         all
     }
+}
+
+fn utc(at: Micros) -> Word {
+    Word::new(&at.to_text()).expect("digits and separators are in the alphabet")
 }
 
 /// Seats are numbered from 1; there are at most 64.
@@ -303,8 +308,8 @@ fn two_way(delivered: &[Delivery]) -> Vec<TwoWay> {
 }
 
 fn summary(delivered: &[Delivery], seats: &[Seat]) -> Summary {
-    let physician = |seat: &&Seat| matches!(seat.role.0, roster::Role::Doctor | roster::Role::Colleague);
-    let patient = |seat: &&Seat| seat.role.0 == roster::Role::Patient;
+    let physician = |seat: &&Seat| matches!(seat.role, Role::Doctor | Role::Colleague);
+    let patient = |seat: &&Seat| seat.role == Role::Patient;
     let seconds = |kind| {
         let pairs = seats.iter().filter(physician).flat_map(|one| seats.iter().filter(patient).map(move |other| (one, other)));
         let spans = pairs.flat_map(|(one, other)| both_ways(delivered, one.seat, other.seat, kind)).collect();

@@ -2,7 +2,7 @@
 //!
 //! It says that a two-way video link existed, or plainly that it did not. It names nobody: seats are the pseudonyms of the
 //! audit log, and the log's origin and range of entries are in it, so that each can be checked against the other. It never
-//! holds media, text, addresses or names; [`Word`] leaves no room for them.
+//! holds media, text, addresses or names; [`Word`](super::Word) leaves no room for them.
 //!
 //! A JWS in compact form (RFC 7515), EdDSA with Ed25519 (RFC 8037), over canonical JSON (RFC 8785). Whoever has the public key
 //! checks it without us: [`verify`].
@@ -21,10 +21,9 @@ pub use account::{Account, ConsentFact, Member};
 pub use key::{SigningKey, VerifyingKey};
 pub use span::Span;
 pub use statement::{
-    Aside, Cause, Consent, ConsentState, Delivery, Interruption, LogRange, Modality, Place, Role, Seat, Statement, Summary,
+    Aside, Cause, Consent, ConsentState, Delivery, Interruption, LogRange, Modality, Place, Seat, Statement, Summary,
     TwoWay, VERSION,
 };
-pub use word::Word;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,8 +1,9 @@
 //! What an attestation says.
 
 use super::span::Span;
-use super::word::Word;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use crate::audit::types::Word;
+use crate::audit::words::Role;
+use serde::{Deserialize, Serialize};
 
 /// Version of the statement's form.
 pub const VERSION: u16 = 1;
@@ -28,23 +29,6 @@ impl Modality {
             Self::Video => "video",
             Self::Screen => "screen",
         }
-    }
-}
-
-/// Role of a seat, written as its word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Role(pub crate::model::roster::Role);
-
-impl Serialize for Role {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for Role {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let word = String::deserialize(deserializer)?;
-        crate::model::roster::Role::parse(&word).map(Self).ok_or_else(|| serde::de::Error::custom("not a role"))
     }
 }
 
@@ -259,7 +243,7 @@ impl Statement {
     pub fn name_of(&self, seat: u16) -> String {
         let Some(found) = self.seats.iter().find(|one| one.seat == seat) else { return format!("seat {seat}") };
         let several = self.seats.iter().filter(|one| one.role == found.role).count() > 1;
-        let role = found.role.0.as_str();
+        let role = found.role.as_str();
         if several { format!("{role} {}", found.ordinal) } else { role.to_owned() }
     }
 }

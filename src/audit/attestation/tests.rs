@@ -1,10 +1,13 @@
 use super::*;
-use crate::model::{Now, roster};
+use crate::audit::types::{Micros, Word};
+use crate::audit::words::Role;
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
 
 const PRIVATE: &str =
     "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
+
+const OPENED_AT: Micros = Micros(1_795_253_467_204_118);
 
 const DOCTOR: Member = Member(1);
 const PATIENT: Member = Member(2);
@@ -21,12 +24,12 @@ fn key() -> SigningKey {
 /// A consultation under a virtual clock that counts from its opening.
 struct Call {
     account: Account,
-    opened: Now,
+    opened: Instant,
 }
 
 impl Call {
     fn new() -> Self {
-        let opened = Now { mono: Instant::now(), wall_ms: 1_795_253_467_204 };
+        let opened = Instant::now();
         let place = Place {
             build: word("9c1e5b7a2d4f6081"),
             consult: word("c-1"),
@@ -34,17 +37,17 @@ impl Call {
             region: word("FR/par1"),
             room: word("r-1"),
         };
-        Self { account: Account::new(place, opened), opened }
+        Self { account: Account::new(place, opened, OPENED_AT), opened }
     }
 
     fn at(&self, ms: u64) -> Instant {
-        self.opened.mono + Duration::from_millis(ms)
+        self.opened + Duration::from_millis(ms)
     }
 
     fn joined(mut self) -> Self {
         let at = self.at(0);
-        self.account.on_joined(DOCTOR, &word("p-doctor"), roster::Role::Doctor, at);
-        self.account.on_joined(PATIENT, &word("p-patient"), roster::Role::Patient, at);
+        self.account.on_joined(DOCTOR, &word("p-doctor"), Role::Doctor, at);
+        self.account.on_joined(PATIENT, &word("p-patient"), Role::Patient, at);
         self
     }
 
@@ -68,8 +71,7 @@ impl Call {
 
     fn statement(&self, ms: u64) -> Statement {
         let log = LogRange { from_seq: 10, origin: word("clinic.example/fr1/t-7q2m/n03/1"), to_seq: 40 };
-        let now = Now { mono: self.at(ms), wall_ms: self.opened.wall_ms + ms };
-        self.account.statement(log, true, now)
+        self.account.statement(log, true, self.at(ms), Micros(OPENED_AT.0 + ms * 1_000))
     }
 }
 
@@ -118,7 +120,7 @@ fn an_audio_only_call_says_so_plainly() {
 #[test]
 fn video_with_a_companion_alone_is_not_video_with_the_patient() {
     let mut call = Call::new().joined();
-    call.account.on_joined(NURSE, &word("p-nurse"), roster::Role::Companion, call.at(0));
+    call.account.on_joined(NURSE, &word("p-nurse"), Role::Companion, call.at(0));
     call.flows(DOCTOR, NURSE, Modality::Video, 0, 60_000);
     call.flows(NURSE, DOCTOR, Modality::Video, 0, 60_000);
     let statement = call.statement(60_000);
@@ -145,7 +147,7 @@ fn a_camera_switched_off_is_the_senders_choice() {
 #[test]
 fn an_aside_interrupts_those_left_out() {
     let mut call = Call::new().joined();
-    call.account.on_joined(NURSE, &word("p-nurse"), roster::Role::Companion, call.at(0));
+    call.account.on_joined(NURSE, &word("p-nurse"), Role::Companion, call.at(0));
     call.both(Modality::Audio, 0, 30_000);
     call.account.on_aside(&[DOCTOR, NURSE], call.at(30_000));
     call.account.on_aside_closed(call.at(50_000));
@@ -161,7 +163,7 @@ fn an_aside_interrupts_those_left_out() {
 fn who_comes_back_keeps_the_seat() {
     let mut call = Call::new().joined();
     call.account.on_left(PATIENT, call.at(10_000));
-    call.account.on_joined(Member(9), &word("p-patient"), roster::Role::Patient, call.at(30_000));
+    call.account.on_joined(Member(9), &word("p-patient"), Role::Patient, call.at(30_000));
     // The old stay ends late; the new one goes on.
     call.account.on_left(PATIENT, call.at(31_000));
     let statement = call.statement(60_000);
@@ -174,8 +176,8 @@ fn who_comes_back_keeps_the_seat() {
 #[test]
 fn seats_of_one_role_are_numbered() {
     let mut call = Call::new().joined();
-    call.account.on_joined(Member(5), &word("p-aunt"), roster::Role::Relative, call.at(0));
-    call.account.on_joined(Member(6), &word("p-uncle"), roster::Role::Relative, call.at(0));
+    call.account.on_joined(Member(5), &word("p-aunt"), Role::Relative, call.at(0));
+    call.account.on_joined(Member(6), &word("p-uncle"), Role::Relative, call.at(0));
     let statement = call.statement(1_000);
     assert_eq!(statement.name_of(1), "doctor");
     assert_eq!(statement.name_of(4), "relative 2");
@@ -185,7 +187,7 @@ fn seats_of_one_role_are_numbered() {
 fn what_is_beyond_the_bounds_is_said_to_be_missing() {
     let mut call = Call::new();
     for number in 0..100 {
-        call.account.on_joined(Member(number), &word(&format!("p-{number}")), roster::Role::Trainee, call.at(0));
+        call.account.on_joined(Member(number), &word(&format!("p-{number}")), Role::Trainee, call.at(0));
     }
     let statement = call.statement(1_000);
     assert_eq!(statement.seats.len(), 64);

@@ -1,44 +1,30 @@
-//! Words that may stand in a signed document: short, from a small alphabet, never free text.
+//! Words and roles of the record in signed documents: the same small alphabet, so that a document has one spelling only.
 
-use serde::{Deserialize, Deserializer, Serialize};
-use std::fmt;
+use crate::audit::types::Word;
+use crate::audit::words::Role;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// Longest word, as long as the longest log origin.
-const LONGEST: usize = 128;
-
-/// A pseudonym, code or name of a closed vocabulary: 1 to 128 of `A-Z a-z 0-9 . _ : / + = -`.
-///
-/// The alphabet needs no escapes in JSON, so that a document has one spelling only. `Debug` is redacted, because a word may
-/// be a pseudonym.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct Word(String);
-
-impl Word {
-    /// Takes a text that is a word; `None` where it is too long, empty or has another character.
-    #[must_use]
-    pub fn new(text: &str) -> Option<Self> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/+=-".contains(&byte);
-        (!text.is_empty() && text.len() <= LONGEST && text.bytes().all(allowed)).then(|| Self(text.to_owned()))
-    }
-
-    /// The text itself, for encoders.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Word {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Word(…)")
+impl Serialize for Word {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 
 impl<'de> Deserialize<'de> for Word {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::new(&text).ok_or_else(|| serde::de::Error::custom("a text that is no word"))
+        Self::new(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for Role {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Role {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).ok_or_else(|| de::Error::custom("not a role"))
     }
 }
 
@@ -47,11 +33,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_short_plain_words_pass() {
-        assert!(Word::new("clinic.example/fr1/t-7q2m/n03/1").is_some());
-        for wrong in ["", "Dr Martin", "é", "\"", "a\nb", &"x".repeat(129)] {
-            assert!(Word::new(wrong).is_none());
+    fn only_plain_words_are_read() {
+        assert!(serde_json::from_str::<Word>("\"clinic.example/fr1/t-7q2m/n03/1\"").is_ok());
+        for wrong in ["", "Dr Martin", "é", "a\nb", &"x".repeat(129)] {
             assert!(serde_json::from_value::<Word>(serde_json::Value::from(wrong)).is_err());
         }
+        assert!(serde_json::from_str::<Role>("\"observer\"").is_err());
     }
 }
