@@ -289,3 +289,38 @@ fn a_frame_says_its_length_in_bytes() {
         assert!(atna::Exporter::with_message_id(wrong).is_err());
     }
 }
+
+/// A receiver of RFC 5425: reads a length, a blank and as many bytes.
+fn unframed(mut stream: &[u8]) -> Vec<String> {
+    let mut messages = Vec::new();
+    while !stream.is_empty() {
+        let blank = stream.iter().position(|byte| *byte == b' ').expect("a blank");
+        let length: usize = std::str::from_utf8(&stream[..blank]).expect("digits").parse().expect("a number");
+        let (message, rest) = stream[blank + 1..].split_at(length);
+        messages.push(String::from_utf8(message.to_vec()).expect("UTF-8"));
+        stream = rest;
+    }
+    messages
+}
+
+#[test]
+fn another_parser_of_syslog_reads_every_message() {
+    use syslog_loose::{Message, Protocol, SyslogFacility, SyslogSeverity, Variant, parse_message};
+    let entries = read(&examples());
+    let mut atna = atna::Exporter::default();
+    let stream: Vec<u8> = entries.iter().flat_map(|entry| atna::framed(&atna.message(entry))).collect();
+    let messages = unframed(&stream);
+    assert_eq!(messages.len(), entries.len());
+    for (text, entry) in messages.iter().zip(&entries) {
+        let message: Message<&str> = parse_message(text, Variant::RFC5424);
+        assert_eq!(message.protocol, Protocol::RFC5424(1));
+        assert_eq!(message.facility, Some(SyslogFacility::LOG_AUTHPRIV));
+        assert_eq!(message.severity, Some(SyslogSeverity::SEV_NOTICE));
+        assert_eq!(message.hostname, Some(entry.text("node")));
+        assert_eq!(message.appname, Some("colloque"));
+        assert_eq!(message.msgid, Some(atna::MESSAGE_ID));
+        let at = message.timestamp.map(|at| u64::try_from(at.timestamp_micros()).expect("after 1970"));
+        assert_eq!(at.map(Micros), Micros::parse(entry.text("ts")));
+        assert!(message.msg.trim_start_matches('\u{feff}').starts_with("<?xml"));
+    }
+}
