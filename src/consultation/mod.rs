@@ -8,6 +8,7 @@ mod membership;
 mod publication;
 pub mod room;
 mod subscription;
+pub mod timeline;
 
 pub use room::Room;
 

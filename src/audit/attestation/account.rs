@@ -2,7 +2,8 @@
 
 use super::span::{self, Span, Spans};
 use super::statement::{
-    Aside, Cause, Consent, ConsentState, Delivery, Interruption, LogRange, Modality, Place, Seat, Statement, Summary, TwoWay, VERSION,
+    Aside, Cause, Consent, ConsentState, Delivery, Interruption, LogRange, Modality, Place, Seat, Statement, Summary, TwoWay,
+    VERSION,
 };
 use crate::audit::types::{Micros, Word};
 use crate::audit::words::Role;

@@ -21,8 +21,8 @@ pub use account::{Account, ConsentFact, Member};
 pub use key::{SigningKey, VerifyingKey};
 pub use span::Span;
 pub use statement::{
-    Aside, Cause, Consent, ConsentState, Delivery, Interruption, LogRange, Modality, Place, Seat, Statement, Summary,
-    TwoWay, VERSION,
+    Aside, Cause, Consent, ConsentState, Delivery, Interruption, LogRange, Modality, Place, Seat, Statement, Summary, TwoWay,
+    VERSION,
 };
 
 use base64::Engine;

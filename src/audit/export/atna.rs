@@ -131,8 +131,7 @@ fn event(xml: &mut Xml, entry: &Stored) {
         "refused" => "4",
         _ => "8",
     };
-    let attributes =
-        [("EventActionCode", coded.action), ("EventDateTime", entry.text("ts")), ("EventOutcomeIndicator", outcome)];
+    let attributes = [("EventActionCode", coded.action), ("EventDateTime", entry.text("ts")), ("EventOutcomeIndicator", outcome)];
     xml.open("EventIdentification", &attributes);
     xml.coded("EventID", &coded.family);
     if let Some(kind) = &coded.kind {

@@ -100,7 +100,8 @@ impl Exporter {
         let client = identifier("client", entry.object().map_or(entry.actor().reference, |object| object.reference));
         let client = json!({ "identifier": client, "type": "Device" });
         let organisation = json!({ "identifier": identifier("tenant", entry.text("tenant")), "type": "Organization" });
-        let authserver = coding("http://terminology.hl7.org/CodeSystem/extra-security-role-type", "authserver", "authorization server");
+        let authserver =
+            coding("http://terminology.hl7.org/CodeSystem/extra-security-role-type", "authserver", "authorization server");
         let provider = coding("http://terminology.hl7.org/CodeSystem/v3-RoleClass", "PROV", "healthcare provider");
         json!([
             { "network": network(entry.data_text("net")), "requestor": false, "type": application(), "who": client },
@@ -153,7 +154,8 @@ impl Exporter {
 
     /// The closed list of the IHE profile: one patient, the consent, nothing else.
     fn consent_entities(&self, entry: &Stored) -> Value {
-        let patient = entry.object().filter(|object| object.kind == "participant").map_or(entry.actor().reference, |o| o.reference);
+        let patient =
+            entry.object().filter(|object| object.kind == "participant").map_or(entry.actor().reference, |o| o.reference);
         let type_ = coding("http://hl7.org/fhir/resource-types", "Consent", "Consent");
         let what = json!({ "identifier": identifier("consent", &place(entry)), "type": "Consent" });
         json!([patient_entity(patient), { "detail": details(entry), "type": type_, "what": what }])

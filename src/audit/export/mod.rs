@@ -15,8 +15,8 @@ pub mod codes;
 pub mod fhir;
 pub mod people;
 pub mod report;
-pub mod story;
 mod stored;
+pub mod story;
 
 pub use stored::{Actor, Object, Stored};
 

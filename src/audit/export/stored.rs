@@ -57,7 +57,8 @@ impl Stored {
             }
         }
         let seq = fields.get("seq").and_then(number).ok_or(ExportError::Field("seq"))?;
-        let text_in = |object: &str, name: &str| fields.get(object).and_then(|value| value.get(name)).is_some_and(Value::is_string);
+        let text_in =
+            |object: &str, name: &str| fields.get(object).and_then(|value| value.get(name)).is_some_and(Value::is_string);
         if !text_in("actor", "kind") {
             return Err(ExportError::Field("actor"));
         }
