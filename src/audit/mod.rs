@@ -11,14 +11,21 @@
 //! Entry points: [`Fact`] and [`Event`] to say what happened, [`Entry`] for its bytes.
 
 pub mod attestation;
+pub mod checkpoint;
 pub mod event;
 pub mod export;
 pub mod field;
 pub mod json;
+pub mod log;
+pub mod note;
 pub mod pseudonym;
+pub mod purge;
 pub mod record;
+pub mod samples;
+pub mod segment;
 pub mod tree;
 pub mod types;
+pub mod verify;
 pub mod words;
 
 pub use event::{Class, Degraded, Event, Scope};
