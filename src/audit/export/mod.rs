@@ -8,12 +8,15 @@
 //! (profile `IHE.BasicAudit.AuthZconsent`); DICOM PS3.15 A.5 (audit message) and PS3.16 CID 400 and 401 (codes); RFC 5424
 //! and RFC 5425 (syslog).
 //!
-//! Entry points: [`Stored::read`], then [`fhir::Exporter`], [`atna::Exporter`], [`report::Report`], [`story`].
+//! Entry points: [`Stored::read`], then [`fhir::Exporter`], [`atna::Exporter`], [`report::Report`], [`story`];
+//! [`extract::Extract`] for one consultation with proofs, [`reading::chosen`] to find entries.
 
 pub mod atna;
 pub mod codes;
+pub mod extract;
 pub mod fhir;
 pub mod people;
+pub mod reading;
 pub mod report;
 mod stored;
 pub mod story;

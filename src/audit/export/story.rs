@@ -2,10 +2,11 @@
 
 use super::Stored;
 use super::people::People;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Line {
     /// What was done.
     pub act: String,
