@@ -10,8 +10,10 @@
 //!
 //! Entry points: [`Fact`] and [`Event`] to say what happened, [`Entry`] for its bytes.
 
+pub mod attestation;
 pub mod checkpoint;
 pub mod event;
+pub mod export;
 pub mod field;
 pub mod json;
 pub mod log;

@@ -15,6 +15,7 @@ pub mod room;
 mod seats;
 mod subscription;
 mod views;
+pub mod timeline;
 
 pub use act::{Act, AsideView, By, Channel, Consent, Emergency, Gate, Invitation, Overview, SeatState, SeatView, TextVersion};
 pub use fact::{Assurance, Closing, Fact, Method};
