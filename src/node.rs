@@ -9,6 +9,7 @@ mod sockets;
 
 use crate::api::health::Health as HealthPage;
 use crate::api::twirp::RoomService;
+use crate::api::v1::{Register, V1};
 use crate::auth::{Claims, Key, KeyBytes, KeyRing, Revocations, RoomPolicy, VideoClaims};
 use crate::cli::ready::{DEV_ROOM, dev_links, ready_line};
 use crate::config::{Config, KeyMaterial, Mode, Tenant, Use};
@@ -71,6 +72,7 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let count = config.media.worker_count(cores);
     let keys = Arc::new(key_ring(&config.tenants, mode)?);
+    let register = Arc::new(Register::default());
     let pages = Arc::new(pages(&config)?);
     let listeners = sockets::open_http(&config.http.bind, config.http.port)?;
     let board = Arc::new(Board::new(count));
@@ -87,7 +89,7 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
         .map_err(|_| internal("the doors' runtime cannot be started"))?;
     let doors = Arc::new(Doors::default());
     let limits = http_limits(&config, &doors);
-    let state = http_state(&config, mode, &keys, placement.clone(), pages, board, doors, health.clone());
+    let state = http_state(&config, mode, &keys, &register, placement.clone(), pages, board, doors, health.clone());
     runtime.spawn(look_at_host(Ceiling::find(u64::from(config.limits.max_memory_mib) << 20), placement.clone()));
     let served = runtime.block_on(serve_until_told(&config, mode, listeners, limits, state, &placement, &health, &keys));
     workers.join();
@@ -206,6 +208,7 @@ fn http_state(
     config: &Config,
     mode: Mode,
     keys: &Arc<KeyRing>,
+    register: &Arc<Register>,
     placement: Arc<Placement>,
     pages: Arc<Pages>,
     board: Arc<Board>,
@@ -222,11 +225,21 @@ fn http_state(
         counts: doors.clone(),
     };
     let relay: Arc<dyn Relay> = placement.clone();
-    let door = Door::new(relay.clone(), keys.clone(), revocations.clone(), door_config, wall_ms.clone());
+    let door =
+        Door::new(relay.clone(), keys.clone(), revocations.clone(), door_config, wall_ms.clone()).with_plans(register.clone());
+    let v1 = V1 {
+        relay: relay.clone(),
+        keys: keys.clone(),
+        revocations: revocations.clone(),
+        wall_ms: wall_ms.clone(),
+        register: register.clone(),
+        public_url: public_url(config),
+    };
     let render = Arc::new(move || metrics::render(&board.snapshot(), &doors, &health, &placement.admitting()));
     HttpState {
         door: Arc::new(door),
         rooms: RoomService { relay: relay.clone(), keys: keys.clone(), revocations, wall_ms },
+        v1,
         health: HealthPage { relay, metrics: Some(render) },
         pages,
     }
@@ -240,6 +253,12 @@ fn http_limits(config: &Config, doors: &Arc<Doors>) -> HttpLimits {
         counts: doors.clone(),
         ..HttpLimits::default()
     }
+}
+
+/// The address people open, where one is configured, without the slash at its end.
+fn public_url(config: &Config) -> Option<Arc<str>> {
+    let url = config.http.public_url.trim_end_matches('/');
+    (!url.is_empty()).then(|| url.into())
 }
 
 fn unlimited(limit: u32) -> usize {

@@ -7,6 +7,7 @@
 mod act;
 mod fact;
 mod membership;
+mod plan;
 mod policy;
 mod publication;
 pub mod room;
@@ -14,6 +15,7 @@ mod subscription;
 
 pub use act::{Act, AsideView, By, Channel, Consent, Emergency, Gate, Invitation, Overview, SeatState, SeatView, TextVersion};
 pub use fact::{Assurance, Fact, Method};
+pub use plan::Plan;
 pub use policy::{AsideRules, ConsultationPolicy, LONGEST, LONGEST_ASIDE, MOST_SEATS, Scope, SecondUse};
 pub use room::Room;
 

@@ -65,6 +65,9 @@ impl Shard {
         let receives_first = super::downlink::receives_first(&join);
         let offers_now = !join.two_connections || join.permissions.publish;
         let room = self.open_room(&join.room, join.policy, &join.room_settings, now);
+        if let Some(plan) = join.plan {
+            self.open_as_planned(room, *plan, now);
+        }
         let sid = ParticipantSid::new(self.new_id("PA_"));
         let seat = Seat {
             sid: sid.clone(),

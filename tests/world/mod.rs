@@ -219,6 +219,7 @@ impl World {
             offer,
             tracks,
             issued_at_s: 0,
+            plan: None,
             session: person.session,
             events: Box::new(person.inbox.clone()),
         };

@@ -9,6 +9,7 @@ import { foreignHost, keepToken, readToken, takeLink, validity, type Link, type 
 import { Preview } from './preview';
 import { Session } from './session';
 import { others } from './state';
+import { swap } from './swap';
 import { Announcer } from './ui/announcer';
 import { CallView } from './ui/call';
 import { h, setText } from './ui/dom';
@@ -19,6 +20,8 @@ import { writeSetting } from './ui/shortcuts';
 type Phase = 'lobby' | 'joining' | 'call' | 'reconnecting' | 'left' | 'error';
 /** How often a busy relay is asked again by itself: some minutes, then the person decides. */
 const MOST_RETRIES = 30;
+/** A token with less left than this is swapped anew, on top of the leeway that clocks get: joining takes some seconds. */
+const SWAP_BEFORE_MS = 90_000;
 export const LANGUAGE_KEY = 'colloque.language';
 
 export class App {
@@ -53,9 +56,29 @@ export class App {
     this.session = undefined;
     this.link = takeLink(window);
     this.seat = this.link && readToken(this.link.token);
-    const fault = this.linkFault();
-    if (fault) this.fail(fault);
-    else this.enterLobby();
+    void this.refresh().then((fault) => {
+      const broken = fault ?? this.linkFault();
+      if (broken === 'gone') return;
+      if (broken) this.fail(broken);
+      else this.enterLobby();
+    });
+  }
+
+  /** Swaps the code of an invitation where its token is missing or nearly over; `gone` when another link came meanwhile. */
+  private async refresh(): Promise<Fault | 'gone' | undefined> {
+    const asked = this.link;
+    if (asked?.code === undefined) return undefined;
+    const soon = Date.now() + SWAP_BEFORE_MS;
+    if (this.seat !== undefined && validity(this.seat, soon) === 'valid') return undefined;
+    this.preview?.stop();
+    this.preview = undefined;
+    this.go('joining');
+    const answer = await swap(asked);
+    if (this.link !== asked) return 'gone';
+    if ('kind' in answer) return answer;
+    this.link = keepToken(window, asked, answer.token);
+    this.seat = readToken(this.link.token);
+    return undefined;
   }
 
   private linkFault(): Fault | undefined {
