@@ -104,7 +104,24 @@ export class App {
     this.join(true);
   }
 
+  /** Joins with a token that is good for it: one from a link may have run out while the person looked at the camera. */
   private join(again = false): void {
+    const { seat, preview } = this;
+    if (seat === undefined || preview === undefined) return;
+    if (this.link?.code !== undefined && validity(seat, Date.now() + SWAP_BEFORE_MS) !== 'valid') {
+      this.wanted.camera = preview.inputs.camera.wanted;
+      this.wanted.microphone = preview.inputs.microphone.wanted;
+      void this.refresh().then((fault) => {
+        if (fault === 'gone') return;
+        if (fault) return this.fail(fault);
+        this.joinAgain();
+      });
+      return;
+    }
+    this.joinNow(again);
+  }
+
+  private joinNow(again: boolean): void {
     const { link, seat, preview } = this;
     if (link === undefined || seat === undefined || preview === undefined) return;
     this.wanted.camera = preview.inputs.camera.wanted;
@@ -113,7 +130,7 @@ export class App {
     const late = (['microphone', 'camera'] as const).filter((kind) => preview.inputs[kind].wanted && (again || preview.inputs[kind].starting));
     const tracks = preview.handOver();
     this.preview = undefined;
-    const session: Session = new Session(seat, this.devices, {
+    const session: Session = new Session(link, seat, this.devices, {
       changed: (state) => {
         if (this.session !== session) return;
         const phase = state.connection === 'reconnecting' ? 'reconnecting' : 'call';
@@ -136,7 +153,7 @@ export class App {
     });
     this.session = session;
     this.go('joining');
-    void session.join(link, tracks).then((joined) => {
+    void session.join(tracks).then((joined) => {
       if (!joined) return;
       this.retries = 0;
       for (const kind of late) void session.toggle(kind);
@@ -146,7 +163,7 @@ export class App {
   /** After a fault the link gets another chance, even against this device's clock: the relay decides. */
   private retry(): void {
     this.retries = 0;
-    if (this.link === undefined || this.seat === undefined) this.openLink();
+    if (this.link === undefined || this.seat === undefined || this.link.code !== undefined) this.openLink();
     else this.enterLobby();
   }
 
@@ -199,7 +216,7 @@ export class App {
         });
         return main(this.lobby.element);
       case 'joining':
-        return main(joiningView(() => this.session?.leave()));
+        return main(joiningView(() => (this.session ? this.session.leave() : this.openLink())));
       case 'call':
       case 'reconnecting':
         if (!this.session) return [];
@@ -208,7 +225,7 @@ export class App {
       case 'left':
         return main(leftView(() => this.enterLobby()));
       case 'error':
-        return main(faultView(this.fault ?? { kind: 'lost' }, this.seat?.notBefore, () => this.retry()));
+        return main(faultView(this.fault ?? { kind: 'lost' }, this.fault?.opensAt ?? this.seat?.notBefore, () => this.retry()));
     }
   }
 
