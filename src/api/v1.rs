@@ -11,6 +11,7 @@ mod body;
 mod caller;
 mod consents;
 mod consultations;
+mod demo;
 mod events;
 mod facts;
 mod feed;

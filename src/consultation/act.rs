@@ -265,8 +265,8 @@ impl Gate {
 pub struct Overview {
     /// Its rules.
     pub policy: ConsultationPolicy,
-    /// When it opened, ms since the Unix epoch.
-    pub opened_at_ms: u64,
+    /// When the first came, ms since the Unix epoch.
+    pub opened_at_ms: Option<u64>,
     /// When it closes at the latest, ms since the Unix epoch.
     pub closes_at_ms: u64,
     /// Nobody else is let in.

@@ -38,7 +38,7 @@ pub enum Fact {
     /// The room closed.
     RoomClosed {
         /// Why.
-        why: LeaveReason,
+        why: Closing,
         /// By whom.
         by: By,
         /// Seconds it was open.
@@ -246,6 +246,19 @@ pub enum Fact {
         /// By whom.
         by: By,
     },
+}
+
+/// Why a consultation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Closing {
+    /// Somebody ended it.
+    Ended,
+    /// Its time was over.
+    TimeLimit,
+    /// Nobody was there any more, or ever came.
+    Empty,
+    /// The node stopped.
+    NodeStopped,
 }
 
 /// How a person proved who it is: `psc:2` in a token is method `psc`, level 2.

@@ -2,9 +2,9 @@
 
 use super::room::Member;
 use super::subscription::Unsettled;
-use super::{Effect, Effects, MemberId, Policy, Refusal, Room, Seat, SubscriptionPermission, To};
+use super::{By, Effect, Effects, Fact, MemberId, Refusal, Room, Seat, SubscriptionPermission, To};
 use crate::model::Now;
-use crate::model::roster::{Attributes, LeaveAction, LeaveReason, Participant, ParticipantState, Permissions, Role, Text};
+use crate::model::roster::{Attributes, LeaveAction, LeaveReason, Participant, ParticipantState, Permissions, Text};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -21,20 +21,18 @@ const MAX_METADATA_BYTES: usize = 512 * 1024;
 const MAX_NAME_BYTES: usize = 256;
 
 impl Room {
-    pub(super) fn join(&mut self, seat: Seat, now: Now, effects: &mut Effects) -> Result<(), Refusal> {
-        let role = seat.attributes.0.get("consultation.role").and_then(|word| Role::parse(word));
-        if self.policy == Policy::Consultation && role.is_none() {
-            return Err(Refusal::RoleRequired);
-        }
+    pub(super) fn join(&mut self, mut seat: Seat, now: Now, effects: &mut Effects) -> Result<(), Refusal> {
+        self.check_seat(&seat, now)?;
         let previous = self.id_of(&seat.identity);
         let taken = self.members.len() - usize::from(previous.is_some());
         if self.facts.max_participants != 0 && taken >= self.facts.max_participants as usize {
             return Err(Refusal::RoomFull);
         }
+        let place = self.take_seat(&mut seat, now)?;
         let id = self.new_member_id();
         if let Some(previous) = previous {
             // The newcomer must not hear of it: a client takes a record of its own identity for its own.
-            self.depart(previous, LeaveReason::DuplicateIdentity, LeaveAction::Disconnect, To::AllBut(id), effects)?;
+            self.depart(previous, LeaveReason::DuplicateIdentity, LeaveAction::Disconnect, To::AllBut(id), now, effects)?;
         }
         let record = Arc::new(Participant {
             sid: seat.sid,
@@ -63,6 +61,7 @@ impl Room {
             spent: Vec::new(),
             receives: BTreeSet::new(),
             withheld: BTreeSet::new(),
+            place,
         });
         self.unsettled.push(Unsettled::Receiver(id));
         effects.push(Effect::Joined(id));
@@ -80,22 +79,13 @@ impl Room {
         Ok(())
     }
 
-    pub(super) fn leave(
-        &mut self,
-        id: MemberId,
-        reason: LeaveReason,
-        action: LeaveAction,
-        effects: &mut Effects,
-    ) -> Result<(), Refusal> {
-        self.depart(id, reason, action, To::All, effects)
-    }
-
-    fn depart(
+    pub(super) fn depart(
         &mut self,
         id: MemberId,
         reason: LeaveReason,
         action: LeaveAction,
         told: To,
+        now: Now,
         effects: &mut Effects,
     ) -> Result<(), Refusal> {
         let index = self.members.iter().position(|member| member.id == id).ok_or(Refusal::NoSuchParticipant)?;
@@ -115,16 +105,16 @@ impl Room {
             record.tracks.clear();
         });
         effects.push(Effect::Gone { member: id, reason, action });
-        effects.push(Effect::Roster { to: told, records: vec![member.record] });
-        Ok(())
-    }
-
-    pub(super) fn close(&mut self, reason: LeaveReason, effects: &mut Effects) {
-        let ids: Vec<_> = self.members.iter().map(|member| member.id).collect();
-        for id in ids {
-            // Every id was just read from the list.
-            let _ = self.leave(id, reason, LeaveAction::Disconnect, effects);
+        effects.push(Effect::Roster { to: told, records: vec![member.record.clone()] });
+        let stayed_s = now.wall_ms.saturating_sub(member.place.came_at_ms) / 1_000;
+        if let Some(consultation) = &mut self.consultation {
+            consultation.noted.push(Fact::Left { seat: member.record.identity.clone(), why: reason, stayed_s });
+            consultation.departed.push((id, member.record));
         }
+        if member.place.apart {
+            self.note_aside_changed();
+        }
+        Ok(())
     }
 
     pub(super) fn update_record(
@@ -136,9 +126,10 @@ impl Room {
         by_owner: bool,
         effects: &mut Effects,
     ) -> Result<(), Refusal> {
+        let consultation = self.consultation.is_some();
         let member = self.member_mut(member)?;
         let reserved = attributes.keys().any(|key| key.starts_with(RELAY_ATTRIBUTES));
-        if by_owner && (reserved || !member.record.permissions.update_own_metadata) {
+        if by_owner && (reserved || !member.record.permissions.update_own_metadata) || reserved && consultation {
             return Err(Refusal::NotAllowed);
         }
         let mut merged = member.record.attributes.clone();
@@ -171,6 +162,8 @@ impl Room {
         let lost: Vec<_> = member.record.tracks.iter().filter(|track| !permissions.may_publish(track.source)).cloned().collect();
         member.pending.retain(|pending| permissions.may_publish(pending.track.source));
         member.queued.retain(|queued| permissions.may_publish(queued.track.source));
+        let seat = member.record.identity.clone();
+        let widened = widens(&member.record.permissions, &permissions);
         member.edit(|record| {
             record.permissions = permissions;
             record.tracks.retain(|track| lost.iter().all(|lost| lost.sid != track.sid));
@@ -183,6 +176,20 @@ impl Room {
             effects.push(Effect::TrackClosed { member: id, track: track.sid.clone(), withdrawn: true });
         }
         effects.push(Effect::Roster { to: To::All, records: vec![record] });
+        self.note(Fact::PermissionChanged { seat, widened, by: By::Platform });
         Ok(())
     }
+}
+
+/// Whether a set of permissions allows anything the one before did not.
+fn widens(before: &Permissions, after: &Permissions) -> bool {
+    let flags = [
+        (before.subscribe, after.subscribe),
+        (before.publish, after.publish),
+        (before.publish_data, after.publish_data),
+        (before.update_own_metadata, after.update_own_metadata),
+    ];
+    let sources = !before.sources.is_empty()
+        && (after.sources.is_empty() || after.sources.iter().any(|source| !before.sources.contains(source)));
+    sources || flags.into_iter().any(|(before, after)| after && !before)
 }

@@ -5,16 +5,20 @@
 //! nothing but the routes that follow from it.
 
 mod act;
+mod acts;
+mod aside;
 mod fact;
 mod membership;
 mod plan;
 mod policy;
 mod publication;
 pub mod room;
+mod seats;
 mod subscription;
+mod views;
 
 pub use act::{Act, AsideView, By, Channel, Consent, Emergency, Gate, Invitation, Overview, SeatState, SeatView, TextVersion};
-pub use fact::{Assurance, Fact, Method};
+pub use fact::{Assurance, Closing, Fact, Method};
 pub use plan::Plan;
 pub use policy::{AsideRules, ConsultationPolicy, LONGEST, LONGEST_ASIDE, MOST_SEATS, Scope, SecondUse};
 pub use room::Room;
@@ -416,12 +420,7 @@ pub enum Command {
     /// A member's signalling socket is gone; its stay goes on.
     Away(MemberId),
     /// A member has a new signalling socket for its stay.
-    Back {
-        /// Who.
-        member: MemberId,
-        /// When the token of the new socket was issued, seconds since the Unix epoch.
-        issued_at_s: u64,
-    },
+    Back(MemberId),
     /// The roster up to a ticket has been written to a member's socket.
     Written {
         /// Whose.

@@ -2,7 +2,7 @@
 
 use super::room::Member;
 use super::subscription::Unsettled;
-use super::{AddTrack, Effect, Effects, MemberId, Refusal, Room, Section, To};
+use super::{AddTrack, By, Effect, Effects, Fact, MemberId, Refusal, Room, Section, To};
 use crate::model::roster::{Quality, Source, Track};
 use crate::model::{Identity, MediaKind, TrackCid, TrackSid};
 use std::sync::Arc;
@@ -164,6 +164,7 @@ impl Room {
         identity: &Identity,
         sid: &TrackSid,
         muted: bool,
+        by: &By,
         effects: &mut Effects,
     ) -> Result<(), Refusal> {
         if !muted {
@@ -172,6 +173,7 @@ impl Room {
         let id = self.id_of(identity).ok_or(Refusal::NoSuchParticipant)?;
         self.mute(id, sid, true, effects)?;
         effects.push(Effect::MuteRequested { member: id, track: sid.clone() });
+        self.note(Fact::Muted { seat: identity.clone(), track: sid.clone(), by: by.clone() });
         Ok(())
     }
 

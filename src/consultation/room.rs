@@ -1,7 +1,11 @@
 //! One room: its members, and the dispatcher of what happens to it.
 
+use super::seats::{Consultation, Place};
 use super::subscription::Unsettled;
-use super::{Command, Effect, Effects, MemberId, Policy, Refusal, RoomSettings, SubscriptionPermission};
+use super::{
+    By, Closing, Command, ConsultationPolicy, Effect, Effects, MemberId, Policy, Refusal, RoomSettings, SubscriptionPermission,
+    To,
+};
 use crate::model::roster::{LeaveAction, LeaveReason, Participant, RoomFacts, Text, Track};
 use crate::model::{Identity, Now, ParticipantSid, RoomKey, RoomSid, TrackCid, TrackSid};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +25,8 @@ pub struct Defaults {
 /// A room with its members.
 #[derive(Debug)]
 pub struct Room {
-    pub(super) policy: Policy,
+    /// Its rules, where it is a consultation.
+    pub(super) consultation: Option<Box<Consultation>>,
     pub(super) facts: RoomFacts,
     pub(super) members: Vec<Member>,
     /// What the command being applied leaves to [`Room::reconcile`].
@@ -52,6 +57,8 @@ pub(super) struct Member {
     pub(super) receives: BTreeSet<TrackSid>,
     /// Tracks a publisher keeps from this member, as last told.
     pub(super) withheld: BTreeSet<TrackSid>,
+    /// Where it stands in a consultation.
+    pub(super) place: Place,
 }
 
 impl Member {
@@ -81,7 +88,11 @@ impl Room {
             empty_timeout_s: settings.empty_timeout_s.unwrap_or(defaults.empty_timeout_s),
             departure_timeout_s: settings.departure_timeout_s.unwrap_or(defaults.departure_timeout_s),
         };
-        Self { policy, facts, members: Vec::new(), unsettled: Vec::new(), next_member: 0 }
+        let consultation = match policy {
+            Policy::Open => None,
+            Policy::Consultation => Some(Box::new(Consultation::new(ConsultationPolicy::default(), now))),
+        };
+        Self { consultation, facts, members: Vec::new(), unsettled: Vec::new(), next_member: 0 }
     }
 
     /// Applies one command and says what follows from it.
@@ -90,47 +101,82 @@ impl Room {
     /// A [`Refusal`] when a rule forbids it; the room is then unchanged.
     pub fn apply(&mut self, command: Command, now: Now) -> Result<Effects, Refusal> {
         let mut effects = Effects::new();
-        match command {
-            Command::Join(seat) => self.join(*seat, now, &mut effects)?,
-            Command::Connected(member) => self.connected(member, &mut effects)?,
-            Command::Leave { member, reason } => self.leave(member, reason, LeaveAction::Disconnect, &mut effects)?,
-            Command::Remove(identity) => {
-                let member = self.id_of(&identity).ok_or(Refusal::NoSuchParticipant)?;
-                self.leave(member, LeaveReason::ParticipantRemoved, LeaveAction::Disconnect, &mut effects)?;
-            }
-            Command::AddTrack { member, sid, add } => self.add_track(member, sid, *add, &mut effects)?,
-            Command::Bind { member, section } => self.bind(member, section, &mut effects)?,
-            Command::Unbind { member, mid } => self.unbind(member, &mid, &mut effects)?,
-            Command::Mute { member, track, muted } => self.mute(member, &track, muted, &mut effects)?,
-            Command::MuteRemotely { identity, track, muted } => self.mute_remotely(&identity, &track, muted, &mut effects)?,
-            Command::Subscribe { member, tracks, subscribe } => self.subscribe(member, tracks, subscribe)?,
-            Command::Audience { member, permission } => self.audience(member, permission)?,
-            Command::UpdateRecord { member, metadata, name, attributes, by_owner } => {
-                self.update_record(member, &metadata, &name, attributes, by_owner, &mut effects)?;
-            }
-            Command::Permit { member, permissions } => self.permit(member, permissions, &mut effects)?,
-            Command::UpdateAudioTrack { member, track, features } => {
-                self.edit_track(member, &track, |track| track.audio_features = features, &mut effects)?;
-            }
-            Command::UpdateVideoTrack { member, track, width, height } => {
-                self.edit_track(member, &track, |track| (track.width, track.height) = (width, height), &mut effects)?;
-            }
-            Command::Settings(settings) => self.change_settings(&settings, &mut effects),
-            Command::Close(reason) => self.close(reason, &mut effects),
-            Command::Open(_) | Command::Consult { .. } => return Err(Refusal::NotAConsultation),
-            Command::Away(_) | Command::Back { .. } | Command::Written { .. } | Command::Tick => {}
+        self.dispatch(command, now, &mut effects)?;
+        if self.consultation.is_some() {
+            return Ok(self.finish(effects, now));
         }
-        self.reconcile(&mut effects);
+        let mut openings = Effects::new();
+        self.reconcile(&mut effects, &mut openings);
+        effects.append(&mut openings);
         if self.refresh_facts() {
             effects.push(Effect::RoomChanged);
         }
         Ok(effects)
     }
 
+    fn dispatch(&mut self, command: Command, now: Now, effects: &mut Effects) -> Result<(), Refusal> {
+        match command {
+            Command::Join(seat) => self.join(*seat, now, effects)?,
+            Command::Connected(member) => self.connected(member, effects)?,
+            Command::Leave { member, reason } => {
+                self.depart(member, reason, LeaveAction::Disconnect, To::All, now, effects)?;
+            }
+            Command::Remove(identity) => {
+                let member = self.id_of(&identity).ok_or(Refusal::NoSuchParticipant)?;
+                if self.consultation.is_some() {
+                    return self.remove(By::Platform, &identity, now, effects);
+                }
+                self.depart(member, LeaveReason::ParticipantRemoved, LeaveAction::Disconnect, To::All, now, effects)?;
+            }
+            Command::AddTrack { member, sid, add } => self.add_track(member, sid, *add, effects)?,
+            Command::Bind { member, section } => self.bind(member, section, effects)?,
+            Command::Unbind { member, mid } => self.unbind(member, &mid, effects)?,
+            Command::Mute { member, track, muted } => self.mute(member, &track, muted, effects)?,
+            Command::MuteRemotely { identity, track, muted } => {
+                self.mute_remotely(&identity, &track, muted, &By::Platform, effects)?
+            }
+            Command::Subscribe { member, tracks, subscribe } => self.subscribe(member, tracks, subscribe)?,
+            Command::Audience { member, permission } => self.audience(member, permission)?,
+            Command::UpdateRecord { member, metadata, name, attributes, by_owner } => {
+                self.update_record(member, &metadata, &name, attributes, by_owner, effects)?;
+            }
+            Command::Permit { member, permissions } => self.permit(member, permissions, effects)?,
+            Command::UpdateAudioTrack { member, track, features } => {
+                self.edit_track(member, &track, |track| track.audio_features = features, effects)?;
+            }
+            Command::UpdateVideoTrack { member, track, width, height } => {
+                self.edit_track(member, &track, |track| (track.width, track.height) = (width, height), effects)?;
+            }
+            Command::Settings(settings) => self.change_settings(&settings, effects),
+            Command::Close(reason) => {
+                let why = match reason {
+                    LeaveReason::ServerShutdown => Closing::NodeStopped,
+                    _ if self.members.is_empty() => Closing::Empty,
+                    _ => Closing::Ended,
+                };
+                let by = if why == Closing::Ended { By::Platform } else { By::Policy };
+                self.end(why, by, reason, now, effects);
+            }
+            Command::Open(policy) => self.open_consultation(*policy, now)?,
+            Command::Consult { by, act } => self.consult(by, act, now, effects)?,
+            Command::Away(member) => self.away(member, now)?,
+            Command::Back(member) => self.back(member, now, effects)?,
+            Command::Written { member, ticket } => self.written(member, ticket)?,
+            Command::Tick => self.tick(now, effects),
+        }
+        Ok(())
+    }
+
     /// The room as its members see it.
     #[must_use]
     pub fn facts(&self) -> &RoomFacts {
         &self.facts
+    }
+
+    /// Whether it is a consultation.
+    #[must_use]
+    pub fn is_consultation(&self) -> bool {
+        self.consultation.is_some()
     }
 
     /// Whether nobody is in it.
@@ -207,9 +253,11 @@ impl Room {
         }
     }
 
-    fn refresh_facts(&mut self) -> bool {
-        let participants = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
-        let publishing = self.members.iter().filter(|member| !member.record.tracks.is_empty()).count();
+    pub(super) fn refresh_facts(&mut self) -> bool {
+        let consultation = self.consultation.is_some();
+        let inside = || self.members.iter().filter(|member| !consultation || member.place.open);
+        let participants = u32::try_from(inside().count()).unwrap_or(u32::MAX);
+        let publishing = inside().filter(|member| !member.record.tracks.is_empty()).count();
         let publishers = u32::try_from(publishing).unwrap_or(u32::MAX);
         let changed = (self.facts.participants, self.facts.publishers) != (participants, publishers);
         self.facts.participants = participants;

@@ -51,40 +51,38 @@ impl Room {
     }
 
     /// Compares what members should receive with what they do receive, where the last command may have changed it, and says the
-    /// difference: closings first. Looking at every pair instead would say the same.
-    pub(super) fn reconcile(&mut self, effects: &mut Effects) {
-        let mut openings = Effects::new();
+    /// difference: closings and openings. Looking at every pair instead would say the same.
+    pub(super) fn reconcile(&mut self, closings: &mut Effects, openings: &mut Effects) {
         for unsettled in std::mem::take(&mut self.unsettled) {
             match unsettled {
                 Unsettled::Receiver(receiver) => {
                     for publisher in self.ids() {
                         for track in self.tracks_of(publisher) {
-                            self.settle(receiver, publisher, &track, effects, &mut openings);
+                            self.settle(receiver, publisher, &track, closings, openings);
                         }
                     }
                 }
                 Unsettled::Wishes(receiver, tracks) => {
                     for track in tracks {
                         if let Some((publisher, _)) = self.track(&track) {
-                            self.settle(receiver, publisher, &track, effects, &mut openings);
+                            self.settle(receiver, publisher, &track, closings, openings);
                         }
                     }
                 }
                 Unsettled::Publisher(publisher) => {
                     for track in self.tracks_of(publisher) {
                         for receiver in self.ids() {
-                            self.settle(receiver, publisher, &track, effects, &mut openings);
+                            self.settle(receiver, publisher, &track, closings, openings);
                         }
                     }
                 }
                 Unsettled::Track(publisher, track) => {
                     for receiver in self.ids() {
-                        self.settle(receiver, publisher, &track, effects, &mut openings);
+                        self.settle(receiver, publisher, &track, closings, openings);
                     }
                 }
             }
         }
-        effects.append(&mut openings);
     }
 
     /// Brings one pair into its standing, and says what that takes.
@@ -116,7 +114,12 @@ impl Room {
             return Standing::Unwanted;
         };
         let wish = receiver.wishes.get(track).copied().unwrap_or(receiver.auto_subscribe);
-        if receiver.id == publisher.id || !wish || !receiver.record.permissions.subscribe || publisher.track(track).is_none() {
+        if receiver.id == publisher.id
+            || !wish
+            || !receiver.record.permissions.subscribe
+            || publisher.track(track).is_none()
+            || !self.exchange(publisher, receiver)
+        {
             Standing::Unwanted
         } else if permits(&publisher.audience, &receiver.record, track) {
             Standing::Wanted

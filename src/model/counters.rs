@@ -198,6 +198,8 @@ pub struct Counters {
     pub resumes: u64,
     /// Panics contained to one peer.
     pub panics: u64,
+    /// Facts of consultations that nobody fetched in time.
+    pub facts_lost: u64,
     drops: [u64; DropReason::ALL.len()],
     failures: [u64; FailureReason::ALL.len()],
     freezes: [u64; FreezeCause::ALL.len()],

@@ -2,9 +2,9 @@
 
 use super::event::EventSink;
 pub use crate::consultation::{
-    Act, AddTrack, AsideRules, AsideView, Assurance, By, Channel, Consent, ConsultationPolicy, Emergency, Fact, Gate, Invitation,
-    LONGEST, MOST_SEATS, Method, Overview, Plan, Policy, Refusal, RoomSettings, Scope, SeatState, SeatView, SecondUse,
-    SubscriptionPermission, TextVersion, TrackPermission,
+    Act, AddTrack, AsideRules, AsideView, Assurance, By, Channel, Closing, Consent, ConsultationPolicy, Emergency, Fact, Gate,
+    Invitation, LONGEST, MOST_SEATS, Method, Overview, Plan, Policy, Refusal, RoomSettings, Scope, SeatState, SeatView,
+    SecondUse, SubscriptionPermission, TextVersion, TrackPermission,
 };
 use crate::model::roster::{
     Attributes, ClientFacts, LeaveReason, Message, Participant, ParticipantKind, Permissions, Quality, RoomFacts, Text, Track,

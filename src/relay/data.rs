@@ -63,6 +63,8 @@ struct RecentMessage {
     at: Instant,
     from: ParticipantSid,
     to: Vec<Identity>,
+    /// Who could be reached then, in a consultation: what was said without somebody is not for them later.
+    heard: Option<Vec<MemberId>>,
     message: Bytes,
 }
 
@@ -81,6 +83,17 @@ impl Recent {
         }
         if self.messages.is_empty() {
             self.messages.shrink_to_fit();
+        }
+    }
+
+    /// Drops what a member said, and keeps the rest from it.
+    pub(super) fn forget(&mut self, from: &ParticipantSid, to: MemberId) {
+        self.messages.retain(|message| message.from != *from);
+        self.bytes = self.messages.iter().map(|message| message.message.len()).sum();
+        for message in &mut self.messages {
+            if let Some(heard) = &mut message.heard {
+                heard.retain(|member| *member != to);
+            }
         }
     }
 
@@ -145,6 +158,11 @@ impl Shard {
         if !stamped.relayed {
             return self.counters.drop(DropReason::DataRefused);
         }
+        if let Some(state) = self.links.get_mut(link).filter(|state| state.data.shut) {
+            // Its number counts all the same: nobody waits for it later.
+            state.data.order.note(stamped.sequence);
+            return self.counters.drop(DropReason::DataRefused);
+        }
         let Some(room) = self.links.get(link).map(|state| state.room) else { return };
         let mut to = stamped.to;
         if let Some(room) = self.rooms.get(room) {
@@ -175,9 +193,10 @@ impl Shard {
         let (Some(from), Some(room)) = (may, self.links.get(link).map(|state| state.room)) else { return };
         for Waiting { to, message } in ready {
             self.fan_out_data(room, Some(link), true, &to, &message, now);
+            let heard = self.reached_by(room, link);
             if let Some(room) = self.rooms.get_mut(room) {
                 room.recent.expire(now);
-                room.recent.push(RecentMessage { at: now, from: from.clone(), to, message });
+                room.recent.push(RecentMessage { at: now, from: from.clone(), to, heard, message });
             }
         }
     }
@@ -195,12 +214,26 @@ impl Shard {
     /// no longer receive.
     pub(super) fn gate_data(&mut self, room: usize, member: MemberId) {
         let Some(link) = self.link_of(room, member) else { return };
-        let may = self.record_of(link).is_some_and(|record| record.permissions.subscribe);
+        let may = self.may_receive_data(link);
         for link in [link, self.receiving(link)] {
             if let Some(state) = self.links.get_mut(link) {
                 state.peer.hold_data(!may);
             }
         }
+    }
+
+    /// Whether data may go out to the member behind a link now.
+    pub(super) fn may_receive_data(&self, link: usize) -> bool {
+        let session = self.links.get(link).and_then(Link::up).unwrap_or(link);
+        let open = self.links.get(session).is_some_and(|state| !state.data.shut);
+        open && self.record_of(link).is_some_and(|record| record.permissions.subscribe)
+    }
+
+    /// Whom the member behind a link reaches now; `None` in an open room, where it is everybody.
+    fn reached_by(&self, room: usize, link: usize) -> Option<Vec<MemberId>> {
+        let state = self.rooms.get(room).filter(|state| state.rules.is_consultation())?;
+        let from = self.links.get(link)?.member;
+        Some(state.links.keys().copied().filter(|to| state.rules.may_reach(from, *to)).collect())
     }
 
     /// The line on which a member gets data: the one it receives on. A member that did not begin with that one gets data where
@@ -239,6 +272,7 @@ impl Shard {
 
     fn fan_out_data(&mut self, room: usize, from: Option<usize>, reliable: bool, to: &[Identity], message: &[u8], now: Instant) {
         let Some(state) = self.rooms.get(room) else { return };
+        let sender = from.and_then(|link| self.links.get(link)).map(|link| link.member);
         let receivers: Vec<usize> = state
             .links
             .iter()
@@ -246,7 +280,11 @@ impl Shard {
                 let named = |identity| to.is_empty() || to.contains(identity);
                 // Who may not subscribe receives no data either: a waiting room must not leak.
                 let open = state.rules.record(**member);
-                open.is_some_and(|record| record.permissions.subscribe && named(&record.identity)) && Some(**link) != from
+                let reached = sender.is_none_or(|sender| state.rules.may_reach(sender, **member));
+                reached
+                    && Some(**link) != from
+                    && open.is_some_and(|record| named(&record.identity))
+                    && self.may_receive_data(**link)
             })
             .map(|(_, link)| *link)
             .collect();
@@ -271,7 +309,7 @@ impl Shard {
     fn replay_recent(&mut self, link: usize, now: Instant) {
         let Some(state) = self.links.get(link) else { return };
         let (room, own, identity, since) = (state.room, state.sid.clone(), state.identity.clone(), state.timing.since);
-        let may = self.record_of(link).is_some_and(|record| record.permissions.subscribe);
+        let (may, member) = (self.may_receive_data(link), state.member);
         let Some(room) = self.rooms.get_mut(room).filter(|_| may) else { return };
         room.recent.expire(now);
         let missed: Vec<Bytes> = room
@@ -280,6 +318,7 @@ impl Shard {
             .iter()
             // What was said before it came is not for the newcomer, nor for the next one in a seat.
             .filter(|recent| recent.at >= since && recent.from != own)
+            .filter(|recent| recent.heard.as_ref().is_none_or(|heard| heard.contains(&member)))
             .filter(|recent| recent.to.is_empty() || recent.to.contains(&identity))
             .map(|recent| recent.message.clone())
             .collect();

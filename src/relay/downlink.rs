@@ -66,7 +66,7 @@ impl Shard {
         let channel =
             |kind| OwnChannel { label: self.config.envelope.label(kind).to_owned(), reliable: kind == ChannelKind::Reliable };
         let channels = vec![channel(ChannelKind::Reliable), channel(ChannelKind::Lossy)];
-        let may_receive = self.record_of(link).is_some_and(|record| record.permissions.subscribe);
+        let may_receive = self.may_receive_data(link);
         if let Some(state) = self.links.get_mut(down) {
             state.half = Half::Down(Box::new(Downlink { up: link, offers: 0, unanswered: false, offered_at: None }));
             state.peer.announce_channels(channels);

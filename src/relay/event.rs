@@ -1,11 +1,24 @@
 //! What a shard tells the doors: neutral events, no wire protocol's types.
 
 use super::command::RefusedRequest;
-pub use crate::consultation::Refusal;
+pub use crate::consultation::{Fact, Refusal};
 use crate::model::roster::{LeaveAction, LeaveReason, Participant, Quality, RoomFacts, Track};
-use crate::model::{Codec, ParticipantSid, TrackCid, TrackSid};
+use crate::model::{Codec, Now, ParticipantSid, RoomKey, RoomSid, TrackCid, TrackSid};
 use std::fmt;
 use std::sync::Arc;
+
+/// A fact of a consultation on its way to the record.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Which room.
+    pub room: RoomKey,
+    /// Which opening of it.
+    pub sid: RoomSid,
+    /// When.
+    pub at: Now,
+    /// What.
+    pub fact: Fact,
+}
 
 /// Takes a session's events; the shard never waits on it.
 pub trait EventSink: Send + fmt::Debug {

@@ -70,6 +70,17 @@ impl<T> InOrder<T> {
         self.since.map(|since| (since + gap).max(after_resume.unwrap_or(since)))
     }
 
+    /// A message with this number was dropped, and everything that waits with it.
+    pub(super) fn note(&mut self, number: u32) {
+        self.forget();
+        self.last = self.last.max(number);
+    }
+
+    /// Drops what waits.
+    pub(super) fn forget(&mut self) {
+        drop(self.flush());
+    }
+
     /// The client is back: what it kept is on its way.
     pub(super) fn resumed(&mut self, now: Instant) {
         self.resumed = Some(now);

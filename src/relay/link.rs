@@ -6,7 +6,7 @@ use super::in_order::InOrder;
 use super::sections::Sections;
 use crate::consultation::MemberId;
 use crate::media::twcc::TwccRecorder;
-use crate::model::roster::Participant;
+use crate::model::roster::{Participant, ParticipantState};
 use crate::model::{ExtensionMap, Identity, ParticipantSid, SessionId};
 use crate::transport::peer::{Peer, Transport};
 use crate::transport::sdp::LocalEnd;
@@ -138,6 +138,8 @@ pub(super) struct DataState {
     pub(super) reliable: Option<u16>,
     /// Channel that carries lossy messages, once open.
     pub(super) lossy: Option<u16>,
+    /// The member's gate is shut: nothing goes out, and what it says is dropped.
+    pub(super) shut: bool,
     /// Its reliable messages in the order of their numbers.
     pub(super) order: InOrder<Waiting>,
 }
@@ -300,7 +302,7 @@ impl Link {
 
     fn miss(&mut self, event: &Event) {
         if let Event::Roster(records) = event {
-            for record in records.iter().filter(|record| record.left.is_some()) {
+            for record in records.iter().filter(|record| record.state == ParticipantState::Disconnected) {
                 if self.missed.len() == MAX_MISSED {
                     self.missed.remove(0);
                 }

@@ -3,12 +3,15 @@
 //! Sans-IO: it is driven by datagrams, commands and time, and reads no clock. Its parts: [`shard`] the whole, `rooms` commands and
 //! effects, `negotiation` offers and answers, `downlink` what the relay offers itself, `tracks` what is published and routed,
 //! `datagrams` what the socket received, `media` the packet path, `sound` redundant audio, `feedback` control
-//! packets, `data` data messages. The doors see [`command`], [`event`] and [`envelope`] and nothing else.
+//! packets, `data` data messages,
+//! `consult` consultations, `admin` what the platform asks. The doors see [`command`], [`event`] and [`envelope`] and nothing else.
 
 pub use crate::media::outbox;
 pub use datagrams::Received;
 
+mod admin;
 pub mod command;
+mod consult;
 mod data;
 mod datagrams;
 mod downlink;

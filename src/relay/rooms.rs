@@ -1,6 +1,6 @@
 //! The rooms of a shard: commands of the doors become decisions of a room, and its effects are carried out.
 
-use super::command::{AdminAction, AdminReply, Command, Join, Reply, Request, Resume, Simulation};
+use super::command::{Command, Join, Request, Resume, Simulation};
 use super::event::{Event, Joined};
 use super::link::{Budget, DataState, Half, Link, Timing};
 use super::sections::Sections;
@@ -33,6 +33,8 @@ pub(super) struct RoomState {
     pub(super) nonces: super::data::Nonces,
     /// When it closes, while nobody is in it.
     pub(super) close_at: Option<Instant>,
+    /// When its rules want to hear of the time.
+    pub(super) rules_at: Option<Instant>,
     pub(super) scheduled: Option<Instant>,
     /// Joins and other openings ever taken by this room, for the directory.
     pub(super) openings: u64,
@@ -61,13 +63,11 @@ impl Shard {
         }
     }
 
-    fn on_join(&mut self, join: Join, now: Now) {
+    fn on_join(&mut self, mut join: Join, now: Now) {
         let receives_first = super::downlink::receives_first(&join);
         let offers_now = !join.two_connections || join.permissions.publish;
-        let room = self.open_room(&join.room, join.policy, &join.room_settings, now);
-        if let Some(plan) = join.plan {
-            self.open_as_planned(room, *plan, now);
-        }
+        let Some(room) = self.room_for(&mut join, now) else { return };
+        self.note_away(room, &join.identity, now);
         let sid = ParticipantSid::new(self.new_id("PA_"));
         let seat = Seat {
             sid: sid.clone(),
@@ -84,6 +84,7 @@ impl Shard {
         let Some(state) = self.rooms.get_mut(room) else { return };
         state.openings += 1;
         state.visited = true;
+        let shut = state.rules.is_consultation();
         let effects = match state.rules.apply(rules::Command::Join(Box::new(seat)), now) {
             Ok(effects) => effects,
             Err(refusal) => {
@@ -103,6 +104,7 @@ impl Shard {
         if let Some(state) = self.links.get_mut(link) {
             state.session = join.session;
             state.events = Some(join.events);
+            state.data.shut = shut;
         }
         if let Some(state) = self.rooms.get_mut(room) {
             state.links.insert(member, link);
@@ -127,8 +129,9 @@ impl Shard {
     fn send_joined(&mut self, room: usize, link: usize, member: MemberId, (receives_first, offers_now): (bool, bool)) {
         let Some(state) = self.rooms.get(room) else { return };
         let Some(own) = state.rules.record(member) else { return };
-        let others = state.rules.members().filter(|(id, _)| *id != member).map(|(_, record)| record.clone()).collect();
-        let room = state.rules.facts().clone();
+        // In a consultation the others come once it is on record that they may.
+        let others = if state.rules.is_consultation() { Vec::new() } else { state.rules.seen_by(member) };
+        let room = state.rules.facts_for(member);
         let joined = Joined { participant: own.clone(), others, room, receives_first, offers_now };
         self.tell(link, Event::Joined(Box::new(joined)));
     }
@@ -175,7 +178,7 @@ impl Shard {
         link
     }
 
-    fn open_room(&mut self, key: &RoomKey, policy: rules::Policy, settings: &RoomSettings, now: Now) -> usize {
+    pub(super) fn open_room(&mut self, key: &RoomKey, policy: rules::Policy, settings: &RoomSettings, now: Now) -> usize {
         if let Some(room) = self.room_index.get(key) {
             return *room;
         }
@@ -193,6 +196,7 @@ impl Shard {
             recent: super::data::Recent::default(),
             nonces: super::data::Nonces::default(),
             close_at: None,
+            rules_at: None,
             scheduled: None,
             openings: 0,
             visited: false,
@@ -203,6 +207,12 @@ impl Shard {
 
     fn on_resume(&mut self, resume: Resume, now: Now) {
         let mut events = resume.events;
+        let known = self.room_index.get(&resume.room).and_then(|room| self.rooms.get(*room));
+        if let Some(Err(refusal)) = known.map(|state| state.rules.check_token(&resume.identity, resume.issued_at_s)) {
+            // Nobody to tell when the session is gone already.
+            let _ = events.push(Event::Rejected(refusal));
+            return;
+        }
         let found = self.room_index.get(&resume.room).and_then(|room| {
             let state = self.rooms.get(*room)?;
             let member = state.rules.id_of(&resume.identity)?;
@@ -227,11 +237,16 @@ impl Shard {
         if !missed.is_empty() {
             state.tell(Event::Roster(missed));
         }
-        if let Some(room) = self.rooms.get(room) {
-            let everybody = room.rules.members().map(|(_, record)| record.clone()).collect();
-            let facts = room.rules.facts().clone();
+        if let Some((room, member)) = self.rooms.get(room).zip(self.links.get(link).map(|state| state.member)) {
+            let own = room.rules.record(member).cloned();
+            let everybody = own.into_iter().chain(room.rules.seen_by(member)).collect();
+            let facts = room.rules.facts_for(member);
             self.tell(link, Event::Roster(everybody));
             self.tell(link, Event::Room(facts));
+        }
+        if let Some(member) = self.links.get(link).map(|state| state.member) {
+            // It was found above.
+            let _ = self.apply(room, rules::Command::Back(member), now);
         }
         let published: Vec<usize> = self.links.get(link).map(|state| state.published().collect()).unwrap_or_default();
         for track in published {
@@ -249,6 +264,9 @@ impl Shard {
         let Some(link) = self.find_link(room, participant, session) else { return };
         let Some(state) = self.links.get_mut(link) else { return };
         state.events = None;
+        let (room, member) = (state.room, state.member);
+        // The member is in the room as long as its link exists.
+        let _ = self.apply(room, rules::Command::Away(member), now);
         let primary = self.primary(link);
         if self.links.get(primary).is_some_and(|state| state.timing.connected_at.is_none()) {
             // Media never came up: nothing keeps this stay alive.
@@ -337,75 +355,6 @@ impl Shard {
         }
     }
 
-    fn on_admin(&mut self, key: &RoomKey, action: AdminAction, reply: Reply, now: Now) {
-        let answer = self.administer(key, action, now);
-        (reply.0)(answer);
-    }
-
-    fn administer(&mut self, key: &RoomKey, action: AdminAction, now: Now) -> Result<AdminReply, Refusal> {
-        if let AdminAction::CreateRoom(settings, policy) = &action {
-            let room = self.open_room(key, *policy, settings, now);
-            if let Some(state) = self.rooms.get_mut(room) {
-                state.openings += 1;
-            }
-            self.apply(room, rules::Command::Settings(settings.clone()), now)?;
-            self.check_room(room, now.mono);
-            return self.rooms.get(room).map(|room| AdminReply::Room(room.rules.facts().clone())).ok_or(Refusal::NoSuchRoom);
-        }
-        let room = *self.room_index.get(key).ok_or(Refusal::NoSuchRoom)?;
-        let rules = self.rooms.get(room).map(|room| &room.rules).ok_or(Refusal::NoSuchRoom)?;
-        let member = |identity| rules.id_of(identity).ok_or(Refusal::NoSuchParticipant);
-        match action {
-            AdminAction::ListParticipants => {
-                Ok(AdminReply::Participants(rules.members().map(|(_, record)| record.clone()).collect()))
-            }
-            AdminAction::GetParticipant(identity) => record_reply(rules, member(&identity)?),
-            AdminAction::CreateRoom(..) => Ok(AdminReply::Done),
-            AdminAction::DeleteRoom => {
-                self.apply(room, rules::Command::Close(LeaveReason::RoomDeleted), now)?;
-                self.close_room(room);
-                Ok(AdminReply::Done)
-            }
-            AdminAction::UpdateRoomMetadata(metadata) => {
-                let settings = RoomSettings { metadata: Some(metadata), ..RoomSettings::default() };
-                self.apply(room, rules::Command::Settings(settings), now)?;
-                self.rooms.get(room).map(|room| AdminReply::Room(room.rules.facts().clone())).ok_or(Refusal::NoSuchRoom)
-            }
-            AdminAction::RemoveParticipant(identity) => {
-                self.apply(room, rules::Command::Remove(identity), now)?;
-                Ok(AdminReply::Done)
-            }
-            AdminAction::MuteTrack { identity, track, muted } => {
-                self.apply(room, rules::Command::MuteRemotely { identity, track: track.clone(), muted }, now)?;
-                let rules = self.rooms.get(room).map(|room| &room.rules).ok_or(Refusal::NoSuchRoom)?;
-                rules.track(&track).map(|(_, track)| AdminReply::Track(track.clone())).ok_or(Refusal::NoSuchTrack)
-            }
-            AdminAction::UpdateParticipant { identity, metadata, name, permissions, attributes } => {
-                let member = member(&identity)?;
-                let update = rules::Command::UpdateRecord { member, metadata, name, attributes, by_owner: false };
-                self.apply(room, update, now)?;
-                if let Some(permissions) = permissions {
-                    self.apply(room, rules::Command::Permit { member, permissions }, now)?;
-                    self.gate_data(room, member);
-                }
-                let rules = self.rooms.get(room).map(|room| &room.rules).ok_or(Refusal::NoSuchRoom)?;
-                record_reply(rules, member)
-            }
-            AdminAction::UpdateSubscriptions { identity, tracks, subscribe } => {
-                let member = member(&identity)?;
-                self.apply(room, rules::Command::Subscribe { member, tracks, subscribe }, now)?;
-                Ok(AdminReply::Done)
-            }
-            AdminAction::SendData { message, reliable, destinations, nonce } => {
-                self.send_from_platform(room, &message.0, reliable, &destinations, nonce, now.mono);
-                Ok(AdminReply::Done)
-            }
-            AdminAction::OpenConsultation(_) | AdminAction::Consult { .. } | AdminAction::ShowConsultation => {
-                Err(Refusal::Unsupported)
-            }
-        }
-    }
-
     /// Applies a command to a room's rules and carries out what follows.
     pub(super) fn apply(&mut self, room: usize, command: rules::Command, now: Now) -> Result<(), Refusal> {
         let effects = self.rooms.get_mut(room).ok_or(Refusal::NoSuchRoom)?.rules.apply(command, now)?;
@@ -427,9 +376,7 @@ impl Shard {
                 Effect::Joined(_) => {}
                 Effect::Roster { to, records } => self.tell_room(room, to, &Event::Roster(records)),
                 Effect::RoomChanged => {
-                    if let Some(facts) = self.rooms.get(room).map(|room| room.rules.facts().clone()) {
-                        self.tell_room(room, To::All, &Event::Room(facts));
-                    }
+                    self.tell_facts(room);
                 }
                 Effect::TrackAccepted { member, cid, track } => {
                     self.tell_member(room, member, Event::TrackAccepted { cid, track });
@@ -458,11 +405,14 @@ impl Shard {
                     let event = Event::SubscriptionAllowed { publisher, track, allowed };
                     self.tell_member(room, receiver, event);
                 }
-                Effect::Gate { .. } | Effect::Record(_) | Effect::Closed => {}
+                Effect::Gate { member, open } => self.set_gate(room, member, open),
+                Effect::Record(fact) => self.record(room, *fact, now),
+                Effect::Closed => self.close_room(room),
                 Effect::Receipt { member, ticket } => self.tell_member(room, member, Event::Receipt(ticket)),
                 Effect::Gone { member, reason, action } => self.drop_member(room, member, reason, action, now.mono),
             }
         }
+        self.note_rules_deadline(room, now);
         self.check_room(room, now.mono);
     }
 
@@ -501,7 +451,7 @@ impl Shard {
             let seconds = if state.visited { facts.departure_timeout_s } else { facts.empty_timeout_s };
             state.close_at = Some(now + Duration::from_secs(seconds.into()));
         }
-        let due = [state.close_at, state.speakers.next_deadline()].into_iter().flatten().min();
+        let due = [state.close_at, state.speakers.next_deadline(), state.rules_at].into_iter().flatten().min();
         if let Some(due) = due
             && state.scheduled.is_none_or(|scheduled| due < scheduled)
         {
@@ -510,17 +460,22 @@ impl Shard {
         }
     }
 
-    pub(super) fn on_room_timer(&mut self, room: usize, now: Instant) {
+    pub(super) fn on_room_timer(&mut self, room: usize, now: Now) {
         let Some(state) = self.rooms.get_mut(room) else { return };
         state.scheduled = None;
-        if state.close_at.is_some_and(|at| at <= now) && state.rules.is_empty() {
-            return self.close_room(room);
+        if state.close_at.is_some_and(|at| at <= now.mono) && state.rules.is_empty() {
+            return self.close_empty_room(room, now);
         }
-        self.poll_speakers(room, now);
-        self.check_room(room, now);
+        if state.rules.next_deadline_ms().is_some_and(|at| at <= now.wall_ms) {
+            // Time is never refused.
+            let _ = self.apply(room, rules::Command::Tick, now);
+        }
+        self.poll_speakers(room, now.mono);
+        self.note_rules_deadline(room, now);
+        self.check_room(room, now.mono);
     }
 
-    fn close_room(&mut self, room: usize) {
+    pub(super) fn close_room(&mut self, room: usize) {
         if let Some(state) = self.rooms.try_remove(room) {
             self.room_index.remove(&state.key);
             self.closed_rooms.push((state.key, state.openings));
@@ -567,6 +522,15 @@ impl Shard {
         }
     }
 
+    fn tell_facts(&mut self, room: usize) {
+        let Some(state) = self.rooms.get(room) else { return };
+        for (member, link) in &state.links {
+            if let Some(link) = self.links.get_mut(*link) {
+                link.tell(Event::Room(state.rules.facts_for(*member)));
+            }
+        }
+    }
+
     fn tell_member(&mut self, room: usize, member: MemberId, event: Event) {
         if let Some(link) = self.link_of(room, member) {
             self.tell(link, event);
@@ -586,8 +550,4 @@ impl Shard {
         let state = self.links.get(link)?;
         self.rooms.get(state.room)?.rules.record(state.member)
     }
-}
-
-fn record_reply(rules: &Room, member: MemberId) -> Result<AdminReply, Refusal> {
-    rules.record(member).cloned().map(AdminReply::Participant).ok_or(Refusal::NoSuchParticipant)
 }

@@ -6,6 +6,7 @@
 
 use super::datagrams::Addresses;
 use super::envelope::Envelope;
+use super::event::Recorded;
 use super::link::{Attention, Link, Rate};
 use super::rooms::RoomState;
 use super::timers::{Owner, Timers};
@@ -17,7 +18,7 @@ use crate::model::roster::{LeaveReason, Source};
 use crate::model::{MediaKind, Now, RoomKey, ShardId, TrackSid};
 use crate::transport::peer::{PeerEvent, Transport};
 use slab::Slab;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -81,6 +82,7 @@ pub struct Shard {
     pub(super) outbox: Outbox,
     pub(super) address_changes: Vec<(SocketAddr, bool)>,
     pub(super) closed_rooms: Vec<(RoomKey, u64)>,
+    pub(super) facts: VecDeque<Recorded>,
     pub(super) generation: u32,
 }
 
@@ -112,6 +114,7 @@ impl Shard {
             outbox: Outbox::default(),
             address_changes: Vec::new(),
             closed_rooms: Vec::new(),
+            facts: VecDeque::new(),
             generation: 0,
         }
     }
@@ -149,7 +152,7 @@ impl Shard {
                     let current =
                         self.rooms.get(room).is_some_and(|state| state.generation == generation && state.scheduled == Some(at));
                     if current {
-                        self.on_room_timer(room, now.mono);
+                        self.on_room_timer(room, now);
                     }
                 }
             }

@@ -16,6 +16,7 @@ mod wake;
 use crate::model::counters::{Counters, DropReason};
 use crate::model::{Now, RoomKey, ShardId};
 use crate::relay::command::{Busy, Command};
+use crate::relay::event::Recorded;
 use crate::relay::outbox::MAX_DATAGRAM;
 use crate::relay::shard::{Disposition, Shard, ShardConfig};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -82,6 +83,8 @@ pub trait Observer: Send + Sync {
     fn counters(&self, shard: ShardId, counters: &Counters);
     /// A room closed after it had taken this many openings (joins, creations).
     fn room_closed(&self, room: &RoomKey, openings: u64);
+    /// Something became so in a consultation; must not block.
+    fn recorded(&self, _shard: ShardId, _fact: Recorded) {}
 }
 
 /// How workers run.
@@ -352,6 +355,9 @@ impl Worker {
     fn tell_others(&mut self) {
         for (room, openings) in self.shard.drain_closed_rooms() {
             self.observer.room_closed(&room, openings);
+        }
+        for fact in self.shard.drain_facts() {
+            self.observer.recorded(self.id, fact);
         }
         self.lanes.tell(self.shard.drain_address_changes());
         let lost = self.lanes.post();

@@ -8,6 +8,8 @@
 mod world;
 
 mod coming_and_going;
+mod consultation;
+mod consultation_model;
 mod data;
 mod datagrams;
 mod floods;

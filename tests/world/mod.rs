@@ -14,9 +14,9 @@ pub(crate) mod rng;
 use colloque::consultation::room::Defaults;
 use colloque::consultation::{Policy, Refusal, RoomSettings};
 use colloque::model::counters::{Counters, DropReason};
-use colloque::model::roster::{ClientFacts, ParticipantKind, Permissions, Text};
+use colloque::model::roster::{Attributes, ClientFacts, ParticipantKind, Permissions, Text};
 use colloque::model::{Identity, Now, Path, RoomKey, RoomName, SessionId, ShardId, TenantId, TrackSid};
-use colloque::relay::command::{AdminAction, AdminReply, Command, Join, Reply, Request, Resume};
+use colloque::relay::command::{Act, AdminAction, AdminReply, By, Command, Fact, Join, Reply, Request, Resume};
 use colloque::relay::link::Rate;
 use colloque::relay::shard::{Disposition, Shard, ShardConfig};
 use colloque::signal::livekit::LiveKitEnvelope;
@@ -204,12 +204,14 @@ impl World {
         person.session = SessionId(self.sessions);
         let join = Join {
             room: person.room.clone(),
-            policy: Policy::Open,
+            policy: if coming.attributes.is_empty() { Policy::Open } else { Policy::Consultation },
             room_settings: RoomSettings::default(),
             identity: Identity::new(name),
             name: Text::default(),
             metadata: Text::default(),
-            attributes: colloque::model::roster::Attributes::default(),
+            attributes: Attributes(
+                coming.attributes.iter().map(|(key, value)| (format!("consultation.{key}"), value.clone())).collect(),
+            ),
             permissions: coming.permissions,
             kind: ParticipantKind::Standard,
             client: ClientFacts { protocol: 17, ..ClientFacts::default() },
@@ -218,11 +220,12 @@ impl World {
             two_connections: coming.is_offered,
             offer,
             tracks,
-            issued_at_s: 0,
+            issued_at_s: if coming.issued_at_s == 0 { self.wall_s() } else { coming.issued_at_s },
             plan: None,
             session: person.session,
             events: Box::new(person.inbox.clone()),
         };
+        person.issued_at_s = join.issued_at_s;
         self.people.push(person);
         self.lines.push(Line { up: Weather::FAIR, down: Weather::FAIR });
         self.command(Command::Join(Box::new(join)));
@@ -282,7 +285,7 @@ impl World {
             room: person.room.clone(),
             identity: Identity::new(person.name.as_str()),
             participant: person.sid.clone(),
-            issued_at_s: 0,
+            issued_at_s: person.issued_at_s,
             session,
             events: Box::new(inbox),
         };
@@ -318,6 +321,26 @@ impl World {
         self.request(who, Request::Leave(colloque::model::roster::LeaveReason::ClientInitiated));
     }
 
+    /// Somebody acts in the consultation.
+    pub(crate) fn consult(&mut self, by: By, act: Act) -> Result<(), Refusal> {
+        self.admin("consultation", AdminAction::Consult { by, act: Box::new(act) }).map(|_| ())
+    }
+
+    /// A person acts with its own token.
+    pub(crate) fn acts(&mut self, who: Who, act: Act) -> Result<(), Refusal> {
+        let by = By::Seat(self.seat_of(who));
+        self.consult(by, act)
+    }
+
+    pub(crate) fn seat_of(&self, who: Who) -> Identity {
+        Identity::new(self.person(who).name.as_str())
+    }
+
+    /// Facts put on record since the last call.
+    pub(crate) fn facts(&mut self) -> Vec<Fact> {
+        self.shard.drain_facts().map(|recorded| recorded.fact).collect()
+    }
+
     #[expect(clippy::unwrap_in_result, reason = "a relay that does not answer fails the test")]
     pub(crate) fn admin(&mut self, name_of_room: &str, action: AdminAction) -> Result<AdminReply, Refusal> {
         let (sender, receiver) = mpsc::channel();
@@ -334,7 +357,7 @@ impl World {
             metadata: Text::default(),
             name: Text::default(),
             permissions: Some(permissions),
-            attributes: colloque::model::roster::Attributes::default(),
+            attributes: Attributes::default(),
         };
         self.admin("consultation", action).expect("a member");
     }
@@ -433,6 +456,21 @@ impl World {
         self.finish();
     }
 
+    /// Those who read slowly no longer are told what waits.
+    pub(crate) fn catch_up(&mut self) {
+        self.finish();
+    }
+
+    /// Seconds since the Unix epoch.
+    pub(crate) fn wall_s(&self) -> u64 {
+        self.wall_ms() / 1_000
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub(crate) fn wall_ms(&self) -> u64 {
+        1_800_000_000_000 + self.now.saturating_duration_since(self.start).as_millis() as u64
+    }
+
     fn finish(&mut self) {
         loop {
             self.on_shard(Call::Batch, |shard, now| shard.finish_batch(now));
@@ -444,8 +482,7 @@ impl World {
     }
 
     fn on_shard<T>(&mut self, call: Call, act: impl FnOnce(&mut Shard, Now) -> T) -> T {
-        let elapsed = self.now.saturating_duration_since(self.start).as_millis() as u64;
-        let now = Now { mono: self.now, wall_ms: 1_800_000_000_000 + elapsed };
+        let now = Now { mono: self.now, wall_ms: self.wall_ms() };
         if let Some(around) = self.around {
             around(call, true);
         }
@@ -476,9 +513,14 @@ impl World {
     fn deliver_events(&mut self) -> bool {
         let mut any = false;
         for index in 0..self.people.len() {
-            while let Some(event) = self.people[index].inbox.take() {
+            while let Some(event) = self.people[index].next_event() {
                 any = true;
+                let news = matches!(event, colloque::relay::event::Event::Roster(_));
                 let requests = self.people[index].on_event(event);
+                if news {
+                    let named = self.people[index].roster.keys().cloned().collect();
+                    self.people[index].rosters.push((self.sent.len() as u64, named));
+                }
                 let mut out = Vec::new();
                 self.people[index].drain(self.now, 0, &mut out);
                 self.send_up(index, out);

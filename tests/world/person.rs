@@ -3,11 +3,13 @@
 use super::media::{self, Kind, Mark};
 use super::rng::Rng;
 use colloque::consultation::AddTrack;
-use colloque::model::roster::{Encryption, LeaveReason, Participant, Permissions, Quality, Source, Text, VideoLayer};
+use colloque::model::roster::{
+    Encryption, LeaveReason, Participant, ParticipantState, Permissions, Quality, Source, Text, VideoLayer,
+};
 use colloque::model::{Codec, MediaKind, ParticipantSid, RoomKey, SessionId, TrackCid, TrackSid};
 use colloque::relay::command::{Answer, Offer, Request};
-use colloque::relay::event::{Event, EventSink, Gone};
-use std::collections::{HashMap, VecDeque};
+use colloque::relay::event::{Event, EventSink, Gone, Refusal};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -46,6 +48,10 @@ pub(crate) struct Coming {
     pub(crate) mute_line: bool,
     /// Receives on a peer connection that the relay offers; it publishes nothing, so that this is its only one.
     pub(crate) is_offered: bool,
+    /// Attributes of its token; with a role among them it comes to a consultation.
+    pub(crate) attributes: Vec<(&'static str, String)>,
+    /// When its token was issued, seconds since the Unix epoch; 0 for now.
+    pub(crate) issued_at_s: u64,
 }
 
 impl Default for Coming {
@@ -63,6 +69,8 @@ impl Default for Coming {
             wrong_fingerprint: false,
             mute_line: false,
             is_offered: false,
+            attributes: Vec::new(),
+            issued_at_s: 0,
         }
     }
 }
@@ -168,6 +176,7 @@ pub(crate) struct Person {
     pub(crate) room: RoomKey,
     pub(crate) sid: Option<ParticipantSid>,
     pub(crate) session: SessionId,
+    pub(crate) issued_at_s: u64,
     pub(crate) inbox: Inbox,
     pub(crate) rtc: Rtc,
     pub(crate) address: SocketAddr,
@@ -181,10 +190,15 @@ pub(crate) struct Person {
     pub(crate) heard: Vec<Event>,
     /// Records of people who left.
     pub(crate) departures: usize,
+    /// It does not read what it is told for now.
+    pub(crate) reads_slowly: bool,
+    /// Whom its roster named from a number of sent datagrams on.
+    pub(crate) rosters: Vec<(u64, BTreeSet<ParticipantSid>)>,
     pub(crate) roster: HashMap<ParticipantSid, Arc<Participant>>,
     pub(crate) by_mid: HashMap<String, TrackSid>,
     pub(crate) left: Option<LeaveReason>,
     pub(crate) refused: bool,
+    pub(crate) refusal: Option<Refusal>,
     pub(crate) connected: bool,
     pub(crate) mute_line: bool,
     pub(crate) voice_level: i8,
@@ -232,6 +246,7 @@ impl Person {
             room,
             sid: None,
             session: SessionId(0),
+            issued_at_s: 0,
             inbox: Inbox::default(),
             rtc,
             address,
@@ -243,10 +258,13 @@ impl Person {
             control: Control::default(),
             heard: Vec::new(),
             departures: 0,
+            reads_slowly: false,
+            rosters: Vec::new(),
             roster: HashMap::new(),
             by_mid: HashMap::new(),
             left: None,
             refused: false,
+            refusal: None,
             connected: false,
             mute_line: coming.mute_line,
             voice_level: -127,
@@ -318,16 +336,22 @@ impl Person {
         (Offer { id: self.offers, sdp }, announced)
     }
 
+    /// The next event, if it reads.
+    pub(crate) fn next_event(&mut self) -> Option<Event> {
+        if self.reads_slowly { None } else { self.inbox.take() }
+    }
+
     /// Takes one event of the relay and says what the client asks in return.
     pub(crate) fn on_event(&mut self, event: Event) -> Vec<Request> {
         let mut requests = Vec::new();
         match &event {
+            Event::Receipt(ticket) => return vec![Request::Written(*ticket)],
             Event::Joined(joined) => {
                 self.sid = Some(joined.participant.sid.clone());
                 self.on_roster(&joined.others);
             }
             Event::Resumed { participant, .. } => self.sid = Some(participant.sid.clone()),
-            Event::Rejected(_) => self.refused = true,
+            Event::Rejected(refusal) => (self.refused, self.refusal) = (true, Some(*refusal)),
             Event::Answer { id, sdp, tracks_by_mid } => {
                 if let Some((_, pending)) = self.pending.take_if(|(offered, _)| offered == id) {
                     let answer = SdpAnswer::from_sdp_string(&sdp.0).expect("an answer another stack can read");
@@ -371,7 +395,7 @@ impl Person {
 
     fn on_roster(&mut self, records: &[Arc<Participant>]) {
         for record in records {
-            if record.left.is_some() {
+            if record.state == ParticipantState::Disconnected {
                 self.departures += 1;
                 self.roster.remove(&record.sid);
             } else {

@@ -78,6 +78,14 @@ impl Log {
         ring.kept.push_back(Event { number: ring.last, ..event });
     }
 
+    /// Leaves a hole in every tenant's numbers, which its readers see as a gap.
+    pub(super) fn lose(&mut self) {
+        for ring in self.tenants.values_mut() {
+            ring.kept.clear();
+            ring.last += 1;
+        }
+    }
+
     /// The number of a tenant's newest event.
     pub(super) fn last(&self, tenant: &TenantId) -> u64 {
         self.tenants.get(tenant).map_or(0, |ring| ring.last)
@@ -143,6 +151,16 @@ mod tests {
         assert!(log.after(&tenant, "l", 9).gap);
         let whole = log.after(&tenant, "l", 10);
         assert_eq!((whole.gap, whole.events.len(), whole.next, whole.more), (false, MOST_AT_ONCE, 510, true));
+    }
+
+    #[test]
+    fn lost_facts_are_a_gap_for_everybody() {
+        let (mut log, tenant) = log(3);
+        log.lose();
+        let answer = log.after(&tenant, "l", 3);
+        assert_eq!((answer.gap, answer.next), (true, 4));
+        log.push(&tenant, event("y"));
+        assert_eq!((numbers(&log.after(&tenant, "l", 4)), log.after(&tenant, "l", 4).gap), (vec![5], false));
     }
 
     #[test]

@@ -4,15 +4,19 @@ use super::Register;
 use super::words::RoleWord;
 use crate::model::roster::LeaveReason;
 use crate::model::{Identity, RoomKey};
-use crate::relay::command::{By, Fact, Scope};
+use crate::relay::command::{By, Closing, Fact, Scope};
 use serde_json::{Value, json};
 
 /// The name of an event, whose seat it concerns, and more about it.
 type Told<'a> = (&'static str, Option<&'a Identity>, Value);
 
 impl Register {
-    /// Adds a room's fact to the events of its tenant; facts about single tracks are left to the audit log.
+    /// Adds a room's fact to the events of its tenant; facts about single tracks are left to the audit log. A consultation that
+    /// was ended, or whose time was over, does not open again.
     pub fn on_fact(&self, room: &RoomKey, at_ms: u64, fact: &Fact) {
+        if let Fact::RoomClosed { why: Closing::Ended | Closing::TimeLimit, .. } = fact {
+            self.end(room);
+        }
         if let Some((kind, seat, facts)) = told(fact) {
             let facts = (!facts.is_null()).then_some(facts);
             self.tell(room, at_ms, kind, seat, facts);
@@ -75,7 +79,7 @@ fn about_the_room(fact: &Fact) -> Option<Told<'_>> {
         Fact::RoomClosed { why, by, lasted_s, seats, peak } => (
             "consultation.closed",
             None,
-            json!({ "why": reason(*why), "by": actor(by), "lasted_s": lasted_s, "seats": seats, "peak": peak }),
+            json!({ "why": closing(*why), "by": actor(by), "lasted_s": lasted_s, "seats": seats, "peak": peak }),
         ),
         Fact::AsideOpened { members, left_out, by } => {
             ("aside.started", None, json!({ "members": seats(members), "left_out": seats(left_out), "by": actor(by) }))
@@ -109,7 +113,17 @@ fn actor(by: &By) -> String {
     }
 }
 
-/// Why a stay or a room ended, as a word.
+/// Why a room closed, as a word.
+fn closing(why: Closing) -> &'static str {
+    match why {
+        Closing::Ended => "ended",
+        Closing::TimeLimit => "time_limit",
+        Closing::Empty => "empty",
+        Closing::NodeStopped => "node_stopped",
+    }
+}
+
+/// Why a stay ended, as a word.
 fn reason(why: LeaveReason) -> &'static str {
     match why {
         LeaveReason::ClientInitiated => "left",

@@ -320,6 +320,12 @@ impl Register {
         self.news.notify_waiters();
     }
 
+    /// Some facts never came: every reader is told to look for itself.
+    pub fn on_lost_facts(&self) {
+        self.lock().log.lose();
+        self.news.notify_waiters();
+    }
+
     /// A tenant's events after a number; waits for one until `patience` is over.
     pub(super) async fn events(&self, tenant: &TenantId, after: u64, patience: Duration) -> Events {
         let waited = tokio::time::timeout(patience, async {

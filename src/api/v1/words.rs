@@ -55,7 +55,7 @@ impl From<RoleWord> for Role {
 }
 
 /// A consultation to create.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewConsultation {
     /// Its id, which is also its room's name: 1 to 256 bytes, of no meaning to anybody else; made up where it is missing.
@@ -306,7 +306,7 @@ impl Consultation {
     pub(super) fn open(id: &str, overview: &Overview) -> Self {
         Self {
             state: State::Open,
-            opened_at: Some(overview.opened_at_ms / 1_000),
+            opened_at: overview.opened_at_ms.map(|ms| ms / 1_000),
             closes_at: Some(overview.closes_at_ms / 1_000),
             locked: overview.locked,
             aside: overview.aside.as_ref().map(Aside::from),
