@@ -72,6 +72,8 @@ pub struct Http {
     pub port: u16,
     /// Folder of the built consultation page; empty serves none.
     pub page_dir: PathBuf,
+    /// Address people open, for join links; empty takes the address of the request that invites.
+    pub public_url: String,
     /// Open connections from one address; 0 is unlimited.
     pub max_connections_per_address: u32,
     /// Open connections altogether; 0 is unlimited.
@@ -87,6 +89,7 @@ impl Default for Http {
             bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
             port: 7880,
             page_dir: PathBuf::from("web/dist"),
+            public_url: String::new(),
             max_connections_per_address: 256,
             max_connections: 10_000,
             header_timeout: Duration::from_secs(10),

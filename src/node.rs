@@ -4,18 +4,19 @@
 //! stopping: no new calls, everybody is told to leave, workers end, doors end.
 
 mod admission;
+mod facts;
 mod placement;
 mod sockets;
 
 use crate::api::health::Health as HealthPage;
 use crate::api::twirp::RoomService;
-use crate::auth::{Claims, Key, KeyBytes, KeyRing, Revocations, RoomPolicy, VideoClaims};
+use crate::api::v1::{Register, V1};
+use crate::auth::{Key, KeyBytes, KeyRing, Revocations, RoomPolicy};
 use crate::cli::ready::{DEV_ROOM, dev_links, ready_line};
 use crate::config::{Config, KeyMaterial, Mode, Tenant, Use};
 use crate::consultation::Policy;
 use crate::consultation::room::Defaults;
-use crate::model::ShardId;
-use crate::model::roster::Role;
+use crate::model::{RoomKey, RoomName, ShardId};
 use crate::relay::command::{Command, Relay};
 use crate::relay::link::Rate;
 use crate::relay::shard::ShardConfig;
@@ -29,7 +30,6 @@ use crate::web::{HttpLimits, HttpState, Pages, router, serve};
 use crate::worker::udp::{Offload, probe_offload};
 use crate::worker::{self, Observer, Settings, Workers};
 use placement::Placement;
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -48,9 +48,6 @@ const GOODBYE: Duration = Duration::from_millis(1_500);
 
 /// Threads of the doors: signalling and HTTP are light beside media, and one slow request must not hold up the rest.
 const DOOR_THREADS: usize = 2;
-
-/// How long the links of dev mode work: a working day.
-const DEV_LINK_S: u64 = 12 * 3_600;
 
 /// Why a node did not start or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -71,11 +68,14 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let count = config.media.worker_count(cores);
     let keys = Arc::new(key_ring(&config.tenants, mode)?);
+    let register = Arc::new(Register::default());
+    let (facts, recorded) = facts::channel();
     let pages = Arc::new(pages(&config)?);
     let listeners = sockets::open_http(&config.http.bind, config.http.port)?;
     let board = Arc::new(Board::new(count));
     let health = Arc::new(Health::default());
-    let placement = Arc::new(Placement::new(count, admission_limits(&config), wall_ms(), board.clone(), health.clone()));
+    let placement =
+        Arc::new(Placement::new(count, admission_limits(&config), wall_ms(), board.clone(), health.clone(), facts.clone()));
     let workers = start_workers(&config, count, &placement)?;
     placement.connect(workers.mailboxes.clone());
 
@@ -87,9 +87,10 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
         .map_err(|_| internal("the doors' runtime cannot be started"))?;
     let doors = Arc::new(Doors::default());
     let limits = http_limits(&config, &doors);
-    let state = http_state(&config, mode, &keys, placement.clone(), pages, board, doors, health.clone());
+    let state = http_state(&config, mode, &keys, &register, placement.clone(), pages, board, doors, health.clone());
+    runtime.spawn(facts::deliver(facts, recorded, register.clone()));
     runtime.spawn(look_at_host(Ceiling::find(u64::from(config.limits.max_memory_mib) << 20), placement.clone()));
-    let served = runtime.block_on(serve_until_told(&config, mode, listeners, limits, state, &placement, &health, &keys));
+    let served = runtime.block_on(serve_until_told(&config, mode, listeners, limits, state, &placement, &health, &register));
     workers.join();
     runtime.shutdown_timeout(GOODBYE);
     served
@@ -104,7 +105,7 @@ async fn serve_until_told(
     state: HttpState,
     placement: &Arc<Placement>,
     health: &Health,
-    keys: &KeyRing,
+    register: &Register,
 ) -> Result<(), NodeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|_| internal("signals cannot be awaited"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|_| internal("signals cannot be awaited"))?;
@@ -120,7 +121,7 @@ async fn serve_until_told(
         tokio::spawn(serve(listener, router(state.clone()), limits.clone(), shutdown));
     }
     health.set_ready(true);
-    announce(config, mode, first, keys);
+    announce(config, mode, first, register);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -206,6 +207,7 @@ fn http_state(
     config: &Config,
     mode: Mode,
     keys: &Arc<KeyRing>,
+    register: &Arc<Register>,
     placement: Arc<Placement>,
     pages: Arc<Pages>,
     board: Arc<Board>,
@@ -222,11 +224,21 @@ fn http_state(
         counts: doors.clone(),
     };
     let relay: Arc<dyn Relay> = placement.clone();
-    let door = Door::new(relay.clone(), keys.clone(), revocations.clone(), door_config, wall_ms.clone());
+    let door =
+        Door::new(relay.clone(), keys.clone(), revocations.clone(), door_config, wall_ms.clone()).with_plans(register.clone());
+    let v1 = V1 {
+        relay: relay.clone(),
+        keys: keys.clone(),
+        revocations: revocations.clone(),
+        wall_ms: wall_ms.clone(),
+        register: register.clone(),
+        public_url: public_url(config),
+    };
     let render = Arc::new(move || metrics::render(&board.snapshot(), &doors, &health, &placement.admitting()));
     HttpState {
         door: Arc::new(door),
         rooms: RoomService { relay: relay.clone(), keys: keys.clone(), revocations, wall_ms },
+        v1,
         health: HealthPage { relay, metrics: Some(render) },
         pages,
     }
@@ -240,6 +252,12 @@ fn http_limits(config: &Config, doors: &Arc<Doors>) -> HttpLimits {
         counts: doors.clone(),
         ..HttpLimits::default()
     }
+}
+
+/// The address people open, where one is configured, without the slash at its end.
+fn public_url(config: &Config) -> Option<Arc<str>> {
+    let url = config.http.public_url.trim_end_matches('/');
+    (!url.is_empty()).then(|| url.into())
 }
 
 fn unlimited(limit: u32) -> usize {
@@ -294,12 +312,12 @@ fn key_ring(tenants: &[Tenant], mode: Mode) -> Result<KeyRing, NodeError> {
 }
 
 /// Says that the node takes calls, and in dev mode how to open one.
-fn announce(config: &Config, mode: Mode, http: Option<SocketAddr>, keys: &KeyRing) {
+fn announce(config: &Config, mode: Mode, http: Option<SocketAddr>, register: &Register) {
     let Some(http) = http else { return };
     let mut text = ready_line(http, config.media.ports());
     text.push('\n');
     if mode == Mode::Dev {
-        text.push_str(&demo_links(config, http, keys));
+        text.push_str(&demo_links(config, http, register));
     }
     let mut out = std::io::stdout().lock();
     // The node runs whether or not anybody reads its first line.
@@ -307,23 +325,12 @@ fn announce(config: &Config, mode: Mode, http: Option<SocketAddr>, keys: &KeyRin
 }
 
 /// Links to one consultation for a doctor, a patient and a companion.
-fn demo_links(config: &Config, http: SocketAddr, keys: &KeyRing) -> String {
+fn demo_links(config: &Config, http: SocketAddr, register: &Register) -> String {
     let clinic = config.tenants.iter().find(|tenant| tenant.policy == Policy::Consultation);
-    let Some(key) = clinic.and_then(|tenant| keys.minting(&tenant.keys.first()?.id)) else { return String::new() };
-    let now = wall_ms() / 1_000;
-    let seat = |role: Role| {
-        let claims = Claims {
-            sub: Some(format!("demo-{}", role.as_str())),
-            nbf: Some(now),
-            exp: Some(now + DEV_LINK_S),
-            attributes: Some(BTreeMap::from([("consultation.role".to_owned(), role.as_str().to_owned())])),
-            video: Some(VideoClaims { room_join: Some(true), room: Some(DEV_ROOM.to_owned()), ..VideoClaims::default() }),
-            ..Claims::default()
-        };
-        Some((role.as_str(), key.mint(&claims)?))
-    };
-    let links: Vec<_> = [Role::Doctor, Role::Patient, Role::Companion].into_iter().filter_map(seat).collect();
-    let links: Vec<_> = links.iter().map(|(role, token)| (*role, token.as_str())).collect();
+    let Some((clinic, key)) = clinic.and_then(|tenant| Some((tenant, tenant.keys.first()?))) else { return String::new() };
+    let room = RoomKey { tenant: clinic.id.clone(), name: RoomName::new(DEV_ROOM) };
+    let links = register.arrange_demo(&room, &key.id, wall_ms() / 1_000);
+    let links: Vec<_> = links.iter().map(|(role, code)| (role.as_str(), code.as_str())).collect();
     dev_links(http, &links)
 }
 

@@ -13,6 +13,7 @@ pub use serve::{HttpLimits, serve};
 
 use crate::api::health::{self, Health};
 use crate::api::twirp::{self, RoomService};
+use crate::api::v1::{self, V1};
 use crate::signal::livekit::{Door, http as livekit};
 use axum::Router;
 use axum::extract::{Request, State};
@@ -30,6 +31,8 @@ pub struct HttpState {
     pub door: Arc<Door>,
     /// The room service.
     pub rooms: RoomService,
+    /// The consultation API.
+    pub v1: V1,
     /// Liveness, readiness, metrics.
     pub health: Health,
     /// The page; may be empty.
@@ -48,9 +51,9 @@ pub fn router(state: HttpState) -> Router {
         .route("/rtc", any(livekit::handle))
         .route("/rtc/{*rest}", any(livekit::handle))
         .with_state(Arc::clone(&state.door));
-    let (rooms, health) = (state.rooms.clone(), state.health.clone());
+    let (rooms, consultations, health) = (state.rooms.clone(), state.v1.clone(), state.health.clone());
     let rest = Router::new().fallback(fallback).with_state(state);
-    rest.merge(signal).merge(twirp::routes(rooms)).merge(health::routes(health))
+    rest.merge(signal).merge(twirp::routes(rooms)).merge(v1::routes(consultations)).merge(health::routes(health))
 }
 
 /// The page, the root's health answer, and signalling paths with a doubled slash, which no route matches.

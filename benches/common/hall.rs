@@ -197,6 +197,7 @@ impl Hall {
             offer: Some(offer),
             tracks,
             issued_at_s: 0,
+            plan: None,
             session: person.session,
             events: Box::new(Sink(index, self.post.clone())),
         };

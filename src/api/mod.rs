@@ -1,7 +1,8 @@
-//! What platforms and operators call over HTTP: the room service and the node's health.
+//! What platforms and operators call over HTTP: consultations, the room service and the node's health.
 //!
 //! Calls become commands of `relay` with a reply; nothing is decided here but who may call. Never logs bodies or tokens.
-//! Entry points: [`twirp`] and [`health`].
+//! Entry points: [`twirp`], [`v1`] and [`health`].
 
 pub mod health;
 pub mod twirp;
+pub mod v1;

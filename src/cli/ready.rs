@@ -17,9 +17,9 @@ pub fn ready_line(http: SocketAddr, udp_ports: &[u16]) -> String {
     format!("colloque ready: http http://{http}, media udp {}", ports.join(" "))
 }
 
-/// Links that open the consultation page, one line per seat: a role and its token.
+/// Links that open the consultation page, one line per seat: a role and the code of its link.
 ///
-/// The token stands behind `#`: a browser does not send that part, so no server log holds it.
+/// The code stands behind `#`: a browser does not send that part, so no server log holds it.
 #[must_use]
 pub fn dev_links(http: SocketAddr, seats: &[(&str, &str)]) -> String {
     let host = match http.ip() {
@@ -29,8 +29,8 @@ pub fn dev_links(http: SocketAddr, seats: &[(&str, &str)]) -> String {
         IpAddr::V6(ip) => format!("[{ip}]"),
     };
     let width = seats.iter().map(|(role, _)| role.len()).max().unwrap_or(0);
-    seats.iter().fold(String::new(), |mut text, (role, token)| {
-        let _infallible = writeln!(text, "  {role:<width$}  http://{host}:{}/#token={token}", http.port());
+    seats.iter().fold(String::new(), |mut text, (role, code)| {
+        let _infallible = writeln!(text, "  {role:<width$}  http://{host}:{}/#code={code}", http.port());
         text
     })
 }
@@ -47,10 +47,10 @@ mod tests {
     }
 
     #[test]
-    fn links_open_on_localhost_and_keep_the_token_from_the_server() {
+    fn links_open_on_localhost_and_keep_the_code_from_the_server() {
         let links = dev_links(SocketAddr::from(([0, 0, 0, 0], 7880)), &[("doctor", "a.b.c"), ("patient", "d.e.f")]);
-        assert_eq!(links, "  doctor   http://localhost:7880/#token=a.b.c\n  patient  http://localhost:7880/#token=d.e.f\n");
+        assert_eq!(links, "  doctor   http://localhost:7880/#code=a.b.c\n  patient  http://localhost:7880/#code=d.e.f\n");
         let six = dev_links("[2001:db8::1]:80".parse().expect("an address"), &[("doctor", "t")]);
-        assert!(six.contains("http://[2001:db8::1]:80/#token=t"), "{six}");
+        assert!(six.contains("http://[2001:db8::1]:80/#code=t"), "{six}");
     }
 }

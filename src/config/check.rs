@@ -24,6 +24,9 @@ impl Config {
         let http = &self.http;
         addresses("http.bind", &http.bind, true)?;
         ensure(http.port != 0, "http.port", || http.port.to_string())?;
+        let url = http.public_url.as_str();
+        let address = ["http://", "https://"].iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|host| !host.is_empty()));
+        ensure((url.is_empty() || address) && !url.contains(['#', '?']), "http.public_url", || format!("{url:?}"))?;
         between("http.header_timeout_s", http.header_timeout, 1, 60)
     }
 

@@ -21,6 +21,7 @@ pub const KEYS: &[KeyDoc] = &[
     key("http.bind", "a list of IP addresses", r#"bind = ["127.0.0.1"]"#),
     key("http.port", "a number between 1 and 65535", "port = 7880"),
     key("http.page_dir", "the path of a folder, or an empty text for none", r#"page_dir = "web/dist""#),
+    key("http.public_url", "an http or https address, or an empty text", r#"public_url = "https://visit.example.org""#),
     key("http.max_connections_per_address", "a number, 0 for unlimited", "max_connections_per_address = 256"),
     key("http.max_connections", "a number, 0 for unlimited", "max_connections = 10000"),
     key("http.header_timeout_s", "a number of seconds between 1 and 60", "header_timeout_s = 10"),

@@ -18,6 +18,7 @@ impl Config {
         page.line("bind", list(http.bind.iter().map(quoted)));
         page.line("port", http.port);
         page.line("page_dir", quoted(http.page_dir.display()));
+        page.line("public_url", quoted(&http.public_url));
         page.line("max_connections_per_address", http.max_connections_per_address);
         page.line("max_connections", http.max_connections);
         page.line("header_timeout_s", http.header_timeout.as_secs());

@@ -9,6 +9,7 @@ mod acts;
 mod aside;
 mod fact;
 mod membership;
+mod plan;
 mod policy;
 mod publication;
 pub mod room;
@@ -19,6 +20,7 @@ pub mod timeline;
 
 pub use act::{Act, AsideView, By, Channel, Consent, Emergency, Gate, Invitation, Overview, SeatState, SeatView, TextVersion};
 pub use fact::{Assurance, Closing, Fact, Method};
+pub use plan::Plan;
 pub use policy::{AsideRules, ConsultationPolicy, LONGEST, LONGEST_ASIDE, MOST_SEATS, Scope, SecondUse};
 pub use room::Room;
 

@@ -452,6 +452,7 @@ impl Room {
         label("scopes", listed(file.consent.iter()));
         label("emergency", file.emergency.map_or_else(String::new, |why| why.as_str().to_owned()));
         label("beside", listed(file.beside.iter().map(|(role, count)| format!("{}:{count}", role.as_str()))));
+        label("locked", if consultation.locked { "true".to_owned() } else { String::new() });
         label("ends_at", consultation.policy.ends_at_ms.map_or_else(String::new, |ends| ends.to_string()));
         if let Some(aside) = consultation.aside.as_ref().filter(|_| member.place.apart) {
             label("aside", aside.since_ms.to_string());

@@ -1,9 +1,11 @@
 //! Which worker owns which room: the one place where doors and workers meet, and where newcomers are taken or refused.
 
 use super::admission::{Admission, Limits, Newcomer, Workers};
+use super::facts::Facts;
 use crate::model::counters::{Counters, Pressure};
 use crate::model::{Identity, RoomKey, ShardId};
 use crate::relay::command::{AdminAction, Busy, Command, Relay};
+use crate::relay::event::Recorded;
 use crate::telemetry::health::Health;
 use crate::telemetry::host::Host;
 use crate::telemetry::metrics::{Admitting, Board};
@@ -27,6 +29,7 @@ pub(super) struct Placement {
     admission: Mutex<Admission>,
     board: Arc<Board>,
     health: Arc<Health>,
+    facts: Arc<Facts>,
 }
 
 #[derive(Debug)]
@@ -66,7 +69,14 @@ fn now() -> Instant {
 }
 
 impl Placement {
-    pub(super) fn new(shards: usize, limits: Limits, seed: u64, board: Arc<Board>, health: Arc<Health>) -> Self {
+    pub(super) fn new(
+        shards: usize,
+        limits: Limits,
+        seed: u64,
+        board: Arc<Board>,
+        health: Arc<Health>,
+        facts: Arc<Facts>,
+    ) -> Self {
         Self {
             rooms: DashMap::new(),
             per_shard: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
@@ -74,6 +84,7 @@ impl Placement {
             admission: Mutex::new(Admission::new(limits, shards, seed, now())),
             board,
             health,
+            facts,
         }
     }
 
@@ -244,6 +255,10 @@ impl Observer for Placement {
     fn room_closed(&self, room: &RoomKey, openings: u64) {
         self.settle(room, openings);
     }
+
+    fn recorded(&self, _: ShardId, fact: Recorded) {
+        self.facts.leave(fact);
+    }
 }
 
 #[cfg(test)]
@@ -252,7 +267,8 @@ mod tests {
     use crate::model::{RoomName, TenantId};
 
     fn placement_with(limits: Limits) -> Placement {
-        let placement = Placement::new(2, limits, 1, Arc::new(Board::new(2)), Arc::new(Health::default()));
+        let placement =
+            Placement::new(2, limits, 1, Arc::new(Board::new(2)), Arc::new(Health::default()), super::super::facts::channel().0);
         placement.health.set_ready(true);
         placement
     }

@@ -3,8 +3,8 @@
 use super::event::EventSink;
 pub use crate::consultation::{
     Act, AddTrack, AsideRules, AsideView, Assurance, By, Channel, Closing, Consent, ConsultationPolicy, Emergency, Fact, Gate,
-    Invitation, Method, Overview, Policy, Refusal, RoomSettings, Scope, SeatState, SeatView, SecondUse, SubscriptionPermission,
-    TextVersion, TrackPermission,
+    Invitation, LONGEST, MOST_SEATS, Method, Overview, Plan, Policy, Refusal, RoomSettings, Scope, SeatState, SeatView,
+    SecondUse, SubscriptionPermission, TextVersion, TrackPermission,
 };
 use crate::model::roster::{
     Attributes, ClientFacts, LeaveReason, Message, Participant, ParticipantKind, Permissions, Quality, RoomFacts, Text, Track,
@@ -37,6 +37,23 @@ pub trait Relay: Send + Sync {
 
     /// How many shards there are: how often a [`Command::ListRooms`] is answered.
     fn shards(&self) -> usize;
+}
+
+/// What a platform arranged for rooms before anybody came; the doors look there before a join.
+pub trait Plans: Send + Sync {
+    /// What was arranged for a room.
+    fn arranged(&self, room: &RoomKey) -> Arranged;
+}
+
+/// What was arranged for a room.
+#[derive(Clone, Debug)]
+pub enum Arranged {
+    /// Nothing: its tenant's rules hold.
+    Nothing,
+    /// A consultation.
+    Plan(Box<Plan>),
+    /// A consultation that is over.
+    Over,
 }
 
 /// The shard cannot take the command now.
@@ -147,6 +164,8 @@ pub struct Join {
     pub tracks: Vec<AddTrack>,
     /// When the token was issued, seconds since the Unix epoch; 0 where it does not say.
     pub issued_at_s: u64,
+    /// How the room opens if nobody has come to it yet.
+    pub plan: Option<Box<Plan>>,
     /// The session.
     pub session: SessionId,
     /// Where its events go.

@@ -22,6 +22,7 @@ mod in_order;
 pub mod link;
 mod media;
 mod negotiation;
+mod plan;
 mod rooms;
 mod sections;
 pub mod shard;

@@ -63,10 +63,10 @@ impl Shard {
         }
     }
 
-    fn on_join(&mut self, join: Join, now: Now) {
+    fn on_join(&mut self, mut join: Join, now: Now) {
         let receives_first = super::downlink::receives_first(&join);
         let offers_now = !join.two_connections || join.permissions.publish;
-        let room = self.open_room(&join.room, join.policy, &join.room_settings, now);
+        let Some(room) = self.room_for(&mut join, now) else { return };
         self.note_away(room, &join.identity, now);
         let sid = ParticipantSid::new(self.new_id("PA_"));
         let seat = Seat {

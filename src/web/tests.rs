@@ -157,6 +157,14 @@ async fn node_at(limits: HttpLimits, config: DoorConfig, wall_ms: Arc<dyn Fn() -
     let door = Door::new(as_relay.clone(), keys.clone(), revocations.clone(), config, wall_ms.clone());
     let state = HttpState {
         door: Arc::new(door),
+        v1: V1 {
+            relay: as_relay.clone(),
+            keys: keys.clone(),
+            revocations: revocations.clone(),
+            wall_ms: wall_ms.clone(),
+            register: Arc::default(),
+            public_url: None,
+        },
         rooms: RoomService { relay: as_relay.clone(), keys, revocations, wall_ms },
         health: Health { relay: as_relay, metrics: Some(Arc::new(|| "colloque_up 1\n".to_owned())) },
         pages: Arc::new(Pages::default()),

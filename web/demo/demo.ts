@@ -1,8 +1,9 @@
 /**
- * The call screen without a relay, for design work: `npm run dev`, then `/demo/?scene=duo|grid|shared|alone|trouble`.
+ * The call screen without a relay, for design work: `npm run dev`, then `/demo/?scene=duo|grid|shared|alone|trouble|waiting|consent|third|left|door`.
  * Not part of the build.
  */
 import { ChatLog } from '../src/chat';
+import type { Consultation } from '../src/consult';
 import { chooseLanguage, setLanguage, language } from '../src/i18n';
 import type { CallActions } from '../src/session';
 import type { CallState, Picture, Tile } from '../src/state';
@@ -36,7 +37,7 @@ function picture(hue: number, wide: boolean): Picture {
 }
 
 function person(identity: string, name: string, role: string, more: Partial<Tile> = {}): Tile {
-  return { key: `${identity}/person`, kind: 'person', identity, name, role, self: false, microphone: 'on', camera: 'on', speaking: false, quality: 'good', waiting: false, aside: false, mirrored: false, picture: undefined, ...more };
+  return { key: `${identity}/person`, kind: 'person', identity, name, role, self: false, microphone: 'on', camera: 'on', speaking: false, quality: 'good', waiting: false, aside: false, beside: [], emergency: false, mirrored: false, picture: undefined, ...more };
 }
 
 const me = person('p1', 'Camille Moreau', 'patient', { self: true, mirrored: true, picture: picture(200, false) });
@@ -46,15 +47,24 @@ const colleague = person('c1', '', 'colleague', { camera: 'off', quality: 'weak'
 const relative = person('r1', 'Jeanne Moreau', 'relative', { camera: 'paused', quality: 'lost', microphone: 'off' });
 const slide: Tile = { ...doctor, key: 'd1/screen', kind: 'screen', speaking: false, picture: picture(210, true) };
 
+const plain: Consultation = { gate: '', role: 'patient', consent: '', waiting: [], aside: undefined, beside: [], endsAt: undefined, locked: false };
+const inside: Consultation = { ...plain, gate: 'open', consent: 'v1', endsAt: Date.now() + 20 * 60_000 };
+const asDoctor = { ...doctor, self: true, mirrored: true };
+const asPatient = { ...me, self: false, mirrored: false };
+
 const scenes: Record<string, Partial<CallState>> = {
   alone: { tiles: [me] },
-  waiting: { tiles: [{ ...me, waiting: true }] },
+  waiting: { tiles: [{ ...me, waiting: true }], consultation: { ...plain, gate: 'admission' } },
+  consent: { tiles: [{ ...me, waiting: true }], consultation: { ...plain, gate: 'consent' } },
+  third: { tiles: [doctor, me], consultation: { ...inside, waiting: [{ ...nurse, gate: 'third_person' }] } },
+  left: { tiles: [{ ...doctor, aside: true }, { ...nurse, aside: true, beside: [{ role: 'trainee', count: 1 }] }, me], consultation: { ...inside, aside: { since: Date.now() - 60_000, members: [doctor, nurse], mine: false } } },
+  door: { tiles: [asPatient, asDoctor], consultation: { ...inside, role: 'doctor', waiting: [{ ...nurse, gate: 'admission' }, { ...relative, gate: 'admission' }], beside: [{ role: 'trainee', count: 1 }] } },
   duo: { tiles: [doctor, { ...me, microphone: 'off' }] },
   grid: { tiles: [doctor, nurse, colleague, relative, me] },
   shared: { tiles: [doctor, slide, nurse, me] },
   trouble: { tiles: [{ ...doctor, quality: 'lost' }, { ...me, quality: 'weak', camera: 'off', picture: undefined }], connection: 'reconnecting', soundBlocked: true },
 };
-const base: CallState = { connection: 'connected', tiles: [], sharing: false, canPublish: true, soundBlocked: false };
+const base: CallState = { connection: 'connected', tiles: [], sharing: false, canPublish: true, soundBlocked: false, consultation: plain };
 let state: CallState = { ...base, ...scenes[params.get('scene') ?? 'duo'] };
 
 function edit(change: (self: Tile) => Tile): void {
@@ -62,6 +72,7 @@ function edit(change: (self: Tile) => Tile): void {
   view.update(state);
 }
 
+const nothing = async (): Promise<void> => undefined;
 const chat = new ChatLog();
 chat.add({ author: 'Dr Anne Lefèvre', role: 'doctor', self: false, text: 'Bonjour, est-ce que vous m’entendez bien ?', cut: false, at: Date.now(), state: 'received' });
 chat.add({ author: me.name, role: me.role, self: true, text: 'Oui, très bien <b>merci</b>.', cut: false, at: Date.now(), state: 'failed' });
@@ -79,6 +90,7 @@ const actions: CallActions = {
     view.chatChanged(undefined);
   },
   resend: async () => undefined,
+  desk: { admit: nothing, refuse: nothing, remove: nothing, agree: nothing, withdraw: nothing, startAside: nothing, endAside: nothing, declare: nothing, gone: nothing, lock: nothing, extend: nothing },
   startSound: async () => view.update((state = { ...state, soundBlocked: false })),
   leave: () => location.reload(),
 };

@@ -9,6 +9,7 @@ import { foreignHost, keepToken, readToken, takeLink, validity, type Link, type 
 import { Preview } from './preview';
 import { Session } from './session';
 import { others } from './state';
+import { swap } from './swap';
 import { Announcer } from './ui/announcer';
 import { CallView } from './ui/call';
 import { h, setText } from './ui/dom';
@@ -19,6 +20,8 @@ import { writeSetting } from './ui/shortcuts';
 type Phase = 'lobby' | 'joining' | 'call' | 'reconnecting' | 'left' | 'error';
 /** How often a busy relay is asked again by itself: some minutes, then the person decides. */
 const MOST_RETRIES = 30;
+/** A token with less left than this is swapped anew, on top of the leeway that clocks get: joining takes some seconds. */
+const SWAP_BEFORE_MS = 90_000;
 export const LANGUAGE_KEY = 'colloque.language';
 
 export class App {
@@ -53,9 +56,29 @@ export class App {
     this.session = undefined;
     this.link = takeLink(window);
     this.seat = this.link && readToken(this.link.token);
-    const fault = this.linkFault();
-    if (fault) this.fail(fault);
-    else this.enterLobby();
+    void this.refresh().then((fault) => {
+      const broken = fault ?? this.linkFault();
+      if (broken === 'gone') return;
+      if (broken) this.fail(broken);
+      else this.enterLobby();
+    });
+  }
+
+  /** Swaps the code of an invitation where its token is missing or nearly over; `gone` when another link came meanwhile. */
+  private async refresh(): Promise<Fault | 'gone' | undefined> {
+    const asked = this.link;
+    if (asked?.code === undefined) return undefined;
+    const soon = Date.now() + SWAP_BEFORE_MS;
+    if (this.seat !== undefined && validity(this.seat, soon) === 'valid') return undefined;
+    this.preview?.stop();
+    this.preview = undefined;
+    this.go('joining');
+    const answer = await swap(asked);
+    if (this.link !== asked) return 'gone';
+    if ('kind' in answer) return answer;
+    this.link = keepToken(window, asked, answer.token);
+    this.seat = readToken(this.link.token);
+    return undefined;
   }
 
   private linkFault(): Fault | undefined {
@@ -81,7 +104,24 @@ export class App {
     this.join(true);
   }
 
+  /** Joins with a token that is good for it: one from a link may have run out while the person looked at the camera. */
   private join(again = false): void {
+    const { seat, preview } = this;
+    if (seat === undefined || preview === undefined) return;
+    if (this.link?.code !== undefined && validity(seat, Date.now() + SWAP_BEFORE_MS) !== 'valid') {
+      this.wanted.camera = preview.inputs.camera.wanted;
+      this.wanted.microphone = preview.inputs.microphone.wanted;
+      void this.refresh().then((fault) => {
+        if (fault === 'gone') return;
+        if (fault) return this.fail(fault);
+        this.joinAgain();
+      });
+      return;
+    }
+    this.joinNow(again);
+  }
+
+  private joinNow(again: boolean): void {
     const { link, seat, preview } = this;
     if (link === undefined || seat === undefined || preview === undefined) return;
     this.wanted.camera = preview.inputs.camera.wanted;
@@ -90,7 +130,7 @@ export class App {
     const late = (['microphone', 'camera'] as const).filter((kind) => preview.inputs[kind].wanted && (again || preview.inputs[kind].starting));
     const tracks = preview.handOver();
     this.preview = undefined;
-    const session: Session = new Session(seat, this.devices, {
+    const session: Session = new Session(link, seat, this.devices, {
       changed: (state) => {
         if (this.session !== session) return;
         const phase = state.connection === 'reconnecting' ? 'reconnecting' : 'call';
@@ -113,7 +153,7 @@ export class App {
     });
     this.session = session;
     this.go('joining');
-    void session.join(link, tracks).then((joined) => {
+    void session.join(tracks).then((joined) => {
       if (!joined) return;
       this.retries = 0;
       for (const kind of late) void session.toggle(kind);
@@ -123,7 +163,7 @@ export class App {
   /** After a fault the link gets another chance, even against this device's clock: the relay decides. */
   private retry(): void {
     this.retries = 0;
-    if (this.link === undefined || this.seat === undefined) this.openLink();
+    if (this.link === undefined || this.seat === undefined || this.link.code !== undefined) this.openLink();
     else this.enterLobby();
   }
 
@@ -176,7 +216,7 @@ export class App {
         });
         return main(this.lobby.element);
       case 'joining':
-        return main(joiningView(() => this.session?.leave()));
+        return main(joiningView(() => (this.session ? this.session.leave() : this.openLink())));
       case 'call':
       case 'reconnecting':
         if (!this.session) return [];
@@ -185,7 +225,7 @@ export class App {
       case 'left':
         return main(leftView(() => this.enterLobby()));
       case 'error':
-        return main(faultView(this.fault ?? { kind: 'lost' }, this.seat?.notBefore, () => this.retry()));
+        return main(faultView(this.fault ?? { kind: 'lost' }, this.fault?.opensAt ?? this.seat?.notBefore, () => this.retry()));
     }
   }
 

@@ -27,6 +27,8 @@ export interface Fault {
   detail?: string;
   /** Seconds after which it is worth another try; only where the relay named them. */
   retryAfter?: number;
+  /** When an early link begins to work, in seconds since 1970; only where the relay named it. */
+  opensAt?: number;
 }
 
 export type DeviceFault = 'denied' | 'not_found' | 'in_use' | 'insecure' | 'other';

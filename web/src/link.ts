@@ -5,9 +5,12 @@
  */
 
 export interface Link {
+  /** Empty until the code has been swapped for one. */
   token: string;
   /** Address of the relay's signalling door, `ws:` or `wss:`. */
   url: string;
+  /** The code of an invitation: worth a token as long as the seat's window is open. */
+  code?: string;
 }
 
 export interface Seat {
@@ -28,12 +31,13 @@ const MAX_TOKEN_LENGTH = 16_384;
 /** Clocks of homes and hospitals differ; the relay has the last word anyway. */
 const CLOCK_LEEWAY_S = 60;
 
-/** What the fragment holds: `undefined` when it names no token at all. */
+/** What the fragment holds: `undefined` when it names neither a token nor a code. */
 export function parseFragment(hash: string, pageUrl: string): Link | undefined {
   const params = new URLSearchParams(hash.replace(/^#/, ''));
-  const token = params.get('token')?.trim();
-  if (token === undefined || token === '') return undefined;
-  return { token, url: relayUrl(params.get('url'), pageUrl) };
+  const token = params.get('token')?.trim() ?? '';
+  const code = params.get('code')?.trim() ?? '';
+  if (token === '' && code === '') return undefined;
+  return { token, url: relayUrl(params.get('url'), pageUrl), ...(token === '' ? { code } : {}) };
 }
 
 /** The page's own origin unless the link names another relay by a WebSocket or HTTP address. */
@@ -56,6 +60,11 @@ export function relayUrl(wanted: string | null, pageUrl: string): string {
 export function foreignHost(link: Link, pageUrl: string): string | undefined {
   const host = new URL(link.url).host;
   return host === new URL(pageUrl).host ? undefined : host;
+}
+
+/** The address of one of the relay's calls. */
+export function callUrl(link: Link, path: string): string {
+  return `${link.url.replace(/^ws/, 'http')}${path}`;
 }
 
 /** Who the token is for, or `undefined` when it is no token: cut off, or not ours. */
@@ -104,7 +113,8 @@ export function takeLink(win: Window): Link | undefined {
   try {
     const kept: unknown = JSON.parse(win.sessionStorage.getItem(STORAGE_KEY) ?? 'null');
     if (!isRecord(kept) || typeof kept['token'] !== 'string' || typeof kept['url'] !== 'string') return undefined;
-    return { token: kept['token'], url: relayUrl(kept['url'], win.location.href) };
+    const code = kept['code'];
+    return { token: kept['token'], url: relayUrl(kept['url'], win.location.href), ...(typeof code === 'string' ? { code } : {}) };
   } catch {
     return undefined;
   }

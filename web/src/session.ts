@@ -7,6 +7,7 @@ import { askBusy } from './busy';
 import { ChatLog, collect, MAX_MESSAGE, type ChatEntry } from './chat';
 import { hasMediaDevices, listDevices, mediaKind, type DeviceChoice, type DeviceKind } from './devices';
 import { connectFault, deviceFault, disconnectFault, type Fault } from './errors';
+import { Desk, type DeskActions } from './desk';
 import type { Key } from './i18n';
 import type { Link, Seat } from './link';
 import type { InputKind, PreviewTracks } from './preview';
@@ -21,6 +22,7 @@ const JOIN_DEADLINE_MS = 38_000;
 export interface CallActions {
   readonly chat: ChatLog;
   readonly devices: DeviceChoice;
+  readonly desk: DeskActions;
   toggle(kind: InputKind): Promise<void>;
   toggleScreen(): Promise<void>;
   flipCamera(): Promise<void>;
@@ -42,6 +44,7 @@ export interface SessionEvents {
 
 export class Session implements CallActions {
   readonly chat = new ChatLog();
+  readonly desk: DeskActions;
   private readonly room: Room;
   private readonly sound = document.createElement('div');
   private pending: Partial<Record<InputKind, LocalTrack>> = {};
@@ -51,6 +54,7 @@ export class Session implements CallActions {
   private wakeLock: { release(): Promise<void> } | undefined;
 
   constructor(
+    private readonly link: Link,
     private readonly seat: Seat,
     readonly devices: DeviceChoice,
     private readonly events: SessionEvents,
@@ -63,6 +67,7 @@ export class Session implements CallActions {
       ...(devices.microphone ? { audioCaptureDefaults: { deviceId: devices.microphone } } : {}),
       ...(devices.speaker ? { audioOutput: { deviceId: devices.speaker } } : {}),
     });
+    this.desk = new Desk(link, seat, () => this.token ?? link.token);
     this.sound.hidden = true;
     this.listen();
   }
@@ -81,7 +86,8 @@ export class Session implements CallActions {
   }
 
   /** Connects, then sends what the lobby opened. Answers `true` once in the call. */
-  async join(link: Link, tracks: PreviewTracks): Promise<boolean> {
+  async join(tracks: PreviewTracks): Promise<boolean> {
+    const { link } = this;
     document.body.append(this.sound);
     this.pending = {
       ...(tracks.microphone ? { microphone: tracks.microphone } : {}),

@@ -2,6 +2,7 @@
  * Reads a room of the client library into a `CallState`.
  * Names only the shape it needs of that room, so that tests can build one. Entry point: `snapshot`.
  */
+import { isInside, readBeside, readConsultation } from './consult';
 import type { CallState, CameraState, LinkQuality, MicrophoneState, Picture, Tile } from './state';
 
 export interface TrackLike {
@@ -46,7 +47,8 @@ const pictures = new WeakMap<object, Picture>();
 /** The state of the call now; `self` fills in what the relay has not told us about ourselves. */
 export function snapshot(room: RoomLike, self: Fallback): CallState {
   const tiles: Tile[] = [];
-  for (const remote of room.remoteParticipants.values()) tiles.push(...tilesOf(remote, undefined));
+  // Who waits before the door is no tile: nothing of theirs arrives, and they see nobody.
+  for (const remote of room.remoteParticipants.values()) if (isInside(remote)) tiles.push(...tilesOf(remote, undefined));
   tiles.push(...tilesOf(room.localParticipant, self));
   const local = room.localParticipant;
   return {
@@ -55,6 +57,7 @@ export function snapshot(room: RoomLike, self: Fallback): CallState {
     sharing: [...local.videoTrackPublications.values()].some((pub) => pub.source === 'screen_share'),
     canPublish: local.permissions?.canPublish ?? true,
     soundBlocked: !room.canPlaybackAudio,
+    consultation: readConsultation(room, self),
   };
 }
 
@@ -70,8 +73,10 @@ function tilesOf(person: ParticipantLike, self: Fallback | undefined): Tile[] {
     microphone: voiceState(voices, self !== undefined),
     speaking: person.isSpeaking,
     quality: linkQuality(person.connectionQuality),
-    waiting: person.attributes['consultation.state'] === 'waiting',
+    waiting: !isInside(person),
     aside: isSet(person.attributes['consultation.aside']),
+    beside: readBeside(person.attributes['consultation.beside'] ?? ''),
+    emergency: isSet(person.attributes['consultation.emergency']),
   };
   const mine = self !== undefined;
   const tiles: Tile[] = [{ ...base, key: `${person.identity}/person`, kind: 'person', ...picture(face, mine) }];

@@ -3,6 +3,8 @@
  * Pure. Entry points: `CallState`, `announcements`, `bestGrid`, `arrange`.
  */
 
+import type { Beside, Consultation } from './consult';
+
 export type MicrophoneState = 'on' | 'off' | 'interrupted';
 export type CameraState = 'on' | 'off' | 'starting' | 'paused' | 'interrupted' | 'withheld';
 export type LinkQuality = 'good' | 'weak' | 'lost';
@@ -28,6 +30,10 @@ export interface Tile {
   quality: LinkQuality;
   waiting: boolean;
   aside: boolean;
+  /** People beside this person, off camera. */
+  beside: readonly Beside[];
+  /** A doctor went on without this person's consent, in an emergency. */
+  emergency: boolean;
   mirrored: boolean;
   picture: Picture | undefined;
 }
@@ -38,11 +44,12 @@ export interface CallState {
   sharing: boolean;
   canPublish: boolean;
   soundBlocked: boolean;
+  consultation: Consultation;
 }
 
 export type Announcement =
   | { key: 'say.joined' | 'say.left' | 'say.screen_on' | 'say.screen_off'; tile: Tile }
-  | { key: 'say.reconnecting' | 'say.reconnected' | 'say.admitted' };
+  | { key: 'say.reconnecting' | 'say.reconnected' };
 
 export function selfTile(state: CallState): Tile | undefined {
   return state.tiles.find((tile) => tile.self && tile.kind === 'person');
@@ -58,7 +65,6 @@ export function announcements(before: CallState, after: CallState): Announcement
   if (before.connection !== after.connection) {
     said.push({ key: after.connection === 'reconnecting' ? 'say.reconnecting' : 'say.reconnected' });
   }
-  if (selfTile(before)?.waiting && selfTile(after)?.waiting === false) said.push({ key: 'say.admitted' });
   const old = new Map(before.tiles.map((tile) => [tile.key, tile]));
   for (const tile of after.tiles) {
     if (old.delete(tile.key) || tile.self) continue;

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ChatLog, collect, MAX_MESSAGE } from '../src/chat';
+import { consultationNews } from '../src/consult';
 import { chooseLanguage, roleName, setLanguage, t } from '../src/i18n';
 import { en } from '../src/i18n/en';
 import { fr } from '../src/i18n/fr';
@@ -71,7 +72,8 @@ describe('the snapshot of a room', () => {
 
 describe('what is said aloud', () => {
   const at = (local: ParticipantLike, remotes: ParticipantLike[] = [], state?: string): CallState => snapshot(room(local, remotes, state), ME);
-  const said = (before: CallState, after: CallState): string[] => announcements(before, after).map((a) => a.key);
+  const said = (before: CallState, after: CallState): string[] =>
+    [...announcements(before, after), ...consultationNews(before.consultation, after.consultation)].map((a) => a.key);
 
   it('joins, leaves and screens', () => {
     const alone = at(participant('me'));

@@ -11,7 +11,7 @@ use super::{query, socket};
 use crate::auth::{AuthError, Grants, KeyRing, Revocations, RoomPolicy, bearer};
 use crate::model::roster::Attributes;
 use crate::model::{Identity, RoomKey, SessionId};
-use crate::relay::command::{Command, Join, Policy, Relay, Resume, RoomSettings};
+use crate::relay::command::{Arranged, Command, Join, Plan, Plans, Policy, Relay, Resume, RoomSettings};
 use crate::relay::event::{Event, EventSink, Refusal};
 use crate::signal::session::{Session, queue};
 use crate::telemetry::metrics::Doors;
@@ -89,6 +89,7 @@ pub struct Door {
     pub(super) keys: Arc<KeyRing>,
     revocations: Arc<Mutex<Revocations>>,
     pub(super) config: DoorConfig,
+    plans: Option<Arc<dyn Plans>>,
     wall_ms: WallClock,
     sessions: AtomicU64,
     addresses: Addresses,
@@ -217,11 +218,18 @@ impl Door {
             keys,
             revocations,
             config,
+            plans: None,
             wall_ms,
             sessions: AtomicU64::new(1),
             addresses: Addresses::default(),
             refusals: Mutex::new(VecDeque::new()),
         }
+    }
+
+    /// Lets rooms open as they were arranged.
+    #[must_use]
+    pub fn with_plans(self, plans: Arc<dyn Plans>) -> Self {
+        Self { plans: Some(plans), ..self }
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -273,8 +281,19 @@ impl Door {
             if !self.relay.ready() {
                 return Err(Refusal::Busy.into());
             }
+            self.arranged(&grants)?;
         }
         Ok((grants, wish))
+    }
+
+    /// How the room of a join opens. An arranged consultation asks for a role, whatever its tenant's other rooms do.
+    fn arranged(&self, grants: &Grants) -> Result<Option<Box<Plan>>, Refusal> {
+        match self.plans.as_ref().map(|plans| plans.arranged(&grants.room())) {
+            None | Some(Arranged::Nothing) => Ok(None),
+            Some(Arranged::Over) => Err(Refusal::TooLate),
+            Some(Arranged::Plan(_)) if grants.role().is_none() => Err(Refusal::RoleRequired),
+            Some(Arranged::Plan(plan)) => Ok(Some(plan)),
+        }
     }
 
     fn authenticate(&self, headers: &HeaderMap, parameter: Option<&str>) -> Result<Grants, Fault> {
@@ -317,7 +336,7 @@ impl Door {
                 events,
             }))
         } else {
-            Command::Join(Box::new(join(&grants, wish, id, events)))
+            Command::Join(Box::new(join(&grants, wish, self.arranged(&grants)?, id, events)))
         };
         let (relay, keys) = (Arc::clone(&self.relay), Arc::clone(&self.keys));
         let now = Instant::now().into_std();
@@ -359,12 +378,12 @@ impl Door {
     }
 }
 
-fn join(grants: &Grants, wish: &mut Wish, session: SessionId, events: Box<dyn EventSink>) -> Join {
+fn join(grants: &Grants, wish: &mut Wish, plan: Option<Box<Plan>>, session: SessionId, events: Box<dyn EventSink>) -> Join {
     Join {
         room: grants.room(),
         policy: match grants.policy {
-            RoomPolicy::Open => Policy::Open,
-            RoomPolicy::Consultation => Policy::Consultation,
+            RoomPolicy::Open if plan.is_none() => Policy::Open,
+            RoomPolicy::Open | RoomPolicy::Consultation => Policy::Consultation,
         },
         room_settings: grants.room_config.as_ref().map_or_else(RoomSettings::default, wire::room_settings),
         identity: grants.identity.clone(),
@@ -380,6 +399,7 @@ fn join(grants: &Grants, wish: &mut Wish, session: SessionId, events: Box<dyn Ev
         offer: wish.offer.take(),
         tracks: std::mem::take(&mut wish.tracks),
         issued_at_s: grants.issued_at,
+        plan,
         session,
         events,
     }

@@ -87,7 +87,7 @@ export class Relay {
   async links() {
     const until = Date.now() + 2_000;
     for (;;) {
-      const found = this.lines.map((line) => /^\s*(\w+)\s+(http:\/\/\S+#token=\S+)/.exec(line)).filter(Boolean);
+      const found = this.lines.map((line) => /^\s*(\w+)\s+(http:\/\/\S+#code=\S+)/.exec(line)).filter(Boolean);
       if (found.length >= 3) return Object.fromEntries(found.map(([, role, address]) => [role, address]));
       if (Date.now() > until) throw new Error(`no links printed:\n${this.tail()}`);
       await new Promise((done) => setTimeout(done, 20));
@@ -111,7 +111,7 @@ export class Relay {
   }
 
   tail(count = 40) {
-    return this.lines.map((line) => line.replace(/#token=\S+/, "#token=…")).slice(-count).join('\n');
+    return this.lines.map((line) => line.replace(/#code=\S+/, "#code=…")).slice(-count).join('\n');
   }
 
   /** Asks the process to end, then insists. Returns its exit code, or the name of the signal that ended it. */

@@ -53,6 +53,10 @@ async function open(stage, role, kind, address, viewport) {
   return person;
 }
 
+/** Waits until something is on a person's page and can be seen. */
+const present = (person, name) =>
+  until(`${person.role} is shown ${name}`, () => person.page.$eval(id(name), (element) => element.offsetParent !== null).catch(() => false));
+
 /** Waits until `person` sees the picture of `role` move; says what it saw instead when it does not. */
 async function untilSees(person, role) {
   const seen = await until(`${person.role} sees the ${role}`, sees(person, role), { within: 10_000 }).catch(async (error) => {
@@ -79,7 +83,7 @@ scenario('the consultation page: doctor and patient meet', async (stage) => {
   const patient = await open(stage, 'patient', 'firefox', links.patient, PHONE);
   for (const person of [doctor, patient]) {
     await person.inState('lobby');
-    assert.ok(!(await person.page.evaluate(() => location.href)).includes('token'), 'the token stays out of the address bar');
+    assert.ok(!(await person.page.evaluate(() => location.href)).includes('code'), 'the code leaves the address bar');
   }
   await sleep(1_500);
   await doctor.shot('lobby-desktop');
@@ -92,6 +96,14 @@ scenario('the consultation page: doctor and patient meet', async (stage) => {
   figure('doctor joined after', Math.round(performance.now() - start), 'ms');
   await patient.click('join');
   await patient.inState('call');
+  // Nobody is in the room of somebody who waits; the doctor sees who does.
+  await present(doctor, 'waiting');
+  assert.deepEqual((await patient.tiles()).map((tile) => tile.self), ['true']);
+  await doctor.shot('waiting-room-desktop');
+  await doctor.click('admit');
+  await present(patient, 'consent');
+  await patient.shot('consent-phone');
+  await patient.click('agree');
   for (const [person, other] of [[doctor, 'patient'], [patient, 'doctor']]) {
     figure(`${person.role} sees the ${other} after`, Math.round(await untilSees(person, other)), 'ms of looking');
     const own = (await person.tiles()).find((tile) => tile.self === 'true');
@@ -107,6 +119,11 @@ scenario('the consultation page: doctor and patient meet', async (stage) => {
   await companion.inState('lobby');
   await companion.click('join');
   await companion.inState('call');
+  await present(doctor, 'waiting');
+  await doctor.click('admit');
+  // A third person comes in once the patient agrees.
+  await present(patient, 'third-person');
+  await patient.click('agree-third');
   const people = [doctor, patient, companion];
   for (const person of people) {
     for (const other of people) if (other !== person) await untilSees(person, other.role);

@@ -5,12 +5,20 @@ import { t, type Key } from '../i18n';
 import type { CallActions } from '../session';
 import { announcements, others, selfTile, type CallState } from '../state';
 import type { Announcer } from './announcer';
+import { consultationNews } from '../consult';
+import { deskProblem } from '../desk';
 import { ChatPanel } from './chatpanel';
+import { ConsultationPanel, names } from './consultation';
 import { Controls, type ControlName } from './controls';
+import { DeskDialog } from './deskdialog';
 import { h, icon, setText } from './dom';
 import type { IconName } from './icons';
 import { SettingsDialog } from './settings';
 import { Shortcuts } from './shortcuts';
+
+/** How often the time is looked at, and how long before its end a consultation says so. */
+const LOOK_AT_CLOCK_MS = 20_000;
+const WARN_OF_END_MS = 5 * 60_000;
 
 interface Banner {
   icon: IconName;
@@ -29,6 +37,10 @@ export class CallView {
   private readonly problems = h('div', { class: 'problems', role: 'alert' });
   private readonly shortcuts = new Shortcuts((action) => this.press(action === 'microphone' ? 'mic' : action));
   private readonly settings: SettingsDialog;
+  private readonly panel: ConsultationPanel;
+  private readonly desk: DeskDialog;
+  private warnedOfEnd = 0;
+  private readonly clock = window.setInterval(() => this.showBanner(), LOOK_AT_CLOCK_MS);
   private readonly offline = (): void => this.showBanner();
   private readonly stopDevices = onDeviceChange(() => void this.countCameras());
 
@@ -40,6 +52,9 @@ export class CallView {
   ) {
     this.controls = new Controls((control) => this.press(control));
     this.chat = new ChatPanel(actions, () => this.openChat(false));
+    const ask = (button: HTMLButtonElement, action: () => Promise<void>): void => void this.ask(button, action);
+    this.panel = new ConsultationPanel(actions.desk, ask, () => actions.leave());
+    this.desk = new DeskDialog(actions.desk, ask, () => actions.leave());
     this.settings = new SettingsDialog(actions.devices, this.shortcuts, (kind, id) => void actions.choose(kind, id));
     this.main = h(
       'main',
@@ -48,9 +63,11 @@ export class CallView {
       this.banner,
       this.sound,
       this.problems,
+      this.panel.element,
       h('h2', { class: 'visually-hidden' }, t('call.people')),
       this.stage.list,
       this.settings.element,
+      this.desk.element,
     );
     window.addEventListener('offline', this.offline);
     window.addEventListener('online', this.offline);
@@ -67,7 +84,12 @@ export class CallView {
       const name = 'tile' in said ? displayName(said.tile) : '';
       this.announcer.say(t(said.key, { name }), said.key === 'say.reconnecting');
     }
+    for (const { key, people, urgent } of consultationNews(before.consultation, state.consultation)) {
+      this.announcer.say(t(key, { name: names(people), names: names(people) }), urgent);
+    }
     this.announceSelf(before);
+    this.panel.update(state.consultation);
+    this.desk.update(state);
     this.stage.update(state.tiles);
     this.controls.update(state);
     this.sound.hidden = !state.soundBlocked;
@@ -98,6 +120,8 @@ export class CallView {
     this.stopDevices();
     this.shortcuts.destroy();
     this.settings.destroy();
+    this.desk.destroy();
+    window.clearInterval(this.clock);
     this.stage.destroy();
   }
 
@@ -119,6 +143,9 @@ export class CallView {
         break;
       case 'chat':
         this.openChat(!actions.chat.open);
+        break;
+      case 'desk':
+        this.desk.open();
         break;
       case 'settings':
         this.settings.open(actions.devices);
@@ -144,8 +171,26 @@ export class CallView {
     if ((then.camera === 'off') !== (now.camera === 'off')) this.announcer.say(t(now.camera === 'off' ? 'say.camera_off' : 'say.camera_on'));
   }
 
+  /** One call of a button at a time; what the relay did not do is said. */
+  private async ask(button: HTMLButtonElement, action: () => Promise<void>): Promise<void> {
+    if (button.getAttribute('aria-busy') === 'true') return;
+    button.setAttribute('aria-busy', 'true');
+    try {
+      await action();
+    } catch (error) {
+      this.problem(deskProblem(error));
+    } finally {
+      button.removeAttribute('aria-busy');
+    }
+  }
+
   private showBanner(): void {
-    const banner = bannerFor(this.state, navigator.onLine !== false);
+    const banner = bannerFor(this.state, navigator.onLine !== false, Date.now());
+    const { endsAt } = this.state.consultation;
+    if (banner?.key === 'call.ending' && endsAt !== undefined && this.warnedOfEnd !== endsAt) {
+      this.warnedOfEnd = endsAt;
+      this.announcer.say(t('call.ending'));
+    }
     this.banner.hidden = banner === undefined;
     if (banner === undefined) return;
     this.banner.classList.toggle('warn', banner.tone === 'warn');
@@ -162,14 +207,17 @@ export class CallView {
 }
 
 /** The one thing most worth knowing now. */
-export function bannerFor(state: CallState, online: boolean): Banner | undefined {
+export function bannerFor(state: CallState, online: boolean, nowMs = 0): Banner | undefined {
   const self = selfTile(state);
   if (state.connection === 'reconnecting') return { icon: 'lost', tone: 'warn', key: online ? 'call.reconnecting' : 'call.offline' };
   if (self?.quality === 'lost') return { icon: 'lost', tone: 'warn', key: 'call.lost_self' };
-  if (self?.waiting) return { icon: 'wait', tone: 'calm', key: 'call.waiting' };
+  const { gate, endsAt } = state.consultation;
+  if (gate === 'admission') return { icon: 'wait', tone: 'calm', key: 'call.waiting' };
+  if (gate === 'consent') return { icon: 'info', tone: 'calm', key: 'call.no_consent' };
+  if (gate === 'third_person') return { icon: 'wait', tone: 'calm', key: 'call.third_person' };
+  if (endsAt !== undefined && endsAt - nowMs <= WARN_OF_END_MS) return { icon: 'wait', tone: 'calm', key: 'call.ending' };
   if (self?.quality === 'weak') return { icon: 'weak', tone: 'warn', key: 'call.weak' };
   if (!state.canPublish) return { icon: 'info', tone: 'calm', key: 'call.cannot_publish' };
-  if (state.tiles.some((tile) => tile.aside)) return { icon: 'aside', tone: 'calm', key: 'call.aside' };
   if (others(state).length === 0) return { icon: 'info', tone: 'calm', key: 'call.alone' };
   return undefined;
 }

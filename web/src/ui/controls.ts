@@ -5,7 +5,7 @@ import { selfTile, type CallState } from '../state';
 import { h, icon, setAttributes } from './dom';
 import type { IconName } from './icons';
 
-export type ControlName = 'mic' | 'camera' | 'flip' | 'screen' | 'chat' | 'settings' | 'leave';
+export type ControlName = 'mic' | 'camera' | 'flip' | 'screen' | 'chat' | 'desk' | 'settings' | 'leave';
 
 export class Controls {
   readonly element: HTMLElement;
@@ -14,17 +14,19 @@ export class Controls {
   private busy = new Set<ControlName>();
 
   constructor(press: (control: ControlName) => void) {
-    const ids: Record<ControlName, string> = { mic: 'mic', camera: 'camera', flip: 'flip', screen: 'screen', chat: 'chat-toggle', settings: 'settings', leave: 'leave' };
+    const ids: Record<ControlName, string> = { mic: 'mic', camera: 'camera', flip: 'flip', screen: 'screen', chat: 'chat-toggle', desk: 'desk', settings: 'settings', leave: 'leave' };
     for (const name of Object.keys(ids) as ControlName[]) {
       const button = h('button', { type: 'button', class: `control control-${name}`, 'data-testid': ids[name], on: { click: () => press(name) } });
       this.buttons.set(name, button);
     }
     setAttributes(this.button('chat'), { 'aria-controls': 'chat' });
-    setAttributes(this.button('settings'), { 'aria-haspopup': 'dialog' });
+    for (const name of ['desk', 'settings'] as const) setAttributes(this.button(name), { 'aria-haspopup': 'dialog' });
+    this.button('desk').hidden = true;
     this.button('flip').hidden = true;
     this.button('screen').hidden = !canShareScreen();
     this.element = h('footer', { class: 'controls', 'aria-label': t('controls.label') }, h('div', { class: 'controls-row', role: 'group', 'aria-label': t('controls.label') }, ...this.buttons.values()));
     this.draw('flip', 'flip', 'control.flip', 'camera.flip', true);
+    this.draw('desk', 'people', 'control.desk', 'desk.title', true);
     this.draw('settings', 'settings', 'control.settings', 'settings.title', true);
     this.draw('leave', 'leave', 'control.leave', 'control.leave.long', true);
     this.chat(false, 0);
@@ -44,6 +46,7 @@ export class Controls {
     this.draw('camera', camera === 'off' ? 'camera_off' : 'camera', 'control.camera', camera === 'off' ? 'camera.turn_on' : 'camera.turn_off', camera !== 'off');
     this.draw('screen', 'screen', state.sharing ? 'control.screen_stop' : 'control.screen', state.sharing ? 'screen.stop' : 'screen.start', true);
     setAttributes(this.button('screen'), { 'data-active': String(state.sharing) });
+    this.button('desk').hidden = state.consultation.gate === '';
     for (const name of ['mic', 'camera', 'flip', 'screen'] as const) this.button(name).disabled = !state.canPublish;
   }
 

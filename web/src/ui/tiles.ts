@@ -147,6 +147,8 @@ function chipsOf(tile: Tile): Chip[] {
   }
   if (tile.waiting) chips.push({ icon: 'wait', words: t('tile.waiting'), tone: 'plain' });
   if (tile.aside) chips.push({ icon: 'aside', words: t('tile.aside'), tone: 'plain' });
+  for (const { role, count } of tile.beside) chips.push({ icon: 'people', words: t('tile.beside', { role: roleName(role), n: count }), tone: 'plain' });
+  if (tile.emergency) chips.push({ icon: 'warning', words: t('tile.emergency'), tone: 'warn' });
   if (tile.quality === 'lost') chips.push({ icon: 'lost', words: t('tile.lost'), tone: 'warn' });
   if (tile.quality === 'weak') chips.push({ icon: 'weak', words: t('tile.weak'), tone: 'warn' });
   if (tile.microphone !== 'on') chips.push({ icon: 'mic_off', words: t(`mic.${tile.microphone}`), tone: 'plain' });

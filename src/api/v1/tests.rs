@@ -1,0 +1,330 @@
+//! The API in front of a relay in which no room is open, or one that answers as told.
+
+use super::*;
+use crate::auth::{Claims, Key, RoomPolicy, VideoClaims};
+use crate::model::TenantId;
+use crate::relay::command::{Arranged, Busy, Plans};
+use axum::body::Body;
+use http_body_util::BodyExt;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use zeroize::Zeroizing;
+
+const NOW_S: u64 = 1_795_310_613;
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// Every act that reached a room: who, and what.
+type Acts = Arc<Mutex<Vec<(By, String)>>>;
+
+/// Answers acts with what is written down for them; without it no room is open.
+#[derive(Default)]
+struct Rooms {
+    answer: Mutex<Option<Result<(), Refusal>>>,
+    acts: Acts,
+}
+
+impl Relay for Rooms {
+    fn send(&self, command: Command) -> Result<(), Busy> {
+        let Command::Admin { action, reply, .. } = command else { return Err(Busy) };
+        let answer = *self.answer.lock().unwrap();
+        if let AdminAction::Consult { by, act } = &action
+            && answer.is_some()
+        {
+            self.acts.lock().unwrap().push((by.clone(), format!("{act:?}")));
+        }
+        (reply.0)(match answer {
+            None => Err(Refusal::NoSuchRoom),
+            Some(Ok(())) => Ok(AdminReply::Done),
+            Some(Err(refusal)) => Err(refusal),
+        });
+        Ok(())
+    }
+
+    fn ready(&self) -> bool {
+        true
+    }
+
+    fn shards(&self) -> usize {
+        1
+    }
+}
+
+struct Api {
+    v1: V1,
+    rooms: Arc<Rooms>,
+}
+
+fn key(id: &str, tenant: &str) -> Key {
+    let secret = Zeroizing::new(SECRET.to_owned());
+    Key::shared(id, TenantId::new(tenant), RoomPolicy::Consultation, &secret).expect("a good key")
+}
+
+fn api() -> Api {
+    let rooms = Arc::new(Rooms::default());
+    let v1 = V1 {
+        relay: rooms.clone(),
+        keys: Arc::new(KeyRing::new([key("a", "clinic-a"), key("b", "clinic-b")]).expect("different ids")),
+        revocations: Arc::default(),
+        wall_ms: Arc::new(|| NOW_S * 1_000),
+        register: Arc::default(),
+        public_url: Some("https://visit.example".into()),
+    };
+    Api { v1, rooms }
+}
+
+/// A token of the platform for everything of its tenant.
+fn platform(id: &str) -> String {
+    sign(id, Claims { video: Some(VideoClaims { room_create: Some(true), ..VideoClaims::default() }), ..Claims::default() })
+}
+
+fn seat(room: &str, identity: &str, role: &str) -> String {
+    let video = VideoClaims { room_join: Some(true), room_admin: Some(true), room: Some(room.into()), ..VideoClaims::default() };
+    let attributes = BTreeMap::from([("consultation.role".to_owned(), role.to_owned())]);
+    sign("a", Claims { sub: Some(identity.into()), video: Some(video), attributes: Some(attributes), ..Claims::default() })
+}
+
+fn sign(id: &str, claims: Claims) -> String {
+    let claims = Claims { nbf: Some(NOW_S), exp: Some(NOW_S + 600), ..claims };
+    key(id, "").mint(&claims).expect("a shared key")
+}
+
+impl Api {
+    async fn send(&self, method: &str, path: &str, token: &str, body: Value) -> (u16, http::HeaderMap, Value) {
+        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "relay.example");
+        if !token.is_empty() {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(body).expect("a request");
+        let answer = TowerToHyperService::new(routes(self.v1.clone())).call(request).await.expect("never fails");
+        let (parts, body) = answer.into_parts();
+        let bytes = body.collect().await.expect("a whole body").to_bytes();
+        (parts.status.as_u16(), parts.headers, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    async fn call(&self, method: &str, path: &str, token: &str, body: Value) -> (u16, Value) {
+        let (status, _, answer) = self.send(method, path, token, body).await;
+        (status, answer)
+    }
+
+    async fn arranged(&self) -> String {
+        let asked = json!({ "id": "c1", "ends_at": NOW_S + 3_600 });
+        let (status, answer) = self.call("POST", "/v1/consultations", &platform("a"), asked).await;
+        assert_eq!(status, 201, "{answer}");
+        platform("a")
+    }
+
+    async fn invited(&self, token: &str, seat: &str, role: &str) -> Value {
+        let asked = json!({ "seat": seat, "role": role });
+        let (status, answer) = self.call("POST", "/v1/consultations/c1/seats", token, asked).await;
+        assert_eq!(status, 201, "{answer}");
+        answer
+    }
+
+    fn plan(&self) -> Vec<String> {
+        match self.v1.register.arranged(&register::room(&TenantId::new("clinic-a"), "c1")) {
+            Arranged::Plan(plan) => plan.acts.iter().map(|act| format!("{act:?}")).collect(),
+            Arranged::Nothing | Arranged::Over => Vec::new(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_route_is_described_and_every_description_is_a_route() {
+    let api = api();
+    let document = serde_json::to_value(document()).expect("plain values");
+    let described: BTreeSet<String> = document["paths"].as_object().expect("paths").keys().cloned().collect();
+    let routed: BTreeSet<String> = table().iter().map(|(path, _)| (*path).to_owned()).collect();
+    assert_eq!(described, routed);
+    for path in &described {
+        let methods = document["paths"][path].as_object().expect("methods");
+        for method in ["get", "post", "delete", "put", "patch"] {
+            let (status, answer) = api.call(&method.to_uppercase(), &path.replace(['{', '}'], ""), "", Value::Null).await;
+            assert_eq!(methods.contains_key(method), status != 405, "{method} {path}: {status} {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_error_is_a_problem_with_a_remedy() {
+    let api = api();
+    let token = api.arranged().await;
+    let calls = [
+        ("GET", "/v1/nothing", "", Value::Null, 404, "not_found"),
+        ("PUT", "/v1/events", "", Value::Null, 405, "method_not_allowed"),
+        ("GET", "/v1/events", "", Value::Null, 401, "unauthenticated"),
+        ("GET", "/v1/events", "x.y.z", Value::Null, 401, "unauthenticated"),
+        ("GET", "/v1/events?after=x", &token, Value::Null, 400, "bad_body"),
+        ("POST", "/v1/consultations", &token, json!({ "recording": true }), 400, "bad_body"),
+        ("POST", "/v1/consultations", &token, json!({ "id": "" }), 422, "invalid"),
+        ("POST", "/v1/consultations", &token, json!({ "ends_at": 5 }), 410, "ended"),
+        ("POST", "/v1/consultations", &token, json!({ "id": "c1" }), 409, "conflict"),
+        ("GET", "/v1/consultations/other", &token, Value::Null, 404, "not_found"),
+        ("POST", "/v1/consultations/c1/lock", &token, Value::Null, 409, "not_open"),
+        ("POST", "/v1/consultations/c1/aside", &token, json!({ "members": ["a"] }), 422, "invalid"),
+        ("POST", "/v1/consultations/c1/seats/x/admit", &token, Value::Null, 404, "not_found"),
+        ("POST", "/v1/links", "", json!({ "code": "x" }), 404, "not_found"),
+    ];
+    for (method, path, token, body, status, code) in calls {
+        let (got, headers, answer) = api.send(method, path, token, body).await;
+        assert_eq!((got, answer["code"].as_str()), (status, Some(code)), "{method} {path}: {answer}");
+        assert_eq!(headers[header::CONTENT_TYPE], problem::MEDIA_TYPE);
+        assert_eq!(headers[header::CACHE_CONTROL], "no-store");
+        assert!(answer["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{answer}");
+        let (known, _) = api.call("GET", answer["type"].as_str().expect("a type"), "", Value::Null).await;
+        assert_eq!(known, 200);
+    }
+    let (status, headers, _) = api.send("OPTIONS", "/v1/consultations", "", Value::Null).await;
+    assert_eq!(status, 204);
+    assert!(headers[header::ACCESS_CONTROL_ALLOW_HEADERS].to_str().expect("text").contains("Authorization"));
+}
+
+#[tokio::test]
+async fn who_may_call_is_decided_by_the_kind_of_token() {
+    let api = api();
+    let token = api.arranged().await;
+    // A seat's token is no platform's, whatever it grants; and another tenant finds nothing.
+    let doctor = seat("c1", "d", "doctor");
+    let one_room = sign(
+        "a",
+        Claims {
+            video: Some(VideoClaims { room_admin: Some(true), room: Some("c1".into()), ..VideoClaims::default() }),
+            ..Claims::default()
+        },
+    );
+    let show = async |token: String| api.call("GET", "/v1/consultations/c1", &token, Value::Null).await.0;
+    let shown = [
+        show(token).await,
+        show(one_room.clone()).await,
+        show(doctor.clone()).await,
+        show(platform("b")).await,
+        show(seat("c2", "d", "doctor")).await,
+    ];
+    assert_eq!(shown, [200, 200, 403, 404, 404]);
+    assert_eq!(api.call("POST", "/v1/consultations", &one_room, Value::Null).await.0, 403);
+    assert_eq!(api.call("GET", "/v1/events", &one_room, Value::Null).await.0, 403);
+    // In a room that is not open a seat has nothing to say.
+    for path in ["seats/p/admit", "seats/p/remove", "lock"] {
+        let status = api.call("POST", &format!("/v1/consultations/c1/{path}"), &doctor, Value::Null).await.0;
+        assert!([403, 409].contains(&status), "{path}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_sent_again_arranges_one_consultation() {
+    let api = api();
+    let create = async |key: &str, body: Value| {
+        let request = Request::builder()
+            .method("POST")
+            .uri("/v1/consultations")
+            .header(header::AUTHORIZATION, format!("Bearer {}", platform("a")))
+            .header("idempotency-key", key)
+            .body(Body::from(body.to_string()))
+            .expect("a request");
+        let answer = TowerToHyperService::new(routes(api.v1.clone())).call(request).await.expect("never fails");
+        let (parts, body) = answer.into_parts();
+        let bytes = body.collect().await.expect("a whole body").to_bytes();
+        let id = serde_json::from_slice::<Value>(&bytes).expect("JSON")["id"].as_str().map(str::to_owned);
+        (parts.status.as_u16(), id)
+    };
+    let first = create("order-1", json!({})).await;
+    let again = create("order-1", json!({})).await;
+    let other = create("order-2", json!({})).await;
+    assert_eq!((first.0, again.0, other.0), (201, 200, 201));
+    assert_eq!(first.1, again.1);
+    assert_ne!(first.1, other.1);
+    assert_eq!(create("order-1", json!({ "starts_at": NOW_S + 60 })).await.0, 409);
+}
+
+#[tokio::test]
+async fn an_invitation_is_worth_a_token_by_its_link() {
+    let api = api();
+    let token = api.arranged().await;
+    let invited = api.invited(&token, "p", "patient").await;
+    let link = invited["link"].as_str().expect("a link");
+    let code = link.strip_prefix("https://visit.example/#code=").expect("the configured address");
+    let (status, joining) = api.call("POST", "/v1/links", "", json!({ "code": code })).await;
+    assert_eq!((status, joining["seat"].as_str(), joining["role"].as_str()), (200, Some("p"), Some("patient")));
+    for token in [&joining["token"], &invited["token"]] {
+        let grants = api.v1.keys.verify(token.as_str().expect("a token"), NOW_S).expect("it verifies");
+        assert_eq!((grants.identity.as_str(), grants.room().name.as_str()), ("p", "c1"));
+        assert_eq!(grants.role(), Some(crate::model::roster::Role::Patient));
+        assert!(grants.video.room_join && !grants.video.room_admin && !grants.video.room_create);
+    }
+    let again = api.invited(&token, "p", "patient").await;
+    assert_ne!(again["link"], invited["link"]);
+    assert_eq!(api.call("POST", "/v1/links", "", json!({ "code": code })).await.0, 404, "the earlier link");
+    assert_eq!(api.call("POST", "/v1/consultations/c1/seats/p/remove", &token, Value::Null).await.0, 204);
+    let old = joining["token"].as_str().expect("a token");
+    assert_eq!(api.call("POST", "/v1/consultations/c1/lock", old, Value::Null).await.0, 401, "its tokens are revoked");
+    let code = again["link"].as_str().and_then(|link| link.split('=').next_back()).expect("a code");
+    assert_eq!(api.call("POST", "/v1/links", "", json!({ "code": code })).await.0, 404, "and its link");
+}
+
+#[tokio::test]
+async fn what_is_done_before_anybody_comes_opens_with_the_room() {
+    let api = api();
+    let token = api.arranged().await;
+    api.invited(&token, "p", "patient").await;
+    let consent = json!({ "seat": "p", "text": "v2026-01" });
+    assert_eq!(api.call("POST", "/v1/consultations/c1/consents", &token, consent.clone()).await.0, 204);
+    assert_eq!(api.call("POST", "/v1/consultations/c1/seats/p/admit", &token, Value::Null).await.0, 204);
+    let plan = api.plan();
+    assert_eq!(plan.len(), 2, "{plan:?}");
+    assert!(plan[0].starts_with("Invite") && plan[0].contains("admitted: true") && plan[1].starts_with("Consent"));
+    let (_, shown) = api.call("GET", "/v1/consultations/c1", &token, Value::Null).await;
+    assert_eq!((shown["state"].as_str(), shown["seats"][0]["text"].as_str()), (Some("planned"), Some("v2026-01")));
+    assert_eq!(api.call("DELETE", "/v1/consultations/c1/consents/p", &token, Value::Null).await.0, 204);
+    assert_eq!(api.plan().len(), 1);
+    assert_eq!(api.call("DELETE", "/v1/consultations/c1", &token, Value::Null).await.0, 204);
+    assert_eq!(api.call("POST", "/v1/consultations/c1/consents", &token, consent).await.0, 410);
+    assert!(matches!(api.v1.register.arranged(&register::room(&TenantId::new("clinic-a"), "c1")), Arranged::Over));
+    let (_, told) = api.call("GET", "/v1/events", &token, Value::Null).await;
+    let kinds: Vec<_> = told["events"].as_array().expect("events").iter().filter_map(|event| event["type"].as_str()).collect();
+    let expected = ["consultation.created", "seat.invited", "consent.given", "consent.withdrawn", "consultation.ended"];
+    assert_eq!(kinds, expected);
+}
+
+#[tokio::test]
+async fn an_open_room_decides_by_itself_and_is_told_who_asks() {
+    let api = api();
+    let token = api.arranged().await;
+    *api.rooms.answer.lock().unwrap() = Some(Ok(()));
+    api.invited(&token, "p", "patient").await;
+    let (doctor, patient) = (seat("c1", "d", "doctor"), seat("c1", "p", "patient"));
+    let calls = [
+        ("POST", "seats/p/admit", &doctor, Value::Null),
+        ("POST", "consents", &patient, json!({ "text": "v1" })),
+        ("POST", "aside", &doctor, json!({ "members": ["d", "n"] })),
+        ("DELETE", "aside", &doctor, Value::Null),
+        ("POST", "presences", &patient, json!({ "kind": "relative" })),
+        ("DELETE", "presences/p/relative", &patient, Value::Null),
+        ("POST", "override", &doctor, json!({ "seat": "p", "why": "life_threat" })),
+        ("POST", "extend", &doctor, json!({ "ends_at": NOW_S + 7_200 })),
+        ("DELETE", "consents/p", &patient, Value::Null),
+    ];
+    for (method, path, token, body) in calls {
+        let (status, answer) = api.call(method, &format!("/v1/consultations/c1/{path}"), token, body).await;
+        assert_eq!(status, 204, "{method} {path}: {answer}");
+    }
+    let acts = api.rooms.acts.lock().unwrap().clone();
+    let by: Vec<_> = acts
+        .iter()
+        .map(|(by, _)| match by {
+            By::Platform => "platform",
+            By::Policy => "policy",
+            By::Seat(seat) => seat.as_str(),
+        })
+        .collect();
+    assert_eq!(by, ["platform", "d", "p", "d", "d", "p", "p", "d", "d", "p"]);
+    assert!(acts[2].1.contains("InCall"), "{}", acts[2].1);
+    // What a room refuses changes nothing here.
+    *api.rooms.answer.lock().unwrap() = Some(Err(Refusal::NotAllowed));
+    assert_eq!(api.call("POST", "/v1/consultations/c1/seats/p/remove", &patient, Value::Null).await.0, 403);
+    assert!(api.plan().iter().any(|act| act.starts_with("Invite")), "still invited");
+    *api.rooms.answer.lock().unwrap() = Some(Err(Refusal::AsideRunning));
+    let (status, answer) = api.call("POST", "/v1/consultations/c1/aside", &doctor, json!({ "members": ["d", "n"] })).await;
+    assert_eq!((status, answer["code"].as_str()), (409, Some("aside_running")));
+}
