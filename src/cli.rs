@@ -1,4 +1,4 @@
-//! The command line: `serve`, `token create`, `check-config`, `version`.
+//! The command line: `serve`, `token create`, `check-config`, `audit`, `attestation`, `version`.
 //!
 //! It turns words into a [`Config`] and hands over; it decides nothing itself. An error is one line on standard error
 //! that says what to do, never a backtrace, and never holds a secret. Exit codes follow `sysexits.h`.
@@ -6,6 +6,8 @@
 //! Entry point: [`main`].
 
 mod args;
+mod attestation;
+mod audit;
 pub mod ready;
 mod token;
 
@@ -79,11 +81,11 @@ pub fn main() -> ExitCode {
 fn run(words: impl Iterator<Item = OsString>, rooms: &Rooms, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let done = match args::parse(words) {
         Ok(command) => carry_out(command, rooms, out, err),
-        Err(args::Stop::Answer(text)) => print(out, &text),
+        Err(args::Stop::Answer(text)) => print(out, &text).map(|()| 0),
         Err(args::Stop::Wrong(text)) => Err(Failure::Usage(text)),
     };
     match done {
-        Ok(()) => 0,
+        Ok(code) => code,
         Err(failure) => {
             let line = one_line(&failure.to_string());
             // Nobody is left to tell when standard error is closed.
@@ -93,8 +95,9 @@ fn run(words: impl Iterator<Item = OsString>, rooms: &Rooms, out: &mut dyn Write
     }
 }
 
-fn carry_out(command: Command, rooms: &Rooms, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
-    match command {
+/// Answers the exit code: a command may have more to say than that it worked.
+fn carry_out(command: Command, rooms: &Rooms, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Failure> {
+    let done = match command {
         Command::Serve(args) => serve(&args, rooms, err),
         Command::Token(args) => {
             let jwt = token::create(&args, rooms.mint, now())?;
@@ -105,8 +108,11 @@ fn carry_out(command: Command, rooms: &Rooms, out: &mut dyn Write, err: &mut dyn
             config.require_keys(&place)?;
             print(out, &format!("{}\n# {place}: in order\n", config.render()))
         }
+        Command::Audit(command) => return audit::run(&command, out, err),
+        Command::Attestation(command) => return attestation::run(&command, out, err),
         Command::Version => print(out, &format!("colloque {}\n", env!("CARGO_PKG_VERSION"))),
-    }
+    };
+    done.map(|()| 0)
 }
 
 fn serve(args: &ServeArgs, rooms: &Rooms, err: &mut dyn Write) -> Result<(), Failure> {

@@ -1,5 +1,7 @@
 //! The words of the command line.
 
+use super::attestation::AttestationCommand;
+use super::audit::AuditCommand;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use std::convert::Infallible;
@@ -31,6 +33,12 @@ enum Top {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Check and keep the audit record
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Check attestations
+    #[command(subcommand)]
+    Attestation(AttestationCommand),
     /// Print the version
     Version,
 }
@@ -46,6 +54,8 @@ pub(super) enum Command {
     Serve(ServeArgs),
     Token(TokenArgs),
     CheckConfig { config: Option<PathBuf> },
+    Audit(AuditCommand),
+    Attestation(AttestationCommand),
     Version,
 }
 
@@ -146,6 +156,8 @@ pub(super) fn parse(words: impl Iterator<Item = OsString>) -> Result<Command, St
         Ok(Words { command: Top::Serve(args) }) => Ok(Command::Serve(args)),
         Ok(Words { command: Top::Token(TokenCommand::Create(args)) }) => Ok(Command::Token(args)),
         Ok(Words { command: Top::CheckConfig { config } }) => Ok(Command::CheckConfig { config }),
+        Ok(Words { command: Top::Audit(command) }) => Ok(Command::Audit(command)),
+        Ok(Words { command: Top::Attestation(command) }) => Ok(Command::Attestation(command)),
         Ok(Words { command: Top::Version }) => Ok(Command::Version),
         Err(error) => Err(explain(&error)),
     }

@@ -123,7 +123,7 @@ impl Extract {
         };
         let mut known = BTreeMap::new();
         for entry in &entries {
-            let (size, head) = seals.over(entry.seq()).ok_or(ExtractError::Unsigned(entry.seq()))?;
+            let (size, head) = seals.over(entry.seq()).ok_or_else(|| ExtractError::Unsigned(entry.seq()))?;
             let index = *known.entry(size).or_insert_with(|| {
                 extract.heads.push(head.clone());
                 extract.heads.len() - 1
@@ -171,7 +171,7 @@ impl Extract {
 }
 
 fn proved(entry: &Stored, head: usize, size: u64, leaves: &Leaves) -> Result<Proved, ExtractError> {
-    let path = leaves.inclusion(entry.seq(), size).ok_or(ExtractError::Unsigned(entry.seq()))?;
+    let path = leaves.inclusion(entry.seq(), size).ok_or_else(|| ExtractError::Unsigned(entry.seq()))?;
     let text = std::str::from_utf8(entry.bytes()).map_err(|_| ExtractError::Entry(entry.seq()))?;
     Ok(Proved { entry: text.to_owned(), head, path: path.iter().map(|hash| hex(&hash.0)).collect(), seq: entry.seq() })
 }

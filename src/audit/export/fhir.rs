@@ -97,7 +97,7 @@ impl Exporter {
         if let Some(fields) = user.as_object_mut() {
             fields.remove("network");
         }
-        let client = identifier("client", entry.object().map_or(entry.actor().reference, |object| object.reference));
+        let client = identifier("client", entry.object().map_or_else(|| entry.actor().reference, |object| object.reference));
         let client = json!({ "identifier": client, "type": "Device" });
         let organisation = json!({ "identifier": identifier("tenant", entry.text("tenant")), "type": "Organization" });
         let authserver =
@@ -154,8 +154,10 @@ impl Exporter {
 
     /// The closed list of the IHE profile: one patient, the consent, nothing else.
     fn consent_entities(&self, entry: &Stored) -> Value {
-        let patient =
-            entry.object().filter(|object| object.kind == "participant").map_or(entry.actor().reference, |o| o.reference);
+        let patient = entry
+            .object()
+            .filter(|object| object.kind == "participant")
+            .map_or_else(|| entry.actor().reference, |object| object.reference);
         let type_ = coding("http://hl7.org/fhir/resource-types", "Consent", "Consent");
         let what = json!({ "identifier": identifier("consent", &place(entry)), "type": "Consent" });
         json!([patient_entity(patient), { "detail": details(entry), "type": type_, "what": what }])

@@ -45,11 +45,13 @@ pub fn every(files: &impl Files, mut each: impl FnMut(u64, &[u8]) -> Result<(), 
     let names = files.names()?;
     let mut segments: Vec<_> = names.iter().filter_map(|name| Some((segment::first_of(name)?, name))).collect();
     segments.sort();
-    for (first, name) in segments {
+    for (at, (first, name)) in segments.iter().enumerate() {
+        // A segment that could not be made durable was given up, and what it held unsaid stands again in the next.
+        let most = segments.get(at + 1).map_or(u64::MAX, |(next, _)| next - first);
         let bytes = files.read(name)?;
         // A torn tail was reported by the verifier; it holds nothing that was ever acknowledged.
         let (entries, _) = segment::read(&bytes);
-        for (seq, entry) in (first..).zip(entries) {
+        for (seq, entry) in (*first..).zip(entries).take(usize::try_from(most).unwrap_or(usize::MAX)) {
             each(seq, entry)?;
         }
     }

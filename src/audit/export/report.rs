@@ -3,6 +3,9 @@
 
 use super::Stored;
 use super::people::People;
+use crate::audit::checkpoint::Checkpoint;
+use crate::audit::note::Note;
+use crate::audit::types::hex;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -19,6 +22,15 @@ pub struct Head {
     pub root: String,
     /// Number of entries.
     pub size: u64,
+}
+
+impl Head {
+    /// Reads the note of a checkpoint that has been verified.
+    #[must_use]
+    pub fn of(note: &str) -> Option<Self> {
+        let head = Checkpoint::parse(Note::parse(note).ok()?.text()).ok()?;
+        Some(Self { root: hex(&head.root.0), size: head.size })
+    }
 }
 
 /// Which entries the report was made from.
@@ -307,7 +319,7 @@ fn at(entry: &Stored) -> String {
 /// Whom an entry is about: whom it was done to, else who acted.
 fn subject(entry: &Stored) -> String {
     let object = entry.object().filter(|object| object.kind == "participant");
-    object.map_or(entry.actor().reference, |object| object.reference).to_owned()
+    object.map_or_else(|| entry.actor().reference, |object| object.reference).to_owned()
 }
 
 fn fact(entry: &Stored, state: &str, what: &str) -> Fact {

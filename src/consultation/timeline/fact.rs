@@ -248,6 +248,7 @@ impl Fact {
     }
 
     /// Figures that are the evidence.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most facts have no figures")]
     pub(super) fn figures(self) -> Vec<(&'static str, u64)> {
         match self {
             Self::Resumed { gap_s } => vec![("gap_s", gap_s)],
@@ -258,6 +259,7 @@ impl Fact {
     }
 
     /// Whom else it is about.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most facts are about one seat")]
     pub(super) fn other(self) -> Option<MemberId> {
         match self {
             Self::Frozen { from, .. } | Self::SteppedDown { from, .. } | Self::SteppedUp { from, .. } => Some(from),

@@ -111,9 +111,11 @@ impl Timeline {
         let mut text = fact.words(&name, other.as_deref().unwrap_or("somebody"));
         if let Fact::Frozen { .. } = fact {
             text.push_str(match class {
-                Class::TheirNetwork => ": their own line lost packets",
+                Class::TheirNetwork => ": their own line was in trouble",
                 Class::OtherSide => ": the sender's line was in trouble",
-                _ => ": packets came, so the sender's device or browser is likely",
+                Class::Course | Class::OwnChoice | Class::Decision | Class::Consent | Class::TheirDevice | Class::Relay => {
+                    ": no line was in trouble, so a device or browser is likely"
+                }
             });
         }
         if let Fact::Left(_) = fact {

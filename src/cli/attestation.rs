@@ -1,0 +1,130 @@
+//! `attestation verify`: checks an attestation offline, with the public key alone, and says what it says.
+
+use super::{Failure, print};
+use crate::audit::attestation::{self, VerifyingKey};
+use clap::{Args, Subcommand};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The attestation does not verify (`EX_DATAERR`).
+pub(super) const EXIT_CHANGED: u8 = 65;
+
+/// What to do with an attestation.
+#[derive(Subcommand)]
+pub(super) enum AttestationCommand {
+    /// Check an attestation offline and print what it says: 0 as it was signed, 65 not
+    Verify(VerifyArgs),
+}
+
+/// Words of `attestation verify`.
+#[derive(Args)]
+pub(super) struct VerifyArgs {
+    /// The attestation
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// File with the issuer's Ed25519 public key in PEM
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Print the statement as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Carries the command out; answers the exit code.
+pub(super) fn run(command: &AttestationCommand, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Failure> {
+    let AttestationCommand::Verify(args) = command;
+    let wrong = |file: &Path, error: &dyn std::fmt::Display| Failure::Setup(format!("{}: {error}", file.display()));
+    let pem = fs::read_to_string(&args.key).map_err(|error| wrong(&args.key, &error))?;
+    let key = VerifyingKey::from_pem(&pem).map_err(|error| wrong(&args.key, &error))?;
+    let length = fs::metadata(&args.file).map_err(|error| wrong(&args.file, &error))?.len();
+    // Not even read when it is longer than one can be.
+    let too_long = usize::try_from(length).map_or(true, |length| length > attestation::LONGEST);
+    let bytes = if too_long { Vec::new() } else { fs::read(&args.file).map_err(|error| wrong(&args.file, &error))? };
+    match attestation::verify(&bytes, &key) {
+        Ok(statement) if args.json => print(out, &format!("{}\n", String::from_utf8_lossy(&statement.canonical()))).map(|()| 0),
+        Ok(statement) => {
+            print(out, &format!("Attestation     as it was signed, by key {}\n{}", key.id(), statement.table())).map(|()| 0)
+        }
+        Err(error) => {
+            // Nobody is left to tell when standard error is closed; the exit code says it too.
+            let _closed = writeln!(err, "colloque: {}: {error}", args.file.display());
+            Ok(EXIT_CHANGED)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::audit::attestation::{Account, LogRange, Member, Modality, Place, SigningKey, sign};
+    use crate::audit::words::Role;
+    use crate::audit::{Micros, Word};
+    use crate::cli::{self, Rooms};
+    use std::ffi::OsString;
+    use std::fs;
+    use std::path::Path;
+    use std::time::{Duration, Instant};
+
+    /// The key of RFC 8410 section 10.3, which everybody has.
+    const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
+
+    fn attestation() -> String {
+        let word = |text| Word::new(text).expect("a word");
+        let place = Place {
+            build: word("9c1e5b7a2d4f6081"),
+            consult: word("c-1"),
+            node: word("n03"),
+            region: word("FR/par1"),
+            room: word("r-1"),
+        };
+        let opened = Instant::now();
+        let at = |s| opened + Duration::from_secs(s);
+        let mut account = Account::new(place, opened, Micros(1_795_253_467_204_118));
+        let (doctor, patient) = (Member(1), Member(2));
+        account.on_joined(doctor, &word("p-1"), Role::Doctor, at(0));
+        account.on_joined(patient, &word("p-2"), Role::Patient, at(1));
+        for s in 2..62 {
+            account.on_delivered(patient, doctor, Modality::Video, at(s));
+            account.on_delivered(doctor, patient, Modality::Video, at(s));
+        }
+        let log = LogRange { from_seq: 3, origin: word("clinic.example/fr1/t-7q2m/n03/1"), to_seq: 17 };
+        let statement = account.statement(log, true, at(62), Micros(1_795_253_529_204_118));
+        sign(&statement, &SigningKey::from_pem(PRIVATE).expect("a key"))
+    }
+
+    fn colloque(words: &[&str]) -> (u8, String, String) {
+        let rooms = Rooms { log: |_, _| (), serve: |_, _| Ok(()), mint: |_| Err(String::new()) };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let words = std::iter::once("colloque").chain(words.iter().copied()).map(OsString::from);
+        let code = cli::run(words, &rooms, &mut out, &mut err);
+        (code, String::from_utf8(out).expect("text"), String::from_utf8(err).expect("text"))
+    }
+
+    #[test]
+    fn an_attestation_is_explained_or_refused() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/attestation");
+        fs::create_dir_all(&folder).expect("a folder");
+        let file = |name: &str| folder.join(name).to_str().expect("text").to_owned();
+        let key = SigningKey::from_pem(PRIVATE).expect("a key").verifying_key();
+        fs::write(file("public.pem"), key.to_pem()).expect("a file");
+        let jws = attestation();
+        fs::write(file("good"), format!("{jws}\n")).expect("a file");
+
+        let (code, table, err) = colloque(&["attestation", "verify", &file("good"), "--key", &file("public.pem")]);
+        assert_eq!((code, err.as_str()), (0, ""));
+        assert!(table.contains("Two-way video   yes, 00:00:59 between physician and patient"), "{table}");
+        assert!(!table.contains("p-1"), "people appear by role only");
+        let (code, json, _) = colloque(&["attestation", "verify", &file("good"), "--key", &file("public.pem"), "--json"]);
+        assert_eq!(code, 0);
+        assert!(json.contains("\"video_two_way_s\":59"));
+
+        let mut bytes = jws.into_bytes();
+        bytes[100] ^= 1;
+        fs::write(file("bad"), bytes).expect("a file");
+        let (code, table, err) = colloque(&["attestation", "verify", &file("bad"), "--key", &file("public.pem")]);
+        assert_eq!((code, table.as_str()), (super::EXIT_CHANGED, ""));
+        assert!(err.contains("bad: "), "{err}");
+        assert_eq!(colloque(&["attestation", "verify", &file("none"), "--key", &file("public.pem")]).0, cli::EXIT_CONFIG);
+        assert_eq!(colloque(&["attestation", "verify", &file("good"), "--key", &file("good")]).0, cli::EXIT_CONFIG);
+    }
+}
