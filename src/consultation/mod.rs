@@ -431,6 +431,8 @@ pub enum Command {
     },
     /// Time has passed.
     Tick,
+    /// Facts that [widen](Fact::widens) could not be put on record: what they gave is taken back.
+    Undo(Vec<Fact>),
 }
 
 /// Whom an effect reaches.

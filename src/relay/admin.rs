@@ -8,8 +8,9 @@ use crate::model::{Now, RoomKey};
 
 impl Shard {
     pub(super) fn on_admin(&mut self, key: &RoomKey, action: AdminAction, reply: Reply, now: Now) {
+        self.waiting = None;
         let answer = self.administer(key, action, now);
-        (reply.0)(answer);
+        self.answer(key, reply, answer);
     }
 
     fn create_room(&mut self, key: &RoomKey, settings: RoomSettings, policy: Policy, now: Now) -> Result<AdminReply, Refusal> {
