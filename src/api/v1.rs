@@ -172,10 +172,11 @@ impl V1 {
         };
         match self.ask(room.clone(), AdminAction::Consult { by, act: Box::new(act) }).await? {
             Ok(_) => Ok(true),
-            Err(Refusal::NoSuchRoom) => match self.register.find(room) {
+            // A plain room of the name of an arranged consultation gives way when somebody comes.
+            Err(refusal @ (Refusal::NoSuchRoom | Refusal::NotAConsultation)) => match self.register.find(room) {
                 Some(entry) if entry.ended => Err(Problem::from(Refusal::TooLate)),
                 Some(_) => Ok(false),
-                None => Err(Problem::no_consultation()),
+                None => Err(self.told(refusal)),
             },
             Err(refusal) => Err(self.told(refusal)),
         }

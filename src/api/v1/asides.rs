@@ -14,6 +14,7 @@ use axum::response::Response;
 #[utoipa::path(
     post,
     path = "/v1/consultations/{id}/aside",
+    operation_id = "start_aside",
     tag = "aside",
     params(("id" = String, Path, description = "The consultation's id")),
     request_body = NewAside,
@@ -42,6 +43,7 @@ pub(super) async fn start(
 #[utoipa::path(
     post,
     path = "/v1/consultations/{id}/aside/renew",
+    operation_id = "renew_aside",
     tag = "aside",
     params(("id" = String, Path, description = "The consultation's id")),
     responses(
@@ -59,6 +61,7 @@ pub(super) async fn renew(State(v1): State<V1>, caller: Caller, Path(id): Path<S
 #[utoipa::path(
     delete,
     path = "/v1/consultations/{id}/aside",
+    operation_id = "end_aside",
     tag = "aside",
     params(("id" = String, Path, description = "The consultation's id")),
     responses(

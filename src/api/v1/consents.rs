@@ -16,6 +16,7 @@ use serde::Deserialize;
 #[utoipa::path(
     post,
     path = "/v1/consultations/{id}/consents",
+    operation_id = "give_consent",
     tag = "consent",
     params(("id" = String, Path, description = "The consultation's id")),
     request_body = NewConsent,
@@ -65,6 +66,7 @@ pub(super) struct Which {
 #[utoipa::path(
     delete,
     path = "/v1/consultations/{id}/consents/{seat}",
+    operation_id = "withdraw_consent",
     tag = "consent",
     params(
         ("id" = String, Path, description = "The consultation's id"),
@@ -107,6 +109,7 @@ pub(super) async fn withdraw(
 #[utoipa::path(
     post,
     path = "/v1/consultations/{id}/override",
+    operation_id = "override_consent",
     tag = "consent",
     params(("id" = String, Path, description = "The consultation's id")),
     request_body = Override,

@@ -6,8 +6,8 @@ use super::caller::{Caller, check_id};
 use super::problem::{Code, Problem, json};
 use super::register::{Entry, random, room};
 use super::words::{Consultation, Extension, NewConsultation, Seat, State as Stage, ms};
-use crate::model::Identity;
 use crate::model::roster::Role;
+use crate::model::{Identity, RoomKey};
 use crate::relay::command::{Act, AdminAction, AdminReply, Consent, Gate, SeatState};
 use crate::relay::event::Refusal;
 use aws_lc_rs::digest;
@@ -29,6 +29,7 @@ const KEYED_BYTES: usize = 16;
 #[utoipa::path(
     post,
     path = "/v1/consultations",
+    operation_id = "create_consultation",
     tag = "consultations",
     params(("Idempotency-Key" = Option<String>, Header, description = "Names the request, so that it can be sent again; 1 to 255 bytes")),
     request_body = NewConsultation,
@@ -55,7 +56,7 @@ pub(super) async fn create(
     let room = room(&tenant, &id);
     let policy = asked.policy()?;
     // Somebody who came before it was arranged came under other rules.
-    if v1.register.find(&room).is_none() && v1.ask(room.clone(), AdminAction::ShowConsultation).await?.is_ok() {
+    if v1.register.find(&room).is_none() && is_taken(&v1, &room).await? {
         return Err(Problem::new(Code::Conflict, "people are in a room of this name already; choose another id"));
     }
     let status = if v1.register.arrange(&room, asked, policy.clone(), v1.now_s())? {
@@ -65,6 +66,15 @@ pub(super) async fn create(
         StatusCode::OK
     };
     Ok(json(status, &Consultation::planned(&id, &policy)))
+}
+
+/// Whether a consultation of this name runs, or people are in a plain room of it.
+async fn is_taken(v1: &V1, room: &RoomKey) -> Result<bool, Problem> {
+    if v1.ask(room.clone(), AdminAction::ShowConsultation).await?.is_ok() {
+        return Ok(true);
+    }
+    let inside = v1.ask(room.clone(), AdminAction::ListParticipants).await?;
+    Ok(matches!(inside, Ok(AdminReply::Participants(list)) if !list.is_empty()))
 }
 
 /// The id of a request that names itself instead of its consultation: the same for the same tenant and key.
@@ -85,6 +95,7 @@ fn keyed(tenant: &str, key: &[u8]) -> Result<String, Problem> {
 #[utoipa::path(
     get,
     path = "/v1/consultations/{id}",
+    operation_id = "show_consultation",
     tag = "consultations",
     params(("id" = String, Path, description = "The consultation's id")),
     responses(
@@ -105,7 +116,7 @@ pub(super) async fn show(State(v1): State<V1>, caller: Caller, Path(id): Path<St
             shown
         }
         Ok(_) => return Err(Problem::new(Code::Internal, "the room answered something else; try again")),
-        Err(Refusal::NoSuchRoom) => {
+        Err(Refusal::NoSuchRoom | Refusal::NotAConsultation) => {
             let entry = arranged.ok_or_else(Problem::no_consultation)?;
             let mut shown = Consultation::planned(&id, &entry.policy);
             if entry.ended || entry.closes_at() <= v1.now_s() {
@@ -132,6 +143,7 @@ fn add_absent(shown: &mut Consultation, entry: &Entry) {
 #[utoipa::path(
     delete,
     path = "/v1/consultations/{id}",
+    operation_id = "end_consultation",
     tag = "consultations",
     params(("id" = String, Path, description = "The consultation's id")),
     responses(
@@ -157,6 +169,7 @@ pub(super) async fn end(State(v1): State<V1>, caller: Caller, Path(id): Path<Str
 #[utoipa::path(
     post,
     path = "/v1/consultations/{id}/lock",
+    operation_id = "lock_consultation",
     tag = "consultations",
     params(("id" = String, Path, description = "The consultation's id")),
     responses(
@@ -174,6 +187,7 @@ pub(super) async fn lock(State(v1): State<V1>, caller: Caller, Path(id): Path<St
 #[utoipa::path(
     delete,
     path = "/v1/consultations/{id}/lock",
+    operation_id = "unlock_consultation",
     tag = "consultations",
     params(("id" = String, Path, description = "The consultation's id")),
     responses(
@@ -191,6 +205,7 @@ pub(super) async fn unlock(State(v1): State<V1>, caller: Caller, Path(id): Path<
 #[utoipa::path(
     post,
     path = "/v1/consultations/{id}/extend",
+    operation_id = "extend_consultation",
     tag = "consultations",
     params(("id" = String, Path, description = "The consultation's id")),
     request_body = Extension,

@@ -29,6 +29,7 @@ pub(super) struct From {
 #[utoipa::path(
     get,
     path = "/v1/events",
+    operation_id = "read_events",
     tag = "events",
     params(
         ("after" = Option<u64>, Query, description = "The last number seen; 0 where it is missing"),

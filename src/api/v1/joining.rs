@@ -26,6 +26,7 @@ const LINK_ONLY: &str = "link_only:0";
 #[utoipa::path(
     post,
     path = "/v1/links",
+    operation_id = "swap_link",
     tag = "joining",
     request_body = LinkCode,
     responses(

@@ -69,6 +69,7 @@ pub fn document() -> Document {
 #[utoipa::path(
     get,
     path = "/v1/openapi.json",
+    operation_id = "read_openapi",
     tag = "about",
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json", body = serde_json::Value)),
     security(()),
@@ -83,6 +84,7 @@ pub(super) async fn serve() -> Response {
 #[utoipa::path(
     get,
     path = "/v1/problems/{code}",
+    operation_id = "explain_problem",
     tag = "about",
     params(("code" = String, Path, description = "The code")),
     responses(

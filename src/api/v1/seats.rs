@@ -23,6 +23,7 @@ use std::sync::PoisonError;
 #[utoipa::path(
     post,
     path = "/v1/consultations/{id}/seats",
+    operation_id = "invite_seat",
     tag = "seats",
     params(("id" = String, Path, description = "The consultation's id")),
     request_body = NewSeat,
@@ -120,6 +121,7 @@ fn seat_of(seat: String) -> Result<Identity, Problem> {
 #[utoipa::path(
     post,
     path = "/v1/consultations/{id}/seats/{seat}/admit",
+    operation_id = "admit_seat",
     tag = "seats",
     params(("id" = String, Path, description = "The consultation's id"), ("seat" = String, Path, description = "The seat's reference")),
     responses(
@@ -147,6 +149,7 @@ pub(super) async fn admit(
 #[utoipa::path(
     post,
     path = "/v1/consultations/{id}/seats/{seat}/refuse",
+    operation_id = "refuse_seat",
     tag = "seats",
     params(("id" = String, Path, description = "The consultation's id"), ("seat" = String, Path, description = "The seat's reference")),
     responses(
@@ -168,6 +171,7 @@ pub(super) async fn refuse(
 #[utoipa::path(
     post,
     path = "/v1/consultations/{id}/seats/{seat}/remove",
+    operation_id = "remove_seat",
     tag = "seats",
     params(("id" = String, Path, description = "The consultation's id"), ("seat" = String, Path, description = "The seat's reference")),
     responses(
@@ -207,6 +211,7 @@ async fn take_out(v1: &V1, caller: &Caller, id: &str, room: &RoomKey, seat: &Ide
 #[utoipa::path(
     post,
     path = "/v1/consultations/{id}/seats/{seat}/mute",
+    operation_id = "mute_seat",
     tag = "seats",
     params(("id" = String, Path, description = "The consultation's id"), ("seat" = String, Path, description = "The seat's reference")),
     request_body = Muting,
@@ -233,6 +238,7 @@ pub(super) async fn mute(
 #[utoipa::path(
     post,
     path = "/v1/consultations/{id}/presences",
+    operation_id = "declare_presence",
     tag = "seats",
     params(("id" = String, Path, description = "The consultation's id")),
     request_body = NewPresence,
@@ -261,6 +267,7 @@ pub(super) async fn declare(
 #[utoipa::path(
     delete,
     path = "/v1/consultations/{id}/presences/{seat}/{kind}",
+    operation_id = "withdraw_presence",
     tag = "seats",
     params(
         ("id" = String, Path, description = "The consultation's id"),

@@ -138,6 +138,13 @@ async fn every_route_is_described_and_every_description_is_a_route() {
     let described: BTreeSet<String> = document["paths"].as_object().expect("paths").keys().cloned().collect();
     let routed: BTreeSet<String> = table().iter().map(|(path, _)| (*path).to_owned()).collect();
     assert_eq!(described, routed);
+    let operations: Vec<_> = document["paths"]
+        .as_object()
+        .expect("paths")
+        .values()
+        .flat_map(|path| path.as_object().expect("methods").values().filter_map(|operation| operation["operationId"].as_str()))
+        .collect();
+    assert_eq!(operations.iter().collect::<BTreeSet<_>>().len(), operations.len(), "names for generated clients");
     for path in &described {
         let methods = document["paths"][path].as_object().expect("methods");
         for method in ["get", "post", "delete", "put", "patch"] {

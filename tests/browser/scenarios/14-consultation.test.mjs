@@ -121,11 +121,12 @@ class Person {
   tone = (ms = 1_200) => this.page.evaluate((hertz, ms) => window.tone(hertz, ms), HERTZ, ms);
   packets = async () => Object.values((await this.seen()).packets).reduce((sum, count) => sum + count, 0);
 
-  /** Presses a button as a person does; answers when, on the wall clock of the machine. */
+  /** Presses a button; answers when, on the wall clock of the machine. */
   async press(name) {
-    const at = await this.page.evaluate(() => Date.now());
-    await this.page.click(id(name));
-    return at;
+    return this.page.$eval(id(name), (button) => {
+      button.click();
+      return Date.now();
+    });
   }
 
   /** When the relay answered the last call of a kind. */
@@ -194,6 +195,7 @@ scenario('a consultation in the page: waiting, consent, aside, withdrawal', asyn
   assert.equal(await forwarded(stage), 0, 'packets forwarded before consent');
   await patient.accessible('asked for consent');
   const agreed = await patient.press('agree');
+  figure('consent answered after', (await patient.answered('POST', '/consents')) - agreed, 'ms');
   const [doctorSees, patientSees] = [await doctor.firstFrame(), await patient.firstFrame()].map((at) => at - agreed);
   figure('first frame after consent: at the doctor', doctorSees, 'ms');
   figure('first frame after consent: at the patient', patientSees, 'ms');

@@ -162,7 +162,7 @@ export const fr: Record<Key, string> = {
   'beside.who': 'Qui est à côté de vous',
   'beside.declare': 'Ajouter',
   'beside.gone': 'Parti(e)',
-  'beside.gone.long': '{role} : n’est plus à côté de moi',
+  'beside.gone.long': 'Parti(e) : {role}',
   'room.title': 'Cette consultation',
   'room.open': 'Les personnes invitées peuvent venir en salle d’attente.',
   'room.locked': 'Plus personne ne peut entrer.',
