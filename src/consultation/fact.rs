@@ -1,7 +1,7 @@
 //! What a decision leaves in the record: who, what and why, never content.
 
 use super::act::{By, Channel, Emergency, Gate, TextVersion};
-use super::policy::Scope;
+use super::policy::{ConsultationPolicy, Scope};
 use crate::model::roster::{LeaveReason, Role, Source};
 use crate::model::{Identity, TrackSid};
 use std::collections::BTreeSet;
@@ -11,12 +11,8 @@ use std::collections::BTreeSet;
 pub enum Fact {
     /// The room opened.
     RoomCreated {
-        /// Seats it may hold.
-        max_seats: u32,
-        /// ms since the Unix epoch.
-        starts_at_ms: Option<u64>,
-        /// ms since the Unix epoch.
-        ends_at_ms: Option<u64>,
+        /// Its rules.
+        policy: Box<ConsultationPolicy>,
     },
     /// Nobody else is let in.
     RoomLocked {

@@ -172,9 +172,8 @@ impl Consultation {
     }
 
     pub(super) fn announce(&mut self) {
-        let ConsultationPolicy { max_seats, starts_at_ms, ends_at_ms, .. } = self.policy;
         self.announced = true;
-        self.noted.push(Fact::RoomCreated { max_seats, starts_at_ms, ends_at_ms });
+        self.noted.push(Fact::RoomCreated { policy: Box::new(self.policy.clone()) });
     }
 
     /// A seat's file, made where there is none yet.

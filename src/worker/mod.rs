@@ -6,7 +6,6 @@
 //!
 //! Entry points: [`start`], [`Mailbox::send`].
 
-mod chronicle;
 mod cores;
 mod lanes;
 mod load;

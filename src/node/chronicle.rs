@@ -11,9 +11,10 @@ use crate::audit::pseudonym::{RoomPseudonyms, TenantPseudonyms};
 use crate::audit::record::{Actor, Fact as Entry, Target};
 use crate::audit::types::{Auth, By, ConsentScope, ConsultRef, Hash, Micros, ParticipantRef, Word};
 use crate::audit::words;
-use crate::consultation::{Assurance, By as Who, Channel, Closing, Emergency, Fact, Gate, Method, Scope};
+use crate::consultation::{Assurance, By as Who, Channel, Closing, ConsultationPolicy, Emergency, Fact, Gate, Method, Scope};
 use crate::model::roster::{LeaveReason, Role, Source};
 use crate::model::{Identity, TrackSid};
+use aws_lc_rs::digest;
 use std::collections::HashMap;
 
 /// One room's part of the record.
@@ -23,7 +24,6 @@ pub(crate) struct Chronicle {
     platform: Word,
     refs: RoomPseudonyms,
     consult: Option<ConsultRef>,
-    policy_hash: Hash,
     /// Seats that came; a consultation has at most `MOST_SEATS`, an open room what its settings allow.
     seats: HashMap<Identity, SeatNote>,
     /// Tracks that are there; the shard bounds them per seat.
@@ -55,7 +55,6 @@ impl Chronicle {
         Self {
             tenant,
             platform,
-            policy_hash: Hash([0; 32]),
             refs: keys.room(opening),
             consult: consult.map(|id| keys.consultation(id)),
             seats: HashMap::new(),
@@ -102,19 +101,20 @@ impl Chronicle {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`entries` sorts the facts")]
     fn of_room(&mut self, fact: &Fact) -> Vec<Entry> {
         let room = Target::Room(self.refs.room());
         let micros = |ms: &u64| Micros(ms.saturating_mul(1_000));
         let (actor, event) = match fact {
-            Fact::RoomCreated { max_seats, starts_at_ms, ends_at_ms } => (
+            Fact::RoomCreated { policy } => (
                 Actor::Platform(self.platform.clone()),
                 Event::RoomCreated {
                     // The relay asks nobody for end-to-end encryption; what is declared is an event of its own.
                     e2ee_required: false,
-                    max_participants: *max_seats,
-                    policy_hash: self.policy_hash,
-                    starts_at: starts_at_ms.as_ref().map(micros),
-                    ends_at: ends_at_ms.as_ref().map(micros),
+                    max_participants: policy.max_seats,
+                    policy_hash: hash_of(policy),
+                    starts_at: policy.starts_at_ms.as_ref().map(micros),
+                    ends_at: policy.ends_at_ms.as_ref().map(micros),
                 },
             ),
             Fact::RoomLocked { by } => (self.actor(by), Event::RoomLocked {}),
@@ -127,7 +127,7 @@ impl Chronicle {
                 let why = self.end(*why, by);
                 (self.actor(by), Event::RoomClosed { why, dur_s: *lasted_s, participants: *seats, peak: *peak })
             }
-            other => return self.of_seat(other),
+            _ => return Vec::new(),
         };
         vec![self.entry(actor, Some(room), event)]
     }
@@ -361,6 +361,14 @@ impl Chronicle {
             (Closing::Ended, Who::Policy) => words::RoomEnd::Policy,
         }
     }
+}
+
+/// The hash of a policy: of its fields as this version of the relay writes them, so that equal rules have equal hashes.
+fn hash_of(policy: &ConsultationPolicy) -> Hash {
+    let mut hash = Hash([0; 32]);
+    let digest = digest::digest(&digest::SHA256, format!("{policy:?}").as_bytes());
+    hash.0.copy_from_slice(digest.as_ref());
+    hash
 }
 
 fn role_of(role: Role) -> words::Role {
