@@ -120,6 +120,8 @@ impl Shard {
                     self.record(room, (*fact).clone(), Some(ticket), now);
                     batch.facts.push(*fact);
                 }
+                // In the order in which things became so; it is fetched only once all of this is done.
+                Effect::Record(fact) => self.record(room, *fact, None, now),
                 effect if gives(&effect) => batch.effects.push(effect),
                 effect => {
                     if !self.contradict(room, &effect) {
