@@ -29,13 +29,15 @@ const REPAIR_SHARE: f64 = 0.2;
 const REPAIR_MOST: u64 = 12_000;
 /// Repairs waiting: a burst of 50 ms at 5 Mbit/s. Further ones are refused; the receiver asks again.
 pub const MAX_REPAIRS: usize = 64;
+/// Room for so many is kept.
+const FEW_REPAIRS: usize = 8;
 /// A repair that waited this long is too late to be shown.
 const REPAIR_AGE: Duration = Duration::from_millis(500);
 
 /// Video packets held: a flood of 600 kB. Further ones go through at once, since dropping one costs a key frame more.
 pub const MAX_HELD: usize = 512;
 /// Nothing is held longer than this: a later picture is worse than a longer queue.
-const HOLD_AGE: Duration = Duration::from_millis(250);
+const HOLD_AGE: Duration = Duration::from_millis(200);
 
 /// Bytes of one padding packet: what RFC 3550 padding can be (255) and its header.
 const LEAST_PADDING: u64 = 60;
@@ -174,6 +176,16 @@ impl<T: Copy> Pacer<T> {
         self.count_to_probe(bytes);
     }
 
+    /// Gives back what a flood has grown, once nothing of it waits any more.
+    pub fn release_memory(&mut self) {
+        if self.held.is_empty() {
+            self.held = VecDeque::new();
+        }
+        if self.repairs.is_empty() && self.repairs.capacity() > FEW_REPAIRS {
+            self.repairs = VecDeque::new();
+        }
+    }
+
     /// When [`Self::poll`] has something again.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
@@ -305,7 +317,7 @@ mod tests {
             released.extend(batch);
         }
         assert_eq!(released, (32..100).map(Departure::Held).collect::<Vec<_>>());
-        assert!(now <= t0 + 251 * MS, "nothing waits longer than {HOLD_AGE:?}");
+        assert!(now <= t0 + 201 * MS, "nothing waits longer than {HOLD_AGE:?}");
         assert!(bursts > 3);
         assert!(pacer.on_video(0, 1_172, now + 200 * MS));
     }

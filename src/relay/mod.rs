@@ -2,12 +2,14 @@
 //!
 //! Sans-IO: it is driven by datagrams, commands and time, and reads no clock. Its parts: [`shard`] the whole, `rooms` commands and
 //! effects, `negotiation` offers and answers, `downlink` what the relay offers itself, `tracks` what is published and routed,
-//! `datagrams` what the socket received, `media` the packet path, `sound` redundant audio, `feedback` control
-//! packets, `data` data messages. The doors see [`command`], [`event`] and [`envelope`] and nothing else.
+//! `datagrams` what the socket received, `media` the packet path, `repeats` what goes out later, `sound` redundant audio, `feedback` control
+//! packets, `line` what a receiver's line bears, `allocation` how it is shared out, `data` data messages. The doors see [`command`],
+//! [`event`] and [`envelope`] and nothing else.
 
 pub use crate::media::outbox;
 pub use datagrams::Received;
 
+mod allocation;
 pub mod command;
 mod data;
 mod datagrams;
@@ -16,9 +18,11 @@ pub mod envelope;
 pub mod event;
 mod feedback;
 mod in_order;
+mod line;
 pub mod link;
 mod media;
 mod negotiation;
+mod repeats;
 mod rooms;
 mod sections;
 pub mod shard;

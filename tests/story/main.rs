@@ -13,6 +13,7 @@ mod datagrams;
 mod floods;
 mod forgery;
 mod frozen;
+mod lines;
 mod loss;
 mod model;
 mod moving;

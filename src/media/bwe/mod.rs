@@ -320,7 +320,8 @@ impl Estimator {
         if overdue == 0 && self.delay.queue() < NO_QUEUE {
             return 0;
         }
-        let arrived = self.arrived.rate().unwrap_or(self.limits.min).max(self.limits.min);
+        // After a silence nothing is known of what arrives; the estimate is the best guess.
+        let arrived = self.arrived.rate().unwrap_or_else(|| self.rate.estimate()).max(self.limits.min);
         let in_flight = u64::try_from(arrived.time_for(self.log.in_flight()).as_micros()).unwrap_or(0);
         // A little that waits long is no queue: it was lost, and nothing came after it.
         in_flight.checked_sub(self.wait).map_or(0, |excess| excess.max(overdue))
@@ -349,6 +350,11 @@ impl Estimator {
         };
         let (cluster, bitrate, bytes, until) = self.probes.poll(&situation, at)?;
         Some(Probe { cluster, bitrate, bytes, until: now + Duration::from_micros(until.saturating_sub(at)) })
+    }
+
+    /// Gives back memory that a stall has grown.
+    pub fn release_memory(&mut self) {
+        self.log.release_memory();
     }
 
     /// Gives up what never came back. Due at [`Self::next_deadline`], harmless at any other time.

@@ -10,6 +10,10 @@ use crate::media::rtcp::TransportFeedback;
 pub const MAX_SENT: usize = 2_048;
 /// Packets are forgotten after this long: a round trip of 1 s behind a queue of 4 s still finds its packets.
 const KEEP: Duration = Duration::from_secs(6);
+/// One told as lost that has not come after this long does not come any more.
+const KEEP_LOST: Duration = Duration::from_secs(2);
+/// A log with room for so many is not worth making smaller.
+const FEW_SENT: usize = 256;
 
 /// IPv4 and UDP headers of a datagram, which share the line with the media; IPv6 has 20 more.
 pub const DATAGRAM_OVERHEAD: usize = 28;
@@ -86,7 +90,12 @@ impl SentLog {
         let at = self.micros(now);
         let sequence = (self.first + self.sent.len() as u64) as u16;
         let bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
-        let too_old = |sent: &Sent| at.saturating_sub(sent.at) > KEEP.as_micros() as u64;
+        // What has arrived is told, so the log is as long as the round trip and no longer.
+        let too_old = |sent: &Sent| match sent.fate {
+            Fate::Arrived => true,
+            Fate::Lost => at.saturating_sub(sent.at) > KEEP_LOST.as_micros() as u64,
+            Fate::Unknown => at.saturating_sub(sent.at) > KEEP.as_micros() as u64,
+        };
         // At most two go for one that comes, so that a long silence is not paid for by one packet.
         for _ in 0..2 {
             if self.sent.len() >= MAX_SENT || self.sent.front().is_some_and(too_old) {
@@ -97,6 +106,19 @@ impl SentLog {
         self.total = self.total.wrapping_add(u32::from(bytes));
         self.sent.push_back(Sent { at, total: self.total, bytes, cluster, fate: Fate::Unknown });
         sequence
+    }
+
+    /// Gives back what a stall has grown.
+    pub fn release_memory(&mut self) {
+        if self.sent.capacity() > FEW_SENT.max(4 * self.sent.len()) {
+            self.sent.shrink_to(2 * self.sent.len());
+        }
+    }
+
+    /// Heap bytes held.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.sent.capacity() * size_of::<Sent>()
     }
 
     /// Bytes sent after the newest packet known to have arrived.
