@@ -134,10 +134,14 @@ impl Track {
         } else {
             route.choice.wanted(&self.set)
         };
-        let class = match self.class {
-            Class::Face if speaks => Class::ActiveFace,
-            Class::Face if count > 1 && wanted == Some(0) => Class::Thumbnail,
-            class => class,
+        let class = if self.class != Class::Face {
+            self.class
+        } else if speaks {
+            Class::ActiveFace
+        } else if count > 1 && wanted == Some(0) {
+            Class::Thumbnail
+        } else {
+            Class::Face
         };
         // Too coarse a picture of an instrument misleads.
         let floor = if class == Class::Instrument { (count - 1).min(1) } else { 0 };
