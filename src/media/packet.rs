@@ -262,6 +262,13 @@ pub fn write_padding(out: &mut [u8], header: &OutgoingHeader, extensions: &[(u8,
 }
 
 fn write_block(cursor: &mut Cursor<'_>, extensions: &[(u8, &[u8])]) -> Option<()> {
+    // Most packets carry a transport-wide number and nothing else.
+    if let [(id, [high, low])] = *extensions
+        && (1..=14).contains(&id)
+    {
+        let [first, second] = ONE_BYTE_PROFILE.to_be_bytes();
+        return cursor.put(&[first, second, 0, 1, id << 4 | 1, *high, *low, 0]);
+    }
     let one_byte = extensions.iter().all(|(id, value)| (1..=14).contains(id) && (1..=16).contains(&value.len()));
     let (profile, head) = if one_byte { (ONE_BYTE_PROFILE, 1) } else { (TWO_BYTE_PROFILE, 2) };
     let len: usize = extensions.iter().map(|(_, value)| head + value.len()).sum();

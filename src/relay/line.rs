@@ -26,9 +26,13 @@ const GRACE: Duration = Duration::from_secs(2);
 /// A budget or estimate that falls below this share of what it was is trouble; without any, an estimate is low only because
 /// little was sent. A budget swings with late feedback, an estimate does not.
 const TROUBLE: (f64, f64) = (0.7, 0.9);
-/// A queue above this, or more loss than that, is what a line does that is too narrow.
-const QUEUED: Duration = Duration::from_millis(30);
+/// A line that is too narrow carries less than this share of what is sent, or queues so long for such a time, or loses so much. What only
+/// comes late or in heaps, as at a machine that is too busy, all arrives: pausing would not help.
+const CARRIED: f64 = 0.85;
+const QUEUED: (Duration, Duration) = (Duration::from_millis(150), Duration::from_millis(1_500));
 const LOSSY: f64 = 0.15;
+/// What is carried is looked at over one to two of these.
+const CARRIED_OVER: Duration = Duration::from_secs(1);
 /// How long a line is not trusted after trouble, and after the last pause.
 const DISTRUST: Duration = Duration::from_secs(30);
 /// What a receiver that says nothing is paced at.
@@ -71,6 +75,10 @@ pub(super) struct Line {
     estimate: Bitrate,
     /// When it last bore less than before, or made something pause.
     troubled: Option<Instant>,
+    /// Since when packets queue.
+    queued_since: Option<Instant>,
+    /// Bytes sent and arrived, lately and before that.
+    carried: [(Instant, u64, u64); 2],
 }
 
 impl Line {
@@ -90,6 +98,8 @@ impl Line {
             budget: limits.start,
             estimate: limits.start,
             troubled: None,
+            queued_since: None,
+            carried: [(now, 0, 0); 2],
         }
     }
 
@@ -105,6 +115,11 @@ impl Line {
             self.hurry(self.pacer.next_deadline());
         }
         admitted
+    }
+
+    /// Reads a word of each part that a packet needs.
+    pub(super) fn warm(&self) -> usize {
+        usize::from(self.due.is_some()) + self.pacer.warm() + self.estimator.warm()
     }
 
     /// Takes note of a datagram that is being sealed; its transport-wide number, where it carries one.
@@ -202,17 +217,29 @@ impl Line {
         (self.looked, self.stale) = (now, false);
         let before = (self.budget, self.estimate);
         (self.budget, self.estimate) = (self.estimator.budget(now), self.estimator.estimate(now));
-        if self.budget < before.0.scale(TROUBLE.0) || self.estimate < before.1.scale(TROUBLE.1) {
-            let Figures { queue, loss, .. } = self.estimator.figures(now);
-            // Loss by itself, on a line without queues, is most often the air's; repairs make up for it.
-            if queue > QUEUED || loss > LOSSY || self.budget < self.estimate.scale(TROUBLE.0) {
-                self.troubled = Some(now);
-            }
+        let fell = self.budget < before.0.scale(TROUBLE.0) || self.estimate < before.1.scale(TROUBLE.1);
+        if self.is_too_narrow(now) && fell {
+            self.troubled = Some(now);
         }
         self.pacer.set_budget(if self.heard { self.budget } else { UNPACED }, now);
         self.estimator.release_memory();
         self.pacer.release_memory();
         self.budget
+    }
+
+    /// Whether it shows that less gets through than is sent. Loss that sending less does not heal is the air's; repairs make up for it.
+    fn is_too_narrow(&mut self, now: Instant) -> bool {
+        let Figures { queue, loss, inherent, .. } = self.estimator.figures(now);
+        let queued = if queue > QUEUED.0 { Some(*self.queued_since.get_or_insert(now)) } else { None };
+        self.queued_since = queued;
+        let (sent, arrived) = self.estimator.totals();
+        let [before, late] = &mut self.carried;
+        if now.saturating_duration_since(late.0) >= CARRIED_OVER {
+            (*before, *late) = (*late, (now, sent, arrived));
+        }
+        // Where nothing is numbered, the receiver's own word is all there is.
+        let carried = if sent > before.1 { (arrived - before.2) as f64 / (sent - before.1) as f64 } else { 0.0 };
+        carried < CARRIED * (1.0 - inherent) || loss > LOSSY + inherent || queued.is_some_and(|since| now.saturating_duration_since(since) >= QUEUED.1)
     }
 
     /// Whether it is time to share out anew.

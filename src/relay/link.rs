@@ -299,7 +299,7 @@ impl Link {
 
     /// The same for a packet that goes to it.
     pub(super) fn warm_receiver(&self) -> usize {
-        usize::from(self.timing.report_at.is_some()) + self.peer.warm()
+        usize::from(self.timing.report_at.is_some()) + self.peer.warm() + self.line.as_ref().map_or(0, |line| line.warm())
     }
 
     fn miss(&mut self, event: &Event) {

@@ -153,6 +153,11 @@ impl Prober {
         (rate > estimate.scale(1.02)).then_some(rate)
     }
 
+    /// Whether a probe is being sent.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.cluster.as_ref().is_some_and(|cluster| cluster.sending)
+    }
+
     /// The probe a packet belongs to; 0 for none.
     pub(crate) fn on_sent(&mut self, bytes: usize, now: u64) -> u8 {
         let Some(cluster) = self.cluster.as_mut().filter(|cluster| cluster.sending) else { return 0 };
@@ -168,12 +173,6 @@ impl Prober {
         (cluster.last_sent, cluster.last_size) = (now, bytes as u64);
         cluster.sending = cluster.sent < cluster.bytes;
         cluster.id
-    }
-
-    /// Whether a probe is being sent.
-    #[cfg(test)]
-    pub(crate) fn is_sending(&self) -> bool {
-        self.cluster.is_some_and(|cluster| cluster.sending)
     }
 
     /// Takes note of what became of a packet.
