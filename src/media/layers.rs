@@ -35,6 +35,8 @@ struct AnnouncedLayer {
     quality: Quality,
     width: u32,
     height: u32,
+    /// Bits per second, 0 where not said.
+    bitrate: u32,
 }
 
 impl LayerSet {
@@ -50,7 +52,7 @@ impl LayerSet {
                     (0, _) | (_, 0) => (slot.width, slot.height),
                     size => size,
                 };
-                *slot = AnnouncedLayer { quality: layer.quality, width, height };
+                *slot = AnnouncedLayer { quality: layer.quality, width, height, bitrate: layer.bitrate };
             }
             if let Some(used) = layers.get_mut(..count) {
                 used.sort_by_key(|layer| layer.quality);
@@ -73,7 +75,7 @@ impl LayerSet {
 
     /// What to forward of the track for one of its layers.
     #[must_use]
-    fn target(&self, layer: u8, temporal: u8) -> LayerTarget {
+    pub fn target(&self, layer: u8, temporal: u8) -> LayerTarget {
         // The highest announced means all there is, whatever the announcement.
         let spatial = if layer + 1 >= self.count { u8::MAX } else { layer };
         if self.scalable {
@@ -81,6 +83,13 @@ impl LayerSet {
         } else {
             LayerTarget { temporal, ..LayerTarget::whole(layer) }
         }
+    }
+
+    /// Bits per second of a layer as announced, if that was said.
+    #[must_use]
+    pub fn announced_bitrate(&self, layer: u8) -> Option<u32> {
+        let layer = self.layers.get(..usize::from(self.count))?.get(usize::from(layer))?;
+        Some(layer.bitrate).filter(|bits| *bits > 0)
     }
 
     /// How many layers there are, at least one.
@@ -113,11 +122,11 @@ impl LayerSet {
     }
 
     fn assumed(count: usize) -> [AnnouncedLayer; MAX_LAYERS] {
-        let original = AnnouncedLayer { quality: Quality::High, width: u32::MAX, height: u32::MAX };
+        let original = AnnouncedLayer { quality: Quality::High, width: u32::MAX, height: u32::MAX, bitrate: 0 };
         let mut layers = [original; MAX_LAYERS];
         let qualities = [Quality::Low, Quality::Medium];
         for ((slot, edge), quality) in layers.iter_mut().take(count - 1).zip(ASSUMED_EDGES).zip(qualities) {
-            *slot = AnnouncedLayer { quality, width: edge * 16 / 9, height: edge };
+            *slot = AnnouncedLayer { quality, width: edge * 16 / 9, height: edge, bitrate: 0 };
         }
         layers
     }
@@ -263,6 +272,12 @@ impl LayerChoice {
         self.avoided.take_if(|(_, until)| *until <= now).is_some()
     }
 
+    /// What its line allows.
+    #[must_use]
+    pub fn cap(&self) -> Cap {
+        self.cap
+    }
+
     /// The layer asked for, alive or not and whatever the line allows; `None` while the track is not shown. Publishers are
     /// told to send the layers somebody asks for.
     #[must_use]
@@ -275,6 +290,12 @@ impl LayerChoice {
         } else {
             Some(set.of_quality(wish.quality.unwrap_or(Quality::High)))
         }
+    }
+
+    /// The highest temporal layer asked for.
+    #[must_use]
+    pub fn wanted_temporal(&self) -> u8 {
+        self.wish.temporal()
     }
 
     /// What to forward now, or `None` for nothing.

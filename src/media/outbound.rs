@@ -50,6 +50,8 @@ pub struct OutboundStream {
     /// Middle 32 bits of the NTP time of recent reports, and when they went out.
     reports: [Option<(u32, Instant)>; REMEMBERED],
     reception: Option<Reception>,
+    /// Highest number and losses of the block before.
+    reported: Option<(u32, i32)>,
 }
 
 impl OutboundStream {
@@ -67,6 +69,7 @@ impl OutboundStream {
             last_report: None,
             reports: [None; REMEMBERED],
             reception: None,
+            reported: None,
         }
     }
 
@@ -132,6 +135,16 @@ impl OutboundStream {
         };
         self.reception = Some(reception);
         reception
+    }
+
+    /// Packets that a block covers beyond the one before it, and how many of these were lost; nothing for a stream's first.
+    pub fn covered(&mut self, block: &ReportBlock) -> (u32, u32) {
+        let now = (block.highest_sequence, block.cumulative_lost);
+        let Some((highest, lost)) = self.reported.replace(now) else { return (0, 0) };
+        // A receiver that begins anew, or says nonsense, covers nothing.
+        let packets = Some(now.0.wrapping_sub(highest)).filter(|packets| *packets < 1 << 16).unwrap_or(0);
+        let lost = u32::try_from(now.1.saturating_sub(lost)).unwrap_or(0);
+        (packets, lost.min(packets))
     }
 
     /// What the receiver said last.

@@ -23,19 +23,21 @@ const FLOOD: Duration = Duration::from_millis(150);
 /// Debt beyond this is forgotten, so that repairs are not held for ever by an estimate that fell.
 const MOST_DEBT: Duration = Duration::from_millis(300);
 
-/// Repairs get this share of the media (draft-ietf-rmcat-gcc-02 has none; a line that loses more than this asks in vain).
-const REPAIR_SHARE: f64 = 0.2;
+/// Repairs get one part in so many of the media (draft-ietf-rmcat-gcc-02 has none; a line that loses more than this asks in vain).
+const REPAIR_PART: u64 = 5;
 /// Unused budget of repairs is kept up to this: one lost burst of 10 packets.
 const REPAIR_MOST: u64 = 12_000;
 /// Repairs waiting: a burst of 50 ms at 5 Mbit/s. Further ones are refused; the receiver asks again.
 pub const MAX_REPAIRS: usize = 64;
+/// Room for so many is kept.
+const FEW_REPAIRS: usize = 8;
 /// A repair that waited this long is too late to be shown.
 const REPAIR_AGE: Duration = Duration::from_millis(500);
 
 /// Video packets held: a flood of 600 kB. Further ones go through at once, since dropping one costs a key frame more.
 pub const MAX_HELD: usize = 512;
 /// Nothing is held longer than this: a later picture is worse than a longer queue.
-const HOLD_AGE: Duration = Duration::from_millis(250);
+const HOLD_AGE: Duration = Duration::from_millis(200);
 
 /// Bytes of one padding packet: what RFC 3550 padding can be (255) and its header.
 const LEAST_PADDING: u64 = 60;
@@ -69,9 +71,14 @@ struct ActiveProbe {
 #[derive(Debug)]
 pub struct Pacer<T> {
     pace: Bitrate,
+    /// Bytes of [`FLOOD`] and of [`MOST_DEBT`] at the pace.
+    flood: u64,
+    most_debt: u64,
     /// Bytes sent ahead of the pace, at a time.
     debt: u64,
     updated: Instant,
+    /// When debt was last looked at: the packets of a batch share one reading of the clock.
+    looked: Option<Instant>,
     repair_budget: u64,
     repairs: VecDeque<Waiting<T>>,
     held: VecDeque<Waiting<T>>,
@@ -86,8 +93,11 @@ impl<T: Copy> Pacer<T> {
     pub fn new(budget: Bitrate, now: Instant) -> Self {
         Self {
             pace: budget.scale(PACE),
+            flood: budget.scale(PACE).bytes_in(FLOOD),
+            most_debt: budget.scale(PACE).bytes_in(MOST_DEBT),
             debt: 0,
             updated: now,
+            looked: None,
             repair_budget: REPAIR_MOST,
             repairs: VecDeque::new(),
             held: VecDeque::new(),
@@ -100,12 +110,14 @@ impl<T: Copy> Pacer<T> {
     pub fn set_budget(&mut self, budget: Bitrate, now: Instant) {
         self.pay(now);
         self.pace = budget.scale(PACE);
-        self.debt = self.debt.min(self.pace.bytes_in(MOST_DEBT));
+        (self.flood, self.most_debt) = (self.pace.bytes_in(FLOOD), self.pace.bytes_in(MOST_DEBT));
+        self.debt = self.debt.min(self.most_debt);
     }
 
     /// Takes note of a voice packet that goes out now, in bytes of UDP payload.
     pub fn on_voice(&mut self, bytes: usize, now: Instant) {
-        self.on_media(bytes, now);
+        self.pay(now);
+        self.count_media((bytes + DATAGRAM_OVERHEAD) as u64);
     }
 
     /// Whether a video packet goes out now. It counts as sent when so; otherwise `item` is kept until there is room, and with
@@ -113,12 +125,13 @@ impl<T: Copy> Pacer<T> {
     #[must_use]
     pub fn on_video(&mut self, item: T, bytes: usize, now: Instant) -> bool {
         self.pay(now);
-        let flooded = !self.held.is_empty() || self.debt > self.pace.bytes_in(FLOOD);
+        let flooded = !self.held.is_empty() || self.debt > self.flood;
+        let bytes = (bytes + DATAGRAM_OVERHEAD) as u64;
         if flooded && self.held.len() < MAX_HELD {
-            self.held.push_back(Waiting { item, bytes: (bytes + DATAGRAM_OVERHEAD) as u64, since: now });
+            self.held.push_back(Waiting { item, bytes, since: now });
             return false;
         }
-        self.on_media(bytes, now);
+        self.count_media(bytes);
         true
     }
 
@@ -140,6 +153,12 @@ impl<T: Copy> Pacer<T> {
     pub fn purge(&mut self, mut gone: impl FnMut(&T) -> bool) {
         self.repairs.retain(|waiting| !gone(&waiting.item));
         self.held.retain(|waiting| !gone(&waiting.item));
+    }
+
+    /// Reads a word of what a packet needs, so that it is fetched before.
+    #[must_use]
+    pub fn warm(&self) -> usize {
+        usize::from(self.debt > self.flood) + usize::from(self.probe.is_some())
     }
 
     /// What is to be sent now, one after the other until there is nothing; sent or not, it counts.
@@ -174,6 +193,16 @@ impl<T: Copy> Pacer<T> {
         self.count_to_probe(bytes);
     }
 
+    /// Gives back what a flood has grown, once nothing of it waits any more.
+    pub fn release_memory(&mut self) {
+        if self.held.is_empty() {
+            self.held = VecDeque::new();
+        }
+        if self.repairs.is_empty() && self.repairs.capacity() > FEW_REPAIRS {
+            self.repairs = VecDeque::new();
+        }
+    }
+
     /// When [`Self::poll`] has something again.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
@@ -187,15 +216,9 @@ impl<T: Copy> Pacer<T> {
         [waiting, repair, probe].into_iter().flatten().min()
     }
 
-    fn on_media(&mut self, bytes: usize, now: Instant) {
-        self.pay(now);
-        let bytes = (bytes + DATAGRAM_OVERHEAD) as u64;
-        self.count_media(bytes);
-    }
-
     fn count_media(&mut self, bytes: u64) {
-        self.debt = self.debt.saturating_add(bytes).min(self.pace.bytes_in(MOST_DEBT).max(bytes));
-        self.repair_budget = (self.repair_budget + (bytes as f64 * REPAIR_SHARE) as u64).min(REPAIR_MOST);
+        self.debt = self.debt.saturating_add(bytes).min(self.most_debt.max(bytes));
+        self.repair_budget = (self.repair_budget + bytes / REPAIR_PART).min(REPAIR_MOST);
         self.count_to_probe(bytes);
     }
 
@@ -210,6 +233,9 @@ impl<T: Copy> Pacer<T> {
 
     /// Pays debt off by the time that passed.
     fn pay(&mut self, now: Instant) {
+        if self.looked.replace(now) == Some(now) {
+            return;
+        }
         let passed = now.saturating_duration_since(self.updated);
         let paid = self.pace.bytes_in(passed);
         // A time too short for a byte is kept for the next.
@@ -305,7 +331,7 @@ mod tests {
             released.extend(batch);
         }
         assert_eq!(released, (32..100).map(Departure::Held).collect::<Vec<_>>());
-        assert!(now <= t0 + 251 * MS, "nothing waits longer than {HOLD_AGE:?}");
+        assert!(now <= t0 + 201 * MS, "nothing waits longer than {HOLD_AGE:?}");
         assert!(bursts > 3);
         assert!(pacer.on_video(0, 1_172, now + 200 * MS));
     }

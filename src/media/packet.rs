@@ -237,7 +237,38 @@ pub fn write_header(out: &mut [u8], header: &OutgoingHeader, extensions: &[(u8, 
     Some(cursor.at)
 }
 
+/// Writes over the two bytes of a packet's first extension element, which was written with as many.
+///
+/// A transport-wide number is known only once the packet's length is.
+pub fn set_first_element(packet: &mut [u8], value: [u8; 2]) -> Option<()> {
+    let profile = packet.get(FIXED_HEADER_LEN..)?.first_chunk::<2>()?;
+    let head = if u16::from_be_bytes(*profile) == ONE_BYTE_PROFILE { 1 } else { 2 };
+    let start = FIXED_HEADER_LEN + 4 + head;
+    packet.get_mut(start..start + 2)?.copy_from_slice(&value);
+    Some(())
+}
+
+/// Writes the header of a packet that is nothing but `padding` bytes of padding, and the padding; returns its two lengths, the
+/// header's and the whole.
+///
+/// `None` where `out` is too small or no padding is asked for.
+pub fn write_padding(out: &mut [u8], header: &OutgoingHeader, extensions: &[(u8, &[u8])], padding: u8) -> Option<(usize, usize)> {
+    let header_len = write_header(out, header, extensions)?;
+    let body = out.get_mut(header_len..header_len + usize::from(padding))?;
+    body.fill(0);
+    *body.last_mut()? = padding;
+    *out.first_mut()? |= 0x20;
+    Some((header_len, header_len + usize::from(padding)))
+}
+
 fn write_block(cursor: &mut Cursor<'_>, extensions: &[(u8, &[u8])]) -> Option<()> {
+    // Most packets carry a transport-wide number and nothing else.
+    if let [(id, [high, low])] = *extensions
+        && (1..=14).contains(&id)
+    {
+        let [first, second] = ONE_BYTE_PROFILE.to_be_bytes();
+        return cursor.put(&[first, second, 0, 1, id << 4 | 1, *high, *low, 0]);
+    }
     let one_byte = extensions.iter().all(|(id, value)| (1..=14).contains(id) && (1..=16).contains(&value.len()));
     let (profile, head) = if one_byte { (ONE_BYTE_PROFILE, 1) } else { (TWO_BYTE_PROFILE, 2) };
     let len: usize = extensions.iter().map(|(_, value)| head + value.len()).sum();

@@ -7,8 +7,11 @@
 use super::codec::{TARGETS, target_index};
 use std::time::{Duration, Instant};
 
-/// Time over which bytes are counted before the rate follows.
+/// Time over which bytes are counted before the rate follows; two such windows make the mean, so that a key frame weighs as much as it
+/// takes.
 const WINDOW: Duration = Duration::from_millis(500);
+/// The same for a stream that begins: until its rate is known nobody can say where it fits.
+const FIRST_WINDOW: Duration = Duration::from_millis(200);
 /// Without packets for so long the rate is nothing: a few windows, so that a slow screen share keeps its own.
 const SILENCE: Duration = Duration::from_secs(3);
 /// Every pair of layers gets the packet.
@@ -33,7 +36,7 @@ impl LayerRates {
     pub fn on_packet(&mut self, members: u16, bytes: usize, now: Instant) {
         let start = *self.window.get_or_insert(now);
         let elapsed = now.saturating_duration_since(start);
-        if elapsed >= WINDOW {
+        if elapsed >= if self.measured { WINDOW } else { FIRST_WINDOW } {
             self.close(elapsed);
             self.window = Some(now);
         }
@@ -49,7 +52,7 @@ impl LayerRates {
         }
     }
 
-    /// Bits per second of payload that a receiver of at most these layers gets; 0 while nothing is known or nothing comes.
+    /// Bits per second that a receiver of at most these layers gets; 0 while nothing is known or nothing comes.
     #[must_use]
     pub fn rate(&self, spatial: u8, temporal: u8, now: Instant) -> u32 {
         let silent = self.window.is_none_or(|start| now.saturating_duration_since(start) > SILENCE);
@@ -86,10 +89,13 @@ mod tests {
         let t0 = Instant::now();
         let mut rates = LayerRates::default();
         assert_eq!(rates.rate(0, 0, t0), 0);
+        let mut known = None;
         // 1,000 bytes every 10 ms are 800 kbit/s.
         for n in 0..300 {
             rates.on_packet(members(None, None), 1_000, t0 + 10 * MS * n);
+            known = known.or_else(|| (rates.rate(0, 0, t0 + 10 * MS * n) > 0).then_some(n));
         }
+        assert_eq!(known, Some(20), "known soon");
         let now = t0 + 3_000 * MS;
         assert_eq!((rates.rate(0, 0, now), rates.rate(3, 3, now)), (800_000, 800_000));
         assert_eq!(rates.rate(0, 0, now + 2 * SILENCE), 0, "nothing comes");
@@ -118,7 +124,7 @@ mod tests {
             let bytes = if n < 500 { 100 } else { 1_000 };
             rates.on_packet(ALL, bytes, t0 + 10 * MS * n);
             let rate = rates.rate(0, 0, t0 + 10 * MS * n);
-            assert!(!(50..500).contains(&n) || rate == 80_000, "{n}: {rate}");
+            assert!(!(20..500).contains(&n) || rate == 80_000, "{n}: {rate}");
             assert!(n < 660 || rate > 600_000, "{n}: {rate}");
         }
     }

@@ -260,6 +260,12 @@ impl Route {
         self.sent.resend(outgoing, now, rtt)
     }
 
+    /// The packet behind an outgoing sequence number, for one that goes out later than it was decided on; nothing is counted.
+    #[must_use]
+    pub fn find(&self, outgoing: u16) -> Option<Sent> {
+        self.sent.find(outgoing)
+    }
+
     /// Whether an outgoing sequence number lies further back than what is remembered: nobody can send it again.
     #[must_use]
     pub fn is_forgotten(&self, outgoing: u16) -> bool {

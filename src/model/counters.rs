@@ -170,6 +170,14 @@ pub struct Counters {
     pub retransmitted: u64,
     /// Lost packets of sound taken out of redundant ones.
     pub recovered: u64,
+    /// Probes for more bandwidth sent to receivers.
+    pub probes: u64,
+    /// Bytes sent only to fill such probes.
+    pub padding_bytes: u64,
+    /// Times a receiver's line made a picture pause.
+    pub tracks_paused: u64,
+    /// Times a paused picture went on.
+    pub tracks_resumed: u64,
     /// NACKed packets asked of publishers.
     pub nack_out: u64,
     /// NACKed packets asked by receivers.

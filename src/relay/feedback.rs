@@ -41,21 +41,25 @@ impl Shard {
             self.on_moved(link, now);
             self.mark_dirty(link);
         }
+        let mut covered = (0, 0);
         for packet in packets(datagram.get(..len).unwrap_or_default()) {
             match packet {
-                Ok(packet) => self.on_control(link, packet, now),
+                Ok(packet) => self.on_control(link, packet, &mut covered, now),
                 Err(_) => self.counters.drop(DropReason::BadRtcp),
             }
         }
+        if covered.0 > 0 {
+            self.on_line(link, |line| line.on_reports(covered, now));
+        }
     }
 
-    fn on_control(&mut self, link: usize, packet: Rtcp<'_>, now: Instant) {
+    fn on_control(&mut self, link: usize, packet: Rtcp<'_>, covered: &mut (u32, u32), now: Instant) {
         match packet {
             Rtcp::SenderReport { sender, blocks } => {
                 self.on_sender_report(link, &sender, now);
-                blocks.for_each(|block| self.on_report_block(link, &block, now));
+                blocks.for_each(|block| self.on_report_block(link, &block, covered, now));
             }
-            Rtcp::ReceiverReport { blocks, .. } => blocks.for_each(|block| self.on_report_block(link, &block, now)),
+            Rtcp::ReceiverReport { blocks, .. } => blocks.for_each(|block| self.on_report_block(link, &block, covered, now)),
             Rtcp::Nack { media, sequences, .. } => {
                 let Some(track) = self.sent_track(link, media) else { return };
                 let mut lost = false;
@@ -70,8 +74,10 @@ impl Shard {
             }
             Rtcp::Pli { media, .. } => self.on_key_frame_request(link, media, now),
             Rtcp::Fir { entries, .. } => entries.for_each(|(media, _)| self.on_key_frame_request(link, media, now)),
-            // Estimates for receivers come with bandwidth allocation; goodbyes are said in signalling.
-            Rtcp::Remb { .. } | Rtcp::TransportFeedback(_) | Rtcp::Bye { .. } | Rtcp::Sdes | Rtcp::Other { .. } => {}
+            Rtcp::Remb { bitrate, .. } => self.on_line(link, |line| line.on_remb(bitrate, now)),
+            Rtcp::TransportFeedback(feedback) => self.on_line(link, |line| line.on_feedback(&feedback, now)),
+            // Goodbyes are said in signalling.
+            Rtcp::Bye { .. } | Rtcp::Sdes | Rtcp::Other { .. } => {}
         }
     }
 
@@ -100,11 +106,13 @@ impl Shard {
         }
     }
 
-    fn on_report_block(&mut self, link: usize, block: &ReportBlock, now: Instant) {
+    fn on_report_block(&mut self, link: usize, block: &ReportBlock, covered: &mut (u32, u32), now: Instant) {
         let Some(track) = self.sent_track(link, block.ssrc) else { return };
         if let Some(out) = self.tracks.get_mut(track).and_then(|track| track.route_to(link)?.out.as_mut()) {
             let reception = out.stats.on_report_block(block, now);
             out.redundancy.on_loss(reception.fraction_lost, now);
+            let (packets, lost) = out.stats.covered(block);
+            *covered = (covered.0.saturating_add(packets), covered.1.saturating_add(lost));
             if let Some(state) = self.links.get_mut(link) {
                 state.rtt = reception.rtt.or(state.rtt);
             }
@@ -122,6 +130,8 @@ impl Shard {
         while let Some(len) = state.twcc.poll_feedback(now, &mut buffer, state.own_ssrc, media) {
             state.peer.send_rtcp(buffer.get(..len).unwrap_or_default(), &mut self.outbox);
         }
+        self.poll_line(link, now);
+        let Some(state) = self.links.get(link) else { return };
         if state.timing.repair_at.is_some_and(|at| at <= now) {
             self.each_published(link, |shard, track| shard.poll_repairs(track, now));
             let repair_at = self.repair_deadline(link);

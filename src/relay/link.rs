@@ -3,6 +3,7 @@
 use super::data::Waiting;
 use super::event::{Event, EventSink};
 use super::in_order::InOrder;
+use super::line::Line;
 use super::sections::Sections;
 use crate::consultation::MemberId;
 use crate::media::twcc::TwccRecorder;
@@ -45,6 +46,8 @@ pub(super) struct Link {
     /// Slots of the tracks it should receive and has no section for, oldest first.
     pub(super) waiting: Vec<usize>,
     pub(super) twcc: TwccRecorder,
+    /// What is known of the way to it, once it is sent media.
+    pub(super) line: Option<Box<Line>>,
     pub(super) own_ssrc: u32,
     /// Round trip of the line, once a receiver report has told it.
     pub(super) rtt: Option<Duration>,
@@ -241,7 +244,8 @@ impl Link {
 
     /// When feedback about media is due. What cannot be sent must not wake anybody: it waits until the peer is back.
     pub(super) fn feedback_deadline(&self) -> Option<Instant> {
-        let deadlines = [self.timing.report_at, self.twcc.next_deadline(), self.timing.repair_at];
+        let line = self.line.as_ref().and_then(|line| line.next_deadline());
+        let deadlines = [self.timing.report_at, self.twcc.next_deadline(), self.timing.repair_at, line];
         deadlines.into_iter().flatten().min().filter(|_| self.peer.is_connected())
     }
 
@@ -297,7 +301,7 @@ impl Link {
 
     /// The same for a packet that goes to it.
     pub(super) fn warm_receiver(&self) -> usize {
-        usize::from(self.timing.report_at.is_some()) + self.peer.warm()
+        usize::from(self.timing.report_at.is_some()) + self.peer.warm() + self.line.as_ref().map_or(0, |line| line.warm())
     }
 
     fn miss(&mut self, event: &Event) {

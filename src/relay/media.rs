@@ -1,18 +1,19 @@
 //! The packet path: open in place, find the compiled route, rewrite and seal into the outgoing batch.
 
+use super::line::Waiting;
 use super::link::{Attention, Inbound, Link};
 use super::sections::Use;
 use super::shard::Shard;
 use super::sound::{Sound, SoundBuffer};
 use super::tracks::{Layer, OutStream, Passes, RouteState, Track};
+use crate::media::bwe::DATAGRAM_OVERHEAD;
 use crate::media::codec::dependency::{DependencyReader, write_active};
 use crate::media::codec::{Facts, inspect};
 use crate::media::guardian::{Forwarded, Repair};
 use crate::media::inbound::InboundStream;
 use crate::media::nacker::NackAction;
 use crate::media::outbox::Outbox;
-use crate::media::packet::{AudioLevel, OutgoingHeader, RtpHeader, write_header};
-use crate::media::red::primary;
+use crate::media::packet::{AudioLevel, OutgoingHeader, RtpHeader, set_first_element, write_header};
 use crate::media::route::{Incoming, Patch, Rewrite, Verdict};
 use crate::media::rtx::write_rtx_payload;
 use crate::model::counters::{DropReason, FreezeRepair};
@@ -21,6 +22,11 @@ use std::time::{Duration, Instant};
 
 /// Round trip assumed before one was measured.
 pub(super) const ASSUMED_RTT: Duration = Duration::from_millis(100);
+
+/// What sealing adds to a packet (RFC 7714: 16 bytes; RFC 3711: 10).
+pub(super) const TAG: usize = 16;
+/// Header of an outgoing packet with its transport-wide number.
+pub(super) const HEADER: usize = 20;
 
 impl Shard {
     pub(super) fn handle_rtp(&mut self, link: usize, now: Instant, path: Path, datagram: &mut [u8]) {
@@ -158,6 +164,7 @@ impl Shard {
         let Some(layer) = track.layers.get_mut(usize::from(inbound.layer)) else { return };
         let Some((sequence, lost_too_much)) = layer.note(header, repaired, now) else { return };
         let facts = layer.look_into(track.codec, sequence, payload, descriptor, now);
+        layer.rates.on_packet(facts.members(), packet.len() + TAG + DATAGRAM_OVERHEAD, now);
         let repair_at = layer.stream.as_ref().and_then(InboundStream::nack_deadline);
         if let Some(at) = repair_at {
             state.timing.repair_by(at);
@@ -197,7 +204,7 @@ impl Shard {
             return self.fan_out_sound(inbound, header, packet, payload, incoming);
         }
         let now = incoming.now;
-        let source = Source { header, packet, payload, urgent: false };
+        let source = Source { header, packet, payload, urgent: false, now };
         let mut elements = Elements::default();
         let mut frozen = None;
         for route in &mut track.routes {
@@ -216,15 +223,21 @@ impl Shard {
                 frozen = frozen.max(Some(repair));
             }
             let Verdict::Forward(rewrite) = verdict else { continue };
+            // What waits goes out in order and soon, or the guardian will see that nothing follows it.
+            let Rewrite { sequence, marker, .. } = rewrite;
+            let key_frame_start = incoming.facts.key_frame_start;
+            if let Some(cause) = route.guardian.on_forwarded(Forwarded { sequence, marker, key_frame_start }, now) {
+                self.counters.freeze(cause);
+            }
+            // Only what is kept can go out later.
+            let item = (out.rtx.is_some() && !payload.is_empty()).then(|| Waiting::new(inbound.track, sequence));
+            if !receiver.admits(route.receiver, item, payload.len() + HEADER + TAG, now, &mut self.dirty) {
+                continue;
+            }
             elements.gather(&out.passes, header, packet);
             if write_media(out, out.payload_type, receiver, &mut self.outbox, &rewrite, source, &elements) {
                 self.counters.forwarded += 1;
-                out.on_sent(rewrite.timestamp, payload.len(), now);
-                let Rewrite { sequence, marker, .. } = rewrite;
-                let key_frame_start = incoming.facts.key_frame_start;
-                if let Some(cause) = route.guardian.on_forwarded(Forwarded { sequence, marker, key_frame_start }, now) {
-                    self.counters.freeze(cause);
-                }
+                out.stats.on_sent(rewrite.timestamp, payload.len(), now);
                 want_reports(receiver, route.receiver, now, &mut self.dirty);
             }
         }
@@ -256,10 +269,11 @@ impl Shard {
                 Some(buffer) => sound.form(out, buffer),
                 None => (out.payload_type, payload),
             };
-            let source = Source { header, packet, payload, urgent: true };
+            receiver.admits(route.receiver, None, payload.len() + HEADER + TAG, incoming.now, &mut self.dirty);
+            let source = Source { header, packet, payload, urgent: true, now: incoming.now };
             if write_media(out, payload_type, receiver, &mut self.outbox, &rewrite, source, &elements) {
                 self.counters.forwarded += 1;
-                out.on_sent(rewrite.timestamp, payload.len(), incoming.now);
+                out.stats.on_sent(rewrite.timestamp, payload.len(), incoming.now);
                 want_reports(receiver, route.receiver, incoming.now, &mut self.dirty);
             }
         }
@@ -300,31 +314,6 @@ impl Shard {
             self.check_room(room, now);
         }
     }
-
-    /// Sends a packet again to a receiver that misses it; `false` when it is too old to be had, and only a key frame helps.
-    pub(super) fn retransmit(&mut self, link: usize, track: usize, sequence: u16, now: Instant) -> bool {
-        let (Some(track), Some(receiver)) = (self.tracks.get_mut(track), self.links.get_mut(link)) else { return true };
-        let Some(route) = track.routes.iter_mut().find(|route| route.receiver == link) else { return true };
-        let Some(out) = route.out.as_mut() else { return true };
-        let rtt = out.stats.rtt().unwrap_or(ASSUMED_RTT);
-        let Some(sent) = route.route.resolve(sequence, now, rtt) else { return !route.route.is_forgotten(sequence) };
-        let Some(layer) = track.layers.get(usize::from(sent.layer)) else { return true };
-        let Some(packet) = layer.cache.find(sent.sequence) else { return false };
-        let Ok(header) = RtpHeader::parse(packet) else { return true };
-        let Ok(payload) = header.payload(packet) else { return true };
-        if !out.may_repeat(payload.len()) {
-            self.counters.drop(DropReason::RateLimit);
-            return true;
-        }
-        let urgent = track.codec.kind() == MediaKind::Audio;
-        // A retransmission format repeats plain Opus only.
-        let redundant = track.red == Some(header.payload_type);
-        let Some(payload) = (if redundant { primary(payload) } else { Some(payload) }) else { return true };
-        if write_again(out, receiver, &mut self.outbox, &sent.rewrite, Source { header: &header, packet, payload, urgent }) {
-            self.counters.retransmitted += 1;
-        }
-        true
-    }
 }
 
 impl Layer {
@@ -364,14 +353,14 @@ impl Layer {
 
 /// Header extension elements of a packet as they go out to the receivers of one mapping; mostly that is all of them.
 #[derive(Clone, Copy, Default)]
-struct Elements<'a> {
+pub(super) struct Elements<'a> {
     passes: Option<Passes>,
     found: [(u8, &'a [u8]); Passes::MAX],
     count: usize,
 }
 
 impl<'a> Elements<'a> {
-    fn of(passes: &Passes, header: &RtpHeader, packet: &'a [u8]) -> Self {
+    pub(super) fn of(passes: &Passes, header: &RtpHeader, packet: &'a [u8]) -> Self {
         let mut elements = Self::default();
         elements.gather(passes, header, packet);
         elements
@@ -383,6 +372,13 @@ impl<'a> Elements<'a> {
             return;
         }
         (self.passes, self.count) = (Some(*passes), 0);
+        if passes.transport_cc != 0
+            && let Some(slot) = self.found.first_mut()
+        {
+            // First of all, so that the number can be put in its place at the end.
+            *slot = (passes.transport_cc, &[0, 0]);
+            self.count = 1;
+        }
         for (id, value) in header.extensions(packet) {
             if let Some(id) = passes.id(id)
                 && let Some(slot) = self.found.get_mut(self.count)
@@ -408,6 +404,11 @@ impl<'a> Elements<'a> {
         elements
     }
 
+    /// Whether the first element is the transport-wide number.
+    fn numbered(&self) -> bool {
+        self.passes.is_some_and(|passes| passes.transport_cc != 0)
+    }
+
     fn as_slice(&self) -> &[(u8, &'a [u8])] {
         self.found.get(..self.count).unwrap_or_default()
     }
@@ -415,26 +416,27 @@ impl<'a> Elements<'a> {
 
 /// A packet as it came in, to be written once for each receiver.
 #[derive(Clone, Copy)]
-struct Source<'a> {
-    header: &'a RtpHeader,
-    packet: &'a [u8],
-    payload: &'a [u8],
+pub(super) struct Source<'a> {
+    pub(super) header: &'a RtpHeader,
+    pub(super) packet: &'a [u8],
+    pub(super) payload: &'a [u8],
     /// Voice goes before pictures.
-    urgent: bool,
+    pub(super) urgent: bool,
+    pub(super) now: Instant,
 }
 
 /// Longest header extension element (RFC 8285, section 4.3).
 const MAX_DESCRIPTOR: usize = 255;
 
 /// Something was sent to a receiver: it is owed reports.
-fn want_reports(receiver: &mut Link, link: usize, now: Instant, dirty: &mut Vec<usize>) {
+pub(super) fn want_reports(receiver: &mut Link, link: usize, now: Instant, dirty: &mut Vec<usize>) {
     if receiver.timing.report_at.is_none() {
         receiver.timing.report_at = Some(now);
         receiver.timing.want(Attention::Feedback, link, dirty);
     }
 }
 
-fn write_media(
+pub(super) fn write_media(
     out: &OutStream,
     payload_type: u8,
     receiver: &mut Link,
@@ -447,7 +449,13 @@ fn write_media(
     write_packet(stream, None, elements, receiver, outbox, rewrite, source)
 }
 
-fn write_again(out: &mut OutStream, receiver: &mut Link, outbox: &mut Outbox, rewrite: &Rewrite, source: Source<'_>) -> bool {
+pub(super) fn write_again(
+    out: &mut OutStream,
+    receiver: &mut Link,
+    outbox: &mut Outbox,
+    rewrite: &Rewrite,
+    source: Source<'_>,
+) -> bool {
     let Some(rtx) = out.rtx.as_mut() else { return false };
     let stream = (rtx.payload_type, rtx.sequence, rtx.ssrc);
     let elements = Elements::of(&out.passes, source.header, source.packet);
@@ -466,7 +474,7 @@ fn write_packet(
     receiver: &mut Link,
     outbox: &mut Outbox,
     rewrite: &Rewrite,
-    Source { payload, urgent, .. }: Source<'_>,
+    Source { payload, urgent, now, .. }: Source<'_>,
 ) -> bool {
     let Some(path) = receiver.peer.path() else { return false };
     let mut descriptor;
@@ -480,23 +488,28 @@ fn write_packet(
     };
     let outgoing = OutgoingHeader { marker: rewrite.marker, payload_type, sequence, timestamp: rewrite.timestamp, ssrc };
     let payload = if rewrite.empty { &[] } else { payload };
-    let peer = &mut receiver.peer;
+    let Link { peer, line, .. } = receiver;
     outbox.push_with(path, urgent, |slot| {
         let header_len = write_header(slot, &outgoing, elements.as_slice())?;
+        let body_len = payload.len() + if repeats.is_some() { 2 } else { 0 };
+        if let Some(line) = line
+            && let Some(number) = line.on_sent(header_len + body_len + TAG, elements.numbered(), now)
+        {
+            set_first_element(slot, number)?;
+        }
         if repeats.is_none() && !matches!(rewrite.patch, Some(Patch::Vp8(_))) {
             return peer.seal_rtp_from(slot, header_len, payload);
         }
-        let body = slot.get_mut(header_len..)?;
-        let len = match repeats {
-            Some(original) => write_rtx_payload(body, original, payload)?,
-            None => {
-                body.get_mut(..payload.len())?.copy_from_slice(payload);
-                payload.len()
+        let body = slot.get_mut(header_len..header_len + body_len)?;
+        match repeats {
+            Some(original) => {
+                write_rtx_payload(body, original, payload)?;
             }
-        };
-        if let Some(Patch::Vp8(patch)) = rewrite.patch {
-            patch.apply(body.get_mut(len - payload.len()..len)?);
+            None => body.copy_from_slice(payload),
         }
-        peer.seal_rtp(slot, header_len, header_len + len)
+        if let Some(Patch::Vp8(patch)) = rewrite.patch {
+            patch.apply(body.get_mut(body_len - payload.len()..)?);
+        }
+        peer.seal_rtp(slot, header_len, header_len + body_len)
     })
 }

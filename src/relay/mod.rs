@@ -2,14 +2,16 @@
 //!
 //! Sans-IO: it is driven by datagrams, commands and time, and reads no clock. Its parts: [`shard`] the whole, `rooms` commands and
 //! effects, `negotiation` offers and answers, `downlink` what the relay offers itself, `tracks` what is published and routed,
-//! `datagrams` what the socket received, `media` the packet path, `sound` redundant audio, `feedback` control
-//! packets, `data` data messages,
-//! `consult` consultations, `held` what waits for the record, `admin` what the platform asks. The doors see [`command`], [`event`] and [`envelope`] and nothing else.
+//! `datagrams` what the socket received, `media` the packet path, `repeats` what goes out later, `sound` redundant audio,
+//! `feedback` control packets, `line` what a receiver's line bears, `allocation` how it is shared out, `data` data messages,
+//! `consult` consultations, `held` what waits for the record, `admin` what the platform asks. The doors see [`command`],
+//! [`event`] and [`envelope`] and nothing else.
 
 pub use crate::media::outbox;
 pub use datagrams::Received;
 
 mod admin;
+mod allocation;
 pub mod command;
 mod consult;
 mod data;
@@ -20,10 +22,12 @@ pub mod event;
 mod feedback;
 mod held;
 mod in_order;
+mod line;
 pub mod link;
 mod media;
 mod negotiation;
 mod plan;
+mod repeats;
 mod rooms;
 mod sections;
 pub mod shard;

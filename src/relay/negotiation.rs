@@ -9,6 +9,7 @@ use super::sections::{Change, Use};
 use super::shard::Shard;
 use super::tracks::{OutStream, Passes};
 use crate::consultation as rules;
+use crate::media::layers::Cap;
 use crate::model::roster::{LeaveAction, LeaveReason};
 use crate::model::{Codec, MediaKind, Now, TrackCid, TrackSid};
 use crate::transport::peer::MAX_MESSAGE_SIZE;
@@ -171,6 +172,8 @@ impl Shard {
         let red = offered.pick(Codec::Red, None).filter(|_| source.codec == Codec::Opus && !source.disable_red);
         let stream = OutStream { red: red.map(|red| red.payload_type), ..stream };
         let Some(route) = self.tracks.get_mut(track).and_then(|track| track.route_to(link)) else { return };
+        // The lowest layer, until the line is shared out in a moment.
+        route.choice.set_cap(Cap::UpTo(0));
         route.out = Some(stream);
         self.waits_no_longer(link, track);
         if let Some(state) = self.links.get_mut(link) {
@@ -182,6 +185,7 @@ impl Shard {
         if first {
             self.tell(publisher, Event::TrackSubscribed(sid));
         }
+        self.open_line(link, now);
         self.retarget(track, now);
     }
 
@@ -197,6 +201,9 @@ impl Shard {
             }
         }
         let Some(state) = self.links.get_mut(link) else { return };
+        if let Some(line) = &mut state.line {
+            line.pacer.purge(|waiting| waiting.track as usize == track);
+        }
         let closed: Vec<Outbound> = state.outbound.extract_if(.., |outbound| outbound.track == track).collect();
         for outbound in closed {
             state.peer.forget_outbound(outbound.ssrc);

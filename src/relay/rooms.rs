@@ -173,6 +173,7 @@ impl Shard {
             outbound: Vec::new(),
             waiting: Vec::new(),
             twcc: TwccRecorder::default(),
+            line: None,
             own_ssrc,
             rtt: None,
             data: DataState::default(),

@@ -4,6 +4,7 @@
 //! the passing of time; [`Shard::finish_batch`] lets everything that was touched say what it has to send, and
 //! [`Shard::outbox`] holds the datagrams. Nothing here blocks, locks or reads a clock.
 
+use super::allocation::Gathered;
 use super::datagrams::Addresses;
 use super::envelope::Envelope;
 use super::event::Recorded;
@@ -13,9 +14,10 @@ use super::timers::{Owner, Timers};
 use super::tracks::Track;
 use crate::consultation::room::Defaults;
 use crate::media::outbox::Outbox;
+use crate::media::rate::Bitrate;
 use crate::model::counters::{Counters, DropReason, FailureReason};
 use crate::model::roster::{LeaveReason, Source};
-use crate::model::{MediaKind, Now, RoomKey, ShardId, TrackSid};
+use crate::model::{MediaKind, Now, ParticipantSid, RoomKey, ShardId, TrackSid};
 use crate::transport::peer::{PeerEvent, Transport};
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
@@ -92,6 +94,8 @@ pub struct Shard {
     /// Nobody is given anything before: the audit log took no fact.
     pub(super) audit_down_until: Option<Instant>,
     pub(super) generation: u32,
+    /// Room for the tracks of the line that is being shared out.
+    pub(super) gathered: Vec<Gathered>,
 }
 
 impl std::fmt::Debug for Shard {
@@ -127,6 +131,7 @@ impl Shard {
             waiting: None,
             audit_down_until: None,
             generation: 0,
+            gathered: Vec::new(),
         }
     }
 
@@ -380,6 +385,12 @@ impl Shard {
         &mut self.counters
     }
 
+    /// What the line to each receiver of media was last estimated to bear, where the receiver says anything of it.
+    pub fn estimates(&self) -> impl Iterator<Item = (&ParticipantSid, Bitrate)> {
+        let heard = |link: &Link| link.line.as_ref().filter(|line| line.is_heard()).map(|line| line.estimate());
+        self.links.iter().filter_map(move |(_, link)| Some((&link.sid, heard(link)?)))
+    }
+
     /// Gives back what a busy hour has grown, once nobody is here.
     pub(super) fn release_memory(&mut self) {
         self.rooms.shrink_to_fit();
@@ -389,6 +400,7 @@ impl Shard {
         self.addresses.shrink_to_fit();
         self.ufrags.shrink_to_fit();
         self.dirty.shrink_to(64);
+        self.gathered.shrink_to(0);
         self.timers.shrink();
     }
 

@@ -1,19 +1,22 @@
 //! Published tracks and the routes compiled for them: what the packet path needs, and no more.
 
+use super::allocation::class_of;
 use super::command::TrackSetting;
 use super::event::Event;
 use super::feedback::TICK;
-use super::link::Link;
+use super::link::{Attention, Link};
 use super::sections::Use;
 use super::shard::Shard;
 use crate::consultation::MemberId;
+use crate::media::allocation::Class;
 use crate::media::cache::{CacheLimits, PacketCache};
 use crate::media::codec::dependency::DependencyReader;
 use crate::media::guardian::FreezeGuardian;
 use crate::media::inbound::InboundStream;
 use crate::media::keyframe::KeyFrameThrottle;
-use crate::media::layers::{LayerActivity, LayerChoice, LayerSet, Wish};
+use crate::media::layers::{LayerActivity, LayerChoice, LayerSet, LayerTarget, Wish};
 use crate::media::outbound::OutboundStream;
+use crate::media::rates::LayerRates;
 use crate::media::red::Redundancy;
 use crate::media::route::{Route, RouteConfig};
 use crate::model::roster::{Quality, Track as TrackRecord};
@@ -36,6 +39,8 @@ pub(super) struct Track {
     /// Format parameters of the publisher's codec, for choosing the receivers' payload type.
     pub(super) fmtp: Option<String>,
     pub(super) muted: bool,
+    /// What it is to the consultation while nobody speaks.
+    pub(super) class: Class,
     pub(super) set: LayerSet,
     pub(super) activity: LayerActivity,
     /// Layers that were live when targets were last chosen, one bit each.
@@ -71,6 +76,11 @@ impl Demand {
         Some(wanted)
     }
 
+    /// What the publisher was told last, if anything.
+    pub(super) fn told(&self) -> Option<Option<Quality>> {
+        self.told
+    }
+
     /// Nothing counts as told: the client has a new session and may have forgotten.
     pub(super) fn forget(&mut self) {
         self.told = None;
@@ -93,6 +103,8 @@ pub(super) struct Layer {
     /// RTP timestamp of the newest packet.
     pub(super) newest: u32,
     pub(super) dependencies: DependencyReader,
+    /// What it takes of a line, datagrams' headers included.
+    pub(super) rates: LayerRates,
 }
 
 /// A track on its way to one receiver.
@@ -119,36 +131,10 @@ pub(super) struct OutStream {
     pub(super) rtx: Option<RtxStream>,
     pub(super) passes: Passes,
     pub(super) stats: OutboundStream,
-    /// Bytes that may be repeated now.
-    pub(super) credit: f64,
     /// Payload type the receiver takes redundant sound with.
     pub(super) red: Option<u8>,
     /// How much redundant sound its line needs.
     pub(super) redundancy: Redundancy,
-}
-
-/// Share of what a receiver gets that may be repeated to it: a line that loses more is not helped by more packets.
-const REPEATED_SHARE: f64 = 0.2;
-
-/// Bytes that may be repeated at once, for the losses of one burst: some 25 packets, half a key frame.
-const MAX_CREDIT: f64 = 32_000.0;
-
-impl OutStream {
-    /// Takes note of media sent.
-    pub(super) fn on_sent(&mut self, timestamp: u32, payload: usize, now: Instant) {
-        self.stats.on_sent(timestamp, payload, now);
-        self.credit = (self.credit + payload as f64 * REPEATED_SHARE).min(MAX_CREDIT);
-    }
-
-    /// Whether so many bytes may be repeated; they count as repeated then.
-    pub(super) fn may_repeat(&mut self, payload: usize) -> bool {
-        let bytes = payload as f64;
-        let may = self.credit >= bytes;
-        if may {
-            self.credit -= bytes;
-        }
-        may
-    }
 }
 
 /// The retransmission stream beside it (RFC 4588).
@@ -176,7 +162,6 @@ impl OutStream {
             rtx,
             passes,
             stats: OutboundStream::new(ssrc, clock_rate),
-            credit: MAX_CREDIT,
             red: None,
             redundancy: Redundancy::default(),
         }
@@ -186,6 +171,8 @@ impl OutStream {
 /// Header extensions that go through to a receiver, each with the id it has there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Passes {
+    /// Id of the transport-wide number at the receiver; 0 where it wants none.
+    pub(super) transport_cc: u8,
     pairs: [(u8, u8); Self::THROUGH.len()],
 }
 
@@ -198,11 +185,12 @@ impl Passes {
         Extension::AbsCaptureTime,
         Extension::PlayoutDelay,
     ];
-    /// The most extensions a forwarded packet carries.
-    pub(super) const MAX: usize = Self::THROUGH.len();
+    /// The most extensions a forwarded packet carries: those, and the transport-wide number.
+    pub(super) const MAX: usize = Self::THROUGH.len() + 1;
 
     pub(super) fn between(publisher: &ExtensionMap, receiver: &ExtensionMap) -> Self {
-        let mut passes = Self::default();
+        let transport_cc = receiver.id(Extension::TransportCc).unwrap_or(0);
+        let mut passes = Self { transport_cc, ..Self::default() };
         for (pair, extension) in passes.pairs.iter_mut().zip(Self::THROUGH) {
             if let (Some(from), Some(to)) = (publisher.id(extension), receiver.id(extension)) {
                 *pair = (from, to);
@@ -236,11 +224,24 @@ impl RouteState {
         repeats && [self.route.current(), self.route.target()].contains(&Some(layer))
     }
 
+    /// Forwards these layers from now on.
+    pub(super) fn aim(&mut self, target: Option<LayerTarget>) {
+        if target.is_none() {
+            self.guardian.rest();
+        }
+        self.route.set_layers(target);
+    }
+
+    /// Whether padding may be sent beside it.
+    pub(super) fn can_pad(&self, now: Instant) -> bool {
+        let out = self.out.as_ref().filter(|out| out.opens_at <= now && out.passes.transport_cc != 0);
+        out.is_some_and(|out| out.rtx.is_some() && out.stats.last_timestamp().is_some())
+    }
+
     /// Reads a word of each part that a packet needs.
     pub(super) fn warm(&self) -> usize {
-        let out = self.out.as_ref().map_or(0, |out| {
-            usize::from(out.payload_type) + usize::from(out.credit > 0.0) + usize::from(out.stats.last_timestamp().is_some())
-        });
+        let out =
+            self.out.as_ref().map_or(0, |out| usize::from(out.payload_type) + usize::from(out.stats.last_timestamp().is_some()));
         out + self.route.warm()
     }
 
@@ -304,6 +305,7 @@ impl Shard {
             key_frames: KeyFrameThrottle::default(),
             newest: 0,
             dependencies: DependencyReader::default(),
+            rates: LayerRates::default(),
         };
         let scalable = streams == 1 && matches!(codec, Codec::Vp9 | Codec::Av1);
         let set = if scalable { LayerSet::scalable(&record.layers) } else { LayerSet::new(&record.layers, streams) };
@@ -317,7 +319,7 @@ impl Shard {
             disable_red: record.disable_red,
             fmtp,
             muted: record.muted,
-
+            class: class_of(record),
             set,
             activity: LayerActivity::default(),
             live: 0,
@@ -420,6 +422,7 @@ impl Shard {
                 let TrackSetting { disabled, quality, width, height, fps, .. } = setting;
                 route.choice.set_wish(Wish { disabled, quality, width, height, fps });
             }
+            self.on_line(link, |line| line.wake(now));
             self.retarget(track, now);
         }
     }
@@ -427,16 +430,17 @@ impl Shard {
     /// Chooses the layer of every route of a track anew, and asks for the key frames that takes.
     pub(super) fn retarget(&mut self, track: usize, now: Instant) {
         let Some(state) = self.tracks.get_mut(track) else { return };
+        let slept = state.live == 0;
         state.live = state.live_layers(now);
         for route in &mut state.routes {
             let flows = route.out.is_some() && !state.muted;
             let target = if flows { route.choice.target(&state.set, &state.activity, now) } else { None };
-            if target.is_none() {
-                route.guardian.rest();
-            }
-            route.route.set_layers(target);
+            route.aim(target);
         }
         let (live, publisher) = (state.live != 0, state.publisher);
+        if live && slept && state.is_video() {
+            self.wake_lines(track, now);
+        }
         if live && let Some(state) = self.links.get_mut(publisher).filter(|state| state.timing.report_at.is_none()) {
             // It was silent, and is not any more.
             state.timing.report_at = state.timing.connected_at.map(|_| now + TICK);
@@ -444,6 +448,19 @@ impl Shard {
         }
         self.request_wanted_key_frames(track, now);
         self.poll_demand(track, now);
+    }
+
+    /// A track came to life: its receivers' lines are shared out anew.
+    fn wake_lines(&mut self, track: usize, now: Instant) {
+        let Self { tracks, links, dirty, .. } = self;
+        for route in tracks.get(track).map(|track| track.routes.as_slice()).unwrap_or_default() {
+            if let Some(state) = links.get_mut(route.receiver)
+                && let Some(line) = &mut state.line
+            {
+                line.wake(now);
+                state.timing.want(Attention::Feedback, route.receiver, dirty);
+            }
+        }
     }
 
     /// Tells the publisher which layers are wanted, when that has changed.

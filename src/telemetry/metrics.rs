@@ -186,6 +186,10 @@ const PLAIN: &[Plain] = {
         ("colloque_bytes_out_total", "Bytes of datagrams sent", COUNTER, |c| c.bytes_out),
         ("colloque_forwarded_packets_total", "Media packets forwarded to a receiver", COUNTER, |c| c.forwarded),
         ("colloque_retransmitted_packets_total", "Retransmissions sent to receivers", COUNTER, |c| c.retransmitted),
+        ("colloque_probes_total", "Probes for more bandwidth sent to receivers", COUNTER, |c| c.probes),
+        ("colloque_padding_bytes_total", "Bytes sent to receivers only to fill probes", COUNTER, |c| c.padding_bytes),
+        ("colloque_pictures_paused_total", "Times a receiver's line made a picture pause", COUNTER, |c| c.tracks_paused),
+        ("colloque_pictures_resumed_total", "Times a paused picture went on", COUNTER, |c| c.tracks_resumed),
         ("colloque_nacked_packets_out_total", "Lost packets asked of publishers", COUNTER, |c| c.nack_out),
         ("colloque_nacked_packets_in_total", "Lost packets asked by receivers", COUNTER, |c| c.nack_in),
         ("colloque_sound_recovered_total", "Lost packets of sound taken out of redundant ones", COUNTER, |c| c.recovered),
@@ -427,7 +431,8 @@ mod tests {
             &mut c.rooms, &mut c.participants, &mut c.tracks, &mut c.peers, &mut c.packets_in, &mut c.bytes_in,
             &mut c.packets_out, &mut c.bytes_out, &mut c.forwarded, &mut c.retransmitted, &mut c.nack_out, &mut c.nack_in,
             &mut c.recovered, &mut c.pli_out, &mut c.pli_in, &mut c.stun_answered, &mut c.dtls_completed, &mut c.srtp_gcm, &mut c.srtp_cm_sha1,
-            &mut c.path_changes, &mut c.data_in, &mut c.data_out, &mut c.joins, &mut c.resumes, &mut c.panics, &mut c.facts_lost, &mut c.facts_refused,
+            &mut c.path_changes, &mut c.data_in, &mut c.data_out, &mut c.joins, &mut c.resumes, &mut c.panics, &mut c.facts_lost,
+            &mut c.facts_refused, &mut c.probes, &mut c.padding_bytes, &mut c.tracks_paused, &mut c.tracks_resumed,
         ];
         for (field, number) in fields.into_iter().zip(1..) {
             *field = number;

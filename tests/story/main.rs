@@ -15,6 +15,7 @@ mod datagrams;
 mod floods;
 mod forgery;
 mod frozen;
+mod lines;
 mod loss;
 mod model;
 mod moving;

@@ -23,7 +23,7 @@ use colloque::relay::shard::{Disposition, Shard, ShardConfig};
 use colloque::signal::livekit::LiveKitEnvelope;
 use colloque::transport::peer::Transport;
 use media::Kind;
-use net::{End, Flight, Net, Weather};
+use net::{Bottleneck, End, Flight, Net, Weather};
 use person::{Coming, Inbox, Person, Received, Sending};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -279,6 +279,24 @@ impl World {
 
     pub(crate) fn line(&mut self, who: Who) -> &mut Line {
         &mut self.lines[who.0]
+    }
+
+    /// Makes a person's line as narrow as this from now on.
+    pub(crate) fn narrow(&mut self, who: Who, bits_per_second: u64) {
+        let (address, now) = (self.people[who.0].address, self.now);
+        let narrow = self.net.bottlenecks.entry(address).or_insert_with(|| Bottleneck::new(bits_per_second, now));
+        narrow.bits_per_second = bits_per_second;
+    }
+
+    /// How long a datagram to a person waits in its line.
+    pub(crate) fn queue(&self, who: Who) -> Duration {
+        self.net.bottlenecks.get(&self.people[who.0].address).map_or(Duration::ZERO, |narrow| narrow.queue(self.now))
+    }
+
+    /// What the relay takes a person's line to bear, in kbit/s.
+    pub(crate) fn estimate(&self, who: Who) -> u64 {
+        let sid = self.people[who.0].sid.as_ref();
+        self.shard.estimates().find(|(of, _)| Some(*of) == sid).map_or(0, |(_, rate)| rate.bps() / 1_000)
     }
 
     pub(crate) fn track(&self, who: Who, kind: Kind) -> TrackSid {

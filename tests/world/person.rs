@@ -26,6 +26,8 @@ use str0m::{Candidate, Input, Output, Rtc};
 const RIDS: [&str; 3] = ["q", "h", "f"];
 
 /// A voice every 20 ms, a picture every 40.
+/// A source that is so late was silent, and does not make up for it.
+const SILENT: Duration = Duration::from_millis(200);
 const AUDIO_EVERY: Duration = Duration::from_millis(20);
 const VIDEO_EVERY: Duration = Duration::from_millis(40);
 
@@ -101,6 +103,8 @@ pub(crate) struct OwnTrack {
     pub(crate) spatial: u8,
     scalable: bool,
     pub(crate) packet_len: usize,
+    /// Packets of a frame for each layer, where they differ.
+    pub(crate) layer_packets: Option<[u8; 3]>,
     /// Frames of 4 to 9 packets within 50 bytes of `packet_len` instead, the last one a little shorter: chosen by this generator.
     pub(crate) varied: Option<Rng>,
     pub(crate) every: Duration,
@@ -593,18 +597,21 @@ impl Person {
             Kind::Video if track.scalable => str0m::format::Codec::Vp9,
             Kind::Video => str0m::format::Codec::Vp8,
         };
-        track.next_at = track.next_at.map(|at| at + track.every);
+        // What was not said while it was silent is not said later.
+        let said = |at: Instant| if now.saturating_duration_since(at) > SILENT { now } else { at };
+        track.next_at = track.next_at.map(|at| said(at) + track.every);
         let Some(params) = self.rtc.codec_config().find(|params| params.spec().codec == codec) else { return };
         let (pt, red) = (params.pt(), params.red().filter(|_| self.redundant));
         let (mid, kind) = (track.mid, track.kind);
-        let (parts, len, shorter) = track.next_frame();
-        let (spatial, scalable) = (track.spatial, track.scalable);
+        let (all_parts, len, shorter) = track.next_frame();
+        let (spatial, scalable, layer_packets) = (track.spatial, track.scalable, track.layer_packets);
         let mut writes = Vec::new();
         for (layer, stream) in track.streams.iter_mut().enumerate() {
             let key = kind == Kind::Audio || std::mem::take(&mut stream.key_wanted);
             stream.keys = stream.keys.wrapping_add(u8::from(key));
             stream.frame += 1;
             stream.timestamp = stream.timestamp.wrapping_add(if kind == Kind::Audio { 960 } else { 3_600 });
+            let parts = layer_packets.and_then(|parts| parts.get(layer).copied()).unwrap_or(all_parts);
             for (sub, part) in (0..spatial).flat_map(|sub| (0..parts).map(move |part| (sub, part))) {
                 let mark = Mark { from: self.number, kind, layer: layer as u8 + sub, key, frame: stream.frame, part };
                 let len = if part + 1 == parts { len - shorter } else { len };
@@ -681,6 +688,7 @@ impl OwnTrack {
             scalable: false,
             packets_per_frame: if kind == Kind::Audio { 1 } else { 2 },
             packet_len: if kind == Kind::Audio { 80 } else { 600 },
+            layer_packets: None,
             varied: None,
             every: if kind == Kind::Audio { AUDIO_EVERY } else { VIDEO_EVERY },
         }

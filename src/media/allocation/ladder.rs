@@ -8,6 +8,8 @@ use crate::media::rate::Bitrate;
 pub(super) struct Step {
     pub(super) spatial: u8,
     pub(super) temporal: u8,
+    /// It was all there is of its spatial layer.
+    pub(super) whole: bool,
     pub(super) cost: Bitrate,
 }
 
@@ -42,7 +44,7 @@ impl Ladder {
                 };
                 let layer = live().find(|layer| (layer.spatial, layer.temporal) == (spatial, temporal));
                 if let Some(layer) = layer.filter(|_| worth) {
-                    ladder.push(layer);
+                    ladder.push(layer, temporal == most);
                 }
             }
         }
@@ -50,13 +52,13 @@ impl Ladder {
     }
 
     /// Adds a better step; what costs as much or more is no step any longer.
-    fn push(&mut self, layer: &Layer) {
+    fn push(&mut self, layer: &Layer, whole: bool) {
         let cost = layer.cost();
         while self.steps().last().is_some_and(|step| step.cost >= cost) {
             self.len -= 1;
         }
         if let Some(slot) = self.steps.get_mut(self.len) {
-            *slot = Step { spatial: layer.spatial, temporal: layer.temporal, cost };
+            *slot = Step { spatial: layer.spatial, temporal: layer.temporal, whole, cost };
             self.len += 1;
         }
     }
@@ -83,7 +85,9 @@ impl Ladder {
 
     /// The level nearest to a step of an earlier ladder from below, or the lowest.
     pub(super) fn level_of(&self, step: Step) -> Option<u8> {
-        let at_most = |other: &&Step| (other.spatial, other.temporal) <= (step.spatial, step.temporal);
+        // Temporal layers that were not told apart then were in it.
+        let temporal = if step.whole { u8::MAX } else { step.temporal };
+        let at_most = |other: &&Step| (other.spatial, other.temporal) <= (step.spatial, temporal);
         let count = self.steps().iter().filter(at_most).count();
         self.top().map(|top| (count.max(1) - 1).min(usize::from(top)) as u8)
     }

@@ -69,7 +69,7 @@ pub enum Favour {
 }
 
 /// One layer of a track as measured, or as announced while nobody receives it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Layer {
     /// Simulcast stream or spatial layer, 0 lowest.
     pub spatial: u8,
@@ -182,7 +182,7 @@ pub struct Allocator {
 impl Allocator {
     /// Chooses a layer or a pause for each track; the choices are in the order of the tracks. To be called a few times a
     /// second, and at once when the budget falls or a wish changes.
-    pub fn allocate(&mut self, tracks: &[Track<'_>], budget: Budget, now: Instant) -> &[Choice] {
+    pub fn allocate<'a>(&mut self, tracks: impl IntoIterator<Item = Track<'a>>, budget: Budget, now: Instant) -> &[Choice] {
         let changed = self.refresh(tracks);
         self.plan(budget.rate, Reach::Before);
         let fell = self.entries.iter().any(|entry| entry.plan < entry.before);
@@ -239,12 +239,14 @@ impl Allocator {
     }
 
     /// Takes the tracks over, keeping what each had. Answers whether something else is wanted than before.
-    fn refresh(&mut self, tracks: &[Track<'_>]) -> bool {
+    fn refresh<'a>(&mut self, tracks: impl IntoIterator<Item = Track<'a>>) -> bool {
         let mut changed = false;
+        let mut count = 0;
         for entry in &mut self.entries {
             entry.present = false;
         }
-        for (index, track) in tracks.iter().take(MAX_TRACKS).enumerate() {
+        for (index, track) in tracks.into_iter().take(MAX_TRACKS).enumerate() {
+            count = index + 1;
             // The caller's order seldom changes.
             let same = |entry: &Entry| !entry.present && entry.key == track.key;
             let found = self.entries.iter().skip(index).position(same).map(|offset| index + offset);
@@ -257,11 +259,11 @@ impl Allocator {
                 }
             }
             if let Some(entry) = self.entries.get_mut(index) {
-                changed |= entry.take(track);
+                changed |= entry.take(&track);
             }
         }
         changed |= self.entries.iter().any(|entry| !entry.present);
-        self.entries.truncate(tracks.len().min(MAX_TRACKS));
+        self.entries.truncate(count);
         self.order.clear();
         self.order.extend(0..self.entries.len() as u16);
         let entries = &self.entries;

@@ -26,7 +26,7 @@ fn at(kbps: u64) -> Budget {
 /// Spatial layers of a first round.
 fn first(tracks: &[Track<'_>], kbps: u64) -> Vec<Option<u8>> {
     let mut allocator = Allocator::default();
-    spatial(allocator.allocate(tracks, at(kbps), Instant::now()))
+    spatial(allocator.allocate(tracks.iter().copied(), at(kbps), Instant::now()))
 }
 
 fn spatial(choices: &[Choice]) -> Vec<Option<u8>> {
@@ -62,7 +62,7 @@ fn headers_count() {
     let voice = [Layer { packets: 50, ..layer(0, 0, 40) }];
     let tracks = [track(1, Class::Voice, &voice)];
     let mut allocator = Allocator::default();
-    allocator.allocate(&tracks, at(1_000), Instant::now());
+    allocator.allocate(tracks.iter().copied(), at(1_000), Instant::now());
     assert_eq!(allocator.total().bps(), 40_000 + 50 * 28 * 8);
 }
 
@@ -81,7 +81,7 @@ fn a_screen_gives_up_frames_and_a_face_pixels() {
     let layers = [layer(0, 0, 60), layer(0, 1, 120), layer(1, 0, 200), layer(1, 1, 400)];
     let choose = |favour, kbps| {
         let tracks = [Track { favour, ..track(1, Class::Screen, &layers) }];
-        Allocator::default().allocate(&tracks, at(kbps), Instant::now())[0].layer
+        Allocator::default().allocate(tracks.iter().copied(), at(kbps), Instant::now())[0].layer
     };
     assert_eq!([70, 140, 240, 500].map(|kbps| choose(Favour::Motion, kbps)), [(0, 0), (0, 1), (1, 0), (1, 1)].map(Some));
     assert_eq!([70, 140, 240, 500].map(|kbps| choose(Favour::Detail, kbps)), [(0, 0), (0, 0), (1, 0), (1, 1)].map(Some));
@@ -96,7 +96,7 @@ fn only_what_is_sent_and_shown_is_chosen() {
     assert_eq!(first(&[small], 1_000), [Some(2)], "larger than wanted is better than none");
     let hidden = Track { wanted: None, ..track(1, Class::Face, &CAMERA) };
     let mut allocator = Allocator::default();
-    let choices = allocator.allocate(&[hidden], at(1_000), Instant::now());
+    let choices = allocator.allocate([hidden], at(1_000), Instant::now());
     assert!(!choices[0].paused && choices[0].layer.is_none(), "not shown is not paused by the line");
     assert_eq!(allocator.need(), Need { next: Bitrate::from_bps(2), all: Bitrate::from_bps(2) });
 }
@@ -106,7 +106,7 @@ fn down_at_once_and_up_with_room_that_lasts() {
     let t0 = Instant::now();
     let tracks = [track(1, Class::ActiveFace, &CAMERA)];
     let mut allocator = Allocator::default();
-    let mut choose = |kbps, ms| spatial(allocator.allocate(&tracks, at(kbps), t0 + Duration::from_millis(ms)))[0];
+    let mut choose = |kbps, ms| spatial(allocator.allocate(tracks.iter().copied(), at(kbps), t0 + Duration::from_millis(ms)))[0];
     assert_eq!(choose(2_000, 0), Some(2));
     assert_eq!(choose(1_699, 100), Some(1), "at once");
     assert_eq!(choose(1_800, 20_000), Some(1), "no room to spare");
@@ -126,7 +126,7 @@ fn a_probe_saves_the_wait_and_states_are_told_once() {
     let mut allocator = Allocator::default();
     let mut choose = |kbps, probed, ms| {
         let budget = Budget { rate: KBPS(kbps), probed };
-        let choice = allocator.allocate(&tracks, budget, t0 + Duration::from_millis(ms))[0];
+        let choice = allocator.allocate(tracks.iter().copied(), budget, t0 + Duration::from_millis(ms))[0];
         (choice.layer.map(|(spatial, _)| spatial), choice.paused, choice.changed, choice.state_changed)
     };
     assert_eq!(choose(500, false, 0), (Some(0), false, true, false));
@@ -142,14 +142,14 @@ fn the_next_step_is_what_a_probe_must_show() {
     let t0 = Instant::now();
     let tracks = [track(1, Class::Voice, &SOUND), track(2, Class::ActiveFace, &CAMERA), track(3, Class::Thumbnail, &CAMERA)];
     let mut allocator = Allocator::default();
-    allocator.allocate(&tracks, at(300), t0);
+    allocator.allocate(tracks.iter().copied(), at(300), t0);
     for (round, expected) in [360, 650, 940, 1_900].into_iter().enumerate() {
         let need = allocator.need();
         assert!(need.next.bps().abs_diff(expected * 1_150) < 5_000, "round {round}: {need:?}");
         assert!(need.all >= need.next);
         let before = allocator.total();
         let budget = Budget { rate: need.next, probed: true };
-        allocator.allocate(&tracks, budget, t0 + Duration::from_secs(60 * (round as u64 + 1)));
+        allocator.allocate(tracks.iter().copied(), budget, t0 + Duration::from_secs(60 * (round as u64 + 1)));
         assert!(allocator.total() > before);
         assert!(allocator.total() <= need.next);
     }
@@ -203,8 +203,8 @@ proptest! {
         let tracks = tracks_of(&made);
         let t0 = Instant::now();
         let (mut one, mut two) = (Allocator::default(), Allocator::default());
-        let less = ranked(&tracks, one.allocate(&tracks, at(low), t0));
-        let greater = ranked(&tracks, two.allocate(&tracks, at(low + more), t0));
+        let less = ranked(&tracks, one.allocate(tracks.iter().copied(), at(low), t0));
+        let greater = ranked(&tracks, two.allocate(tracks.iter().copied(), at(low + more), t0));
         prop_assert!(one.total() <= KBPS(low).max(voices(&tracks)));
         prop_assert!(less <= greater, "{less:?} {greater:?}");
         prop_assert!(one.need().next <= one.need().all);
@@ -214,7 +214,7 @@ proptest! {
     fn who_is_paused_would_not_fit_without_those_below(made in any_tracks(), kbps in 0_u64..8_000) {
         let tracks = tracks_of(&made);
         let mut allocator = Allocator::default();
-        let choices = allocator.allocate(&tracks, at(kbps), Instant::now()).to_vec();
+        let choices = allocator.allocate(tracks.iter().copied(), at(kbps), Instant::now()).to_vec();
         for (track, choice) in tracks.iter().zip(&choices) {
             prop_assert!(track.class != Class::Voice || !choice.paused, "voice is never paused");
             if !choice.paused {
@@ -244,7 +244,7 @@ proptest! {
             for round in 0..rounds {
                 let budget = Budget { rate: KBPS(kbps), probed };
                 let changed = allocator
-                    .allocate(&tracks, budget, t0 + Duration::from_millis(250 * tick))
+                    .allocate(tracks.iter().copied(), budget, t0 + Duration::from_millis(250 * tick))
                     .iter()
                     .any(|choice| choice.changed || choice.state_changed);
                 prop_assert!(allocator.total() <= KBPS(kbps).max(voices(&tracks)));
@@ -260,6 +260,6 @@ proptest! {
 
 fn first_choice(tracks: &[Track<'_>], kbps: u64, key: u32) -> Choice {
     let mut allocator = Allocator::default();
-    let choices = allocator.allocate(tracks, at(kbps), Instant::now());
+    let choices = allocator.allocate(tracks.iter().copied(), at(kbps), Instant::now());
     *choices.iter().find(|choice| choice.key == key).unwrap()
 }

@@ -71,6 +71,8 @@ pub struct Figures {
     pub arrived: Option<Bitrate>,
     /// Loss, 0 to 1.
     pub loss: f64,
+    /// As much of it as is the line's own, whatever is sent.
+    pub inherent: f64,
     /// Round trip with the wait for feedback.
     pub rtt: Option<Duration>,
     /// Queue beyond the line's own delay.
@@ -122,6 +124,8 @@ pub struct Estimator {
     /// Whether the receiver sends transport-wide feedback; it then does for good.
     has_feedback: bool,
     probed_at: Option<u64>,
+    /// Bytes sent with a number and bytes known to have arrived, of all time.
+    totals: (u64, u64),
     /// Decreases since the standing queue was last seen to shorten, and its length then.
     futile: (u32, u64),
 }
@@ -146,6 +150,7 @@ impl Estimator {
             limited: false,
             has_feedback: false,
             probed_at: None,
+            totals: (0, 0),
             futile: (0, 0),
         }
     }
@@ -153,16 +158,17 @@ impl Estimator {
     /// Takes note of a datagram about to be sent, `bytes` of UDP payload, and answers the transport-wide sequence number for
     /// its header extension. Every RTP packet to the receiver gets one: voice, video, repairs, padding.
     pub fn on_sent(&mut self, bytes: usize, now: Instant) -> u16 {
-        let at = self.log.micros(now);
+        let at = self.log.tick(now);
         let bytes = bytes + DATAGRAM_OVERHEAD;
         self.sent.on_sent(bytes, at);
+        self.totals.0 += bytes as u64;
         let cluster = self.probes.on_sent(bytes, at);
-        self.log.on_sent(bytes, cluster, now)
+        self.log.on_sent(bytes, cluster, at)
     }
 
     /// Takes note of a datagram that carries no sequence number, so that it counts as sent.
     pub fn on_sent_unnumbered(&mut self, bytes: usize, now: Instant) {
-        let at = self.log.micros(now);
+        let at = self.log.tick(now);
         self.sent.on_sent(bytes + DATAGRAM_OVERHEAD, at);
     }
 
@@ -170,7 +176,7 @@ impl Estimator {
     pub fn on_feedback(&mut self, feedback: &TransportFeedback<'_>, now: Instant) {
         let at = self.log.micros(now);
         let waited = self.log.oldest_in_flight().map_or(0, |sent| at.saturating_sub(sent));
-        let Self { log, delay, loss, probes, arrived, .. } = self;
+        let Self { log, delay, loss, probes, arrived, totals, .. } = self;
         let mut newest = None;
         let any = log.on_feedback(feedback, |result| {
             loss.on_result(result.sent_at, result.arrival.is_none(), result.was_lost);
@@ -179,6 +185,7 @@ impl Estimator {
             }
             if let Some(arrival) = result.arrival {
                 newest = Some(result.sent_at);
+                totals.1 += u64::from(result.bytes);
                 arrived.on_packet(arrival, result.bytes);
                 delay.on_packet(result.sent_at, arrival);
             }
@@ -284,6 +291,12 @@ impl Estimator {
         }
     }
 
+    /// Bytes sent with a number and bytes known to have arrived, since the beginning.
+    #[must_use]
+    pub fn totals(&self) -> (u64, u64) {
+        self.totals
+    }
+
     /// Sets what more the receiver would be sent, as the allocation says.
     pub fn set_need(&mut self, need: Need) {
         self.need = need;
@@ -320,7 +333,8 @@ impl Estimator {
         if overdue == 0 && self.delay.queue() < NO_QUEUE {
             return 0;
         }
-        let arrived = self.arrived.rate().unwrap_or(self.limits.min).max(self.limits.min);
+        // After a silence nothing is known of what arrives; the estimate is the best guess.
+        let arrived = self.arrived.rate().unwrap_or_else(|| self.rate.estimate()).max(self.limits.min);
         let in_flight = u64::try_from(arrived.time_for(self.log.in_flight()).as_micros()).unwrap_or(0);
         // A little that waits long is no queue: it was lost, and nothing came after it.
         in_flight.checked_sub(self.wait).map_or(0, |excess| excess.max(overdue))
@@ -351,6 +365,17 @@ impl Estimator {
         Some(Probe { cluster, bitrate, bytes, until: now + Duration::from_micros(until.saturating_sub(at)) })
     }
 
+    /// Reads a word of what a packet needs, so that it is fetched before.
+    #[must_use]
+    pub fn warm(&self) -> usize {
+        self.log.warm() + self.sent.warm() + usize::from(self.probes.is_sending())
+    }
+
+    /// Gives back memory that a stall has grown.
+    pub fn release_memory(&mut self) {
+        self.log.release_memory();
+    }
+
     /// Gives up what never came back. Due at [`Self::next_deadline`], harmless at any other time.
     pub fn handle_timeout(&mut self, now: Instant) {
         let at = self.log.micros(now);
@@ -374,6 +399,7 @@ impl Estimator {
             estimate: self.estimate(now),
             budget: self.budget(now),
             arrived: self.arrived.rate(),
+            inherent: self.loss.inherent(),
             loss: if has_feedback { self.loss.loss() } else { self.fallback.loss() },
             rtt: self.rtt.map(|(_, last)| Duration::from_micros(last)),
             queue: Duration::from_micros(self.delay.queue()),

@@ -54,6 +54,8 @@ const LATEST: u64 = 10_000_000;
 const IDLE_FIRST: u64 = 4_000_000;
 /// A lost rate is sought this long.
 const SEEK: u64 = 90_000_000;
+/// How far beyond what is wanted a probe goes.
+const BEYOND: f64 = 1.05;
 /// A fall below this share of the rate of late is a loss to be sought.
 const FALL: f64 = 0.66;
 /// No probe while the queue is longer than this, in microseconds.
@@ -146,8 +148,14 @@ impl Prober {
         };
         // At the start and while a lost rate is sought everything wanted is the limit, later the next step only.
         let most = if !self.started || recovering || self.passed_in_row > 0 && !situation.limited { all } else { next.min(all) };
-        let rate = estimate.scale(step).min(most).min(situation.max);
+        // A little beyond: a measured rate falls a little short, and what is just missed would never be probed for again.
+        let rate = estimate.scale(step).min(most.scale(BEYOND)).min(situation.max);
         (rate > estimate.scale(1.02)).then_some(rate)
+    }
+
+    /// Whether a probe is being sent.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.cluster.as_ref().is_some_and(|cluster| cluster.sending)
     }
 
     /// The probe a packet belongs to; 0 for none.
@@ -165,12 +173,6 @@ impl Prober {
         (cluster.last_sent, cluster.last_size) = (now, bytes as u64);
         cluster.sending = cluster.sent < cluster.bytes;
         cluster.id
-    }
-
-    /// Whether a probe is being sent.
-    #[cfg(test)]
-    pub(crate) fn is_sending(&self) -> bool {
-        self.cluster.is_some_and(|cluster| cluster.sending)
     }
 
     /// Takes note of what became of a packet.
@@ -321,7 +323,7 @@ mod tests {
     #[test]
     fn no_more_than_the_next_step_and_nothing_where_nothing_is_wanted() {
         let mut prober = Prober { started: true, ..Prober::default() };
-        assert_eq!(probe(&mut prober, &situation(), KBPS(5_000), 0).unwrap().0, KBPS(500));
+        assert_eq!(probe(&mut prober, &situation(), KBPS(5_000), 0).unwrap().0, KBPS(525), "a little beyond it");
         let satisfied = Situation { all: KBPS(300), ..situation() };
         assert_eq!(prober.poll(&satisfied, 10_000_000), None);
         assert_eq!(prober.poll(&Situation { congested: true, ..situation() }, 10_000_000), None);

@@ -10,6 +10,10 @@ use crate::media::rtcp::TransportFeedback;
 pub const MAX_SENT: usize = 2_048;
 /// Packets are forgotten after this long: a round trip of 1 s behind a queue of 4 s still finds its packets.
 const KEEP: Duration = Duration::from_secs(6);
+/// One told as lost that has not come after this long does not come any more.
+const KEEP_LOST: Duration = Duration::from_secs(2);
+/// A log with room for so many is not worth making smaller.
+const FEW_SENT: usize = 256;
 
 /// IPv4 and UDP headers of a datagram, which share the line with the media; IPv6 has 20 more.
 pub const DATAGRAM_OVERHEAD: usize = 28;
@@ -56,6 +60,8 @@ pub(crate) struct PacketResult {
 #[derive(Debug)]
 pub struct SentLog {
     epoch: Instant,
+    /// The last reading of the clock and its microseconds: the packets of a batch share one.
+    ticked: (Instant, u64),
     /// Extended number of the oldest packet kept.
     first: u64,
     sent: VecDeque<Sent>,
@@ -72,7 +78,7 @@ impl SentLog {
     #[must_use]
     pub fn new(now: Instant) -> Self {
         let sent = VecDeque::new();
-        Self { epoch: now, first: 0, sent, total: 0, arrived_total: 0, highest_arrived: 0, reference: None }
+        Self { epoch: now, ticked: (now, 0), first: 0, sent, total: 0, arrived_total: 0, highest_arrived: 0, reference: None }
     }
 
     /// Microseconds since the log began.
@@ -81,12 +87,29 @@ impl SentLog {
         u64::try_from(now.saturating_duration_since(self.epoch).as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Remembers a packet of so many bytes on the wire and answers the number that goes into its header extension.
-    pub fn on_sent(&mut self, bytes: usize, cluster: u8, now: Instant) -> u16 {
-        let at = self.micros(now);
+    /// The same for a packet.
+    pub(crate) fn tick(&mut self, now: Instant) -> u64 {
+        if self.ticked.0 != now {
+            self.ticked = (now, self.micros(now));
+        }
+        self.ticked.1
+    }
+
+    /// Reads a word of what a packet needs, so that it is fetched before.
+    pub(crate) fn warm(&self) -> usize {
+        self.sent.front().map_or(0, |sent| usize::from(sent.bytes)) + self.sent.back().map_or(0, |sent| usize::from(sent.bytes))
+    }
+
+    /// Remembers a packet of so many bytes on the wire, sent at a time in microseconds, and answers the number that goes into its header extension.
+    pub(crate) fn on_sent(&mut self, bytes: usize, cluster: u8, at: u64) -> u16 {
         let sequence = (self.first + self.sent.len() as u64) as u16;
         let bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
-        let too_old = |sent: &Sent| at.saturating_sub(sent.at) > KEEP.as_micros() as u64;
+        // What has arrived is told, so the log is as long as the round trip and no longer.
+        let too_old = |sent: &Sent| match sent.fate {
+            Fate::Arrived => true,
+            Fate::Lost => at.saturating_sub(sent.at) > KEEP_LOST.as_micros() as u64,
+            Fate::Unknown => at.saturating_sub(sent.at) > KEEP.as_micros() as u64,
+        };
         // At most two go for one that comes, so that a long silence is not paid for by one packet.
         for _ in 0..2 {
             if self.sent.len() >= MAX_SENT || self.sent.front().is_some_and(too_old) {
@@ -97,6 +120,19 @@ impl SentLog {
         self.total = self.total.wrapping_add(u32::from(bytes));
         self.sent.push_back(Sent { at, total: self.total, bytes, cluster, fate: Fate::Unknown });
         sequence
+    }
+
+    /// Gives back what a stall has grown.
+    pub fn release_memory(&mut self) {
+        if self.sent.capacity() > FEW_SENT.max(4 * self.sent.len()) {
+            self.sent.shrink_to(2 * self.sent.len());
+        }
+    }
+
+    /// Heap bytes held.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.sent.capacity() * size_of::<Sent>()
     }
 
     /// Bytes sent after the newest packet known to have arrived.
@@ -188,7 +224,7 @@ mod tests {
         let t0 = Instant::now();
         let mut log = SentLog::new(t0);
         for n in 0..4 {
-            assert_eq!(log.on_sent(100 + n, 0, t0 + Duration::from_millis(n as u64)), n as u16);
+            assert_eq!(log.on_sent(100 + n, 0, 1_000 * n as u64), n as u16);
         }
         assert_eq!(log.in_flight(), 406);
         let told = results(&mut log, 0, 10, &[Some(4), None, Some(8)]);
@@ -206,7 +242,7 @@ mod tests {
         let t0 = Instant::now();
         let mut log = SentLog::new(t0);
         for n in 0..70_000_u64 {
-            log.on_sent(1_000, 0, t0 + Duration::from_millis(n));
+            log.on_sent(1_000, 0, 1_000 * n);
         }
         assert_eq!(log.sent.len(), MAX_SENT);
         let newest = 69_999_u32 as u16;
@@ -216,7 +252,7 @@ mod tests {
         assert_eq!(after - before, REFERENCE_MICROS);
         assert!(results(&mut log, newest.wrapping_sub(MAX_SENT as u16), 0, &[Some(0)]).is_empty(), "forgotten");
         for n in 0..MAX_SENT as u64 {
-            log.on_sent(1_000, 0, t0 + Duration::from_millis(100_000 + 20 * n));
+            log.on_sent(1_000, 0, 1_000 * (100_000 + 20 * n));
         }
         assert!(log.sent.len() <= 302, "six seconds at 50 packets/s");
     }

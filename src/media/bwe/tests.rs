@@ -233,7 +233,7 @@ fn consultation(changes: Rc<Cell<u32>>) -> Source {
         };
         let tracks = [track(of(1, Class::Voice), &sound[..]), track(of(2, Class::ActiveFace), &camera[..])];
         let budget = Budget { rate: estimator.budget(now), probed: estimator.is_probed(now) };
-        let choice = allocator.allocate(&tracks, budget, now)[1];
+        let choice = allocator.allocate(tracks.iter().copied(), budget, now)[1];
         estimator.set_need(allocator.need());
         changes.set(changes.get() + u32::from(choice.changed));
         choice.layer.and_then(|(spatial, _)| camera.get(usize::from(spatial))).map_or(Bitrate::ZERO, |layer| layer.bitrate)

@@ -16,8 +16,10 @@ const MAX_ARRIVALS: usize = 512;
 /// Rate of what arrived, by the receiver's clock.
 #[derive(Debug, Default)]
 pub(crate) struct Acknowledged {
-    /// Arrival in microseconds and bytes.
-    arrivals: VecDeque<(i64, u16)>,
+    /// When the last came, in microseconds.
+    last: Option<i64>,
+    /// Arrival in microseconds, its low 32 bits, and bytes.
+    arrivals: VecDeque<(u32, u16)>,
     bytes: u64,
     rate: Option<Bitrate>,
 }
@@ -25,16 +27,17 @@ pub(crate) struct Acknowledged {
 impl Acknowledged {
     /// Takes note of a packet that arrived.
     pub(crate) fn on_packet(&mut self, arrival: i64, bytes: u16) {
-        let last = self.arrivals.back().map_or(arrival, |(last, _)| *last);
-        if arrival.saturating_sub(last).saturating_abs() > 4 * LONGEST {
+        if arrival.saturating_sub(self.last.unwrap_or(arrival)).saturating_abs() > 4 * LONGEST {
             *self = Self::default();
         }
         // A packet overtaken on the way counts at the time of the one before it.
-        let arrival = arrival.max(self.arrivals.back().map_or(arrival, |(last, _)| *last));
+        let last = self.last.map_or(arrival, |last| arrival.max(last));
+        self.last = Some(last);
+        let arrival = last as u32;
         self.arrivals.push_back((arrival, bytes));
         self.bytes += u64::from(bytes);
         while let Some((oldest, bytes)) = self.arrivals.front().copied() {
-            let age = arrival - oldest;
+            let age = i64::from(arrival.wrapping_sub(oldest));
             let keep = self.arrivals.len() <= ENOUGH && age <= LONGEST || age <= SHORTEST;
             if keep && self.arrivals.len() <= MAX_ARRIVALS {
                 break;
@@ -43,7 +46,7 @@ impl Acknowledged {
             self.bytes -= u64::from(bytes);
         }
         let Some((oldest, first_bytes)) = self.arrivals.front() else { return };
-        let span = u64::try_from(arrival - oldest).unwrap_or(0);
+        let span = u64::from(arrival.wrapping_sub(*oldest));
         // Too short a time says more of one frame than of the line.
         if span * 2 >= SHORTEST as u64 {
             self.rate = Bitrate::of(self.bytes - u64::from(*first_bytes), Duration::from_micros(span));
@@ -76,6 +79,11 @@ impl SentRate {
         if let Some(current) = self.slots.get_mut((self.slot % SLOTS as u64) as usize) {
             *current += bytes as u64;
         }
+    }
+
+    /// Reads a word of what a packet needs.
+    pub(crate) fn warm(&self) -> usize {
+        usize::from(self.slot > 0) + usize::from(self.slots.first().is_some_and(|slot| *slot > 0))
     }
 
     /// The rate at a time in microseconds.

@@ -72,6 +72,11 @@ impl Entry {
         Self { outgoing, at_ms, sequence: sequence as u32, sequence_high, layer, resent: 0, rewrite }
     }
 
+    fn sent(&self) -> Sent {
+        let sequence = u64::from(self.sequence_high) << 32 | u64::from(self.sequence);
+        Sent { layer: self.layer, sequence, rewrite: self.rewrite, times_resent: self.resent }
+    }
+
     fn is(&self, outgoing: u64) -> bool {
         self.layer != VACANT && self.outgoing == outgoing as u32
     }
@@ -117,6 +122,13 @@ impl SentRing {
         behind < 1 << 15 && newest.checked_sub(behind).is_some_and(|wanted| wanted < oldest)
     }
 
+    pub(super) fn find(&self, outgoing: u16) -> Option<Sent> {
+        let newest = self.newest?;
+        let wanted = newest.checked_sub(u64::from((newest as u16).wrapping_sub(outgoing)))?;
+        let entry = self.entry(wanted).filter(|entry| entry.is(wanted) && wanted >= self.known_from)?;
+        Some(entry.sent())
+    }
+
     pub(super) fn resend(&mut self, outgoing: u16, now: Instant, rtt: Duration) -> Option<Sent> {
         let newest = self.newest?;
         let behind = u64::from((newest as u16).wrapping_sub(outgoing));
@@ -130,8 +142,7 @@ impl SentRing {
         }
         entry.resent += 1;
         entry.at_ms = now_ms;
-        let sequence = u64::from(entry.sequence_high) << 32 | u64::from(entry.sequence);
-        Some(Sent { layer: entry.layer, sequence, rewrite: entry.rewrite, times_resent: entry.resent })
+        Some(entry.sent())
     }
 
     /// Sets how long a packet may be asked for again; a ring that is far too long for that becomes half as long.

@@ -322,10 +322,9 @@ fn feeds_back(section: &Section, codec: &OfferedCodec, use_of: Use<'_>, kind: &s
     match (kind, use_of) {
         ("nack", _) => true,
         ("nack pli" | "ccm fir", _) => video,
-        ("transport-cc", Use::Receive(_)) => true,
-        // Viewers estimate in one way: from transport-wide feedback where they offer it.
-        ("transport-cc", Use::Send(_) | Use::Nothing) => video,
+        ("transport-cc", _) => true,
         ("goog-remb", Use::Receive(_)) => video,
+        // Viewers estimate in one way: from transport-wide feedback where they offer it.
         ("goog-remb", Use::Send(_) | Use::Nothing) => video && !codec.feedback.contains(&"transport-cc"),
         _ => false,
     }

@@ -111,7 +111,8 @@ impl Section {
                     Extension::Rid => role == Role::Receive,
                     Extension::RepairedRid => role == Role::Receive && kind == MediaKind::Video,
                     Extension::AudioLevel => role == Role::Receive && kind == MediaKind::Audio,
-                    Extension::TransportCc => (role == Role::Receive || kind == MediaKind::Video) && feeds_back("transport-cc"),
+                    // Voice is counted in as well: one row of numbers goes over all that is sent to a viewer.
+                    Extension::TransportCc => feeds_back("transport-cc"),
                     // Only what REMB is computed from; to viewers one of the two kinds of feedback is enough.
                     Extension::AbsSendTime => kind == MediaKind::Video && (role == Role::Receive || !feeds_back("transport-cc")),
                     Extension::DependencyDescriptor => kind == MediaKind::Video,

@@ -1,0 +1,364 @@
+//! The line to one receiver: what it bears, what waits for it, and what looks for more.
+//!
+//! A [`Line`] belongs to a link that is sent media, and to no other: who only publishes or is silent has none. It holds references
+//! to packets, never packets. Entry points: `Link::admits` before a packet is written, `Line::on_sent` while it is sealed,
+//! `Shard::poll_line` when its time has come.
+
+use super::link::{Attention, Link};
+use super::shard::Shard;
+use crate::media::allocation::Allocator;
+use crate::media::bwe::{Estimator, Figures, Limits};
+use crate::media::pacer::{Departure, Pacer};
+use crate::media::rate::Bitrate;
+use crate::media::rtcp::TransportFeedback;
+use std::time::{Duration, Instant};
+
+/// Time between two looks at what the line bears, while feedback comes. It comes every 50 to 250 ms.
+const LOOK: Duration = Duration::from_millis(80);
+/// The same when feedback does not come: a line that died is noticed within this and the wait for feedback.
+const LOOK_AT_LEAST: Duration = Duration::from_millis(200);
+/// With so many tracks to share out, a look is taken so much less often.
+const LOOK_PER_TRACK: Duration = Duration::from_millis(4);
+/// A receiver that has said nothing for so long never will; it gets what it asks for.
+pub(super) const UNHEARD: Duration = Duration::from_secs(3);
+/// At first nothing is paused: the estimate begins low, and probes need a second or two to show what the line bears.
+const GRACE: Duration = Duration::from_secs(2);
+/// A budget or estimate that falls below this share of what it was is trouble; without any, an estimate is low only because
+/// little was sent. A budget swings with late feedback, an estimate does not.
+const TROUBLE: (f64, f64) = (0.7, 0.9);
+/// A line that is too narrow carries less than this share of what is sent, or queues so long for such a time, or loses so much. What only
+/// comes late or in heaps, as at a machine that is too busy, all arrives: pausing would not help.
+const CARRIED: f64 = 0.85;
+const QUEUED: (Duration, Duration) = (Duration::from_millis(150), Duration::from_millis(1_500));
+const LOSSY: f64 = 0.15;
+/// What is carried is looked at over one to two of these.
+const CARRIED_OVER: Duration = Duration::from_secs(1);
+/// How long a line is not trusted after trouble, and after the last pause.
+const DISTRUST: Duration = Duration::from_secs(30);
+/// What a receiver that says nothing is paced at.
+const UNPACED: Bitrate = Bitrate::from_kbps(100_000);
+
+/// A packet that goes out later than it was decided on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Waiting {
+    /// Slot of its track.
+    pub(super) track: u32,
+    /// Its outgoing number.
+    pub(super) sequence: u16,
+}
+
+impl Waiting {
+    pub(super) fn new(track: usize, sequence: u16) -> Self {
+        Self { track: u32::try_from(track).unwrap_or(u32::MAX), sequence }
+    }
+}
+
+/// The line to one receiver.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// When it is to be looked at; nothing while nothing is sent.
+    due: Option<Instant>,
+    /// What is to be shared out has changed.
+    stale: bool,
+    /// Something was sent since the last look.
+    sent: bool,
+    /// The receiver has said something of the line.
+    heard: bool,
+    /// Everything wanted is sent without a limit, since the receiver never says anything.
+    pub(super) free: bool,
+    pub(super) pacer: Pacer<Waiting>,
+    pub(super) estimator: Estimator,
+    pub(super) allocator: Allocator,
+    since: Instant,
+    looked: Instant,
+    budget: Bitrate,
+    estimate: Bitrate,
+    /// When it last bore less than before, or made something pause.
+    troubled: Option<Instant>,
+    /// Since when packets queue.
+    queued_since: Option<Instant>,
+    /// Bytes sent and arrived, lately and before that.
+    carried: [(Instant, u64, u64); 2],
+}
+
+impl Line {
+    pub(super) fn new(now: Instant) -> Self {
+        let limits = Limits::default();
+        Self {
+            due: Some(now),
+            stale: true,
+            sent: false,
+            heard: false,
+            free: false,
+            pacer: Pacer::new(UNPACED, now),
+            estimator: Estimator::new(limits, now),
+            allocator: Allocator::default(),
+            since: now,
+            looked: now,
+            budget: limits.start,
+            estimate: limits.start,
+            troubled: None,
+            queued_since: None,
+            carried: [(now, 0, 0); 2],
+        }
+    }
+
+    /// Whether a packet of so many bytes goes out now; otherwise it waits. What cannot be found again later (no `item`) always goes,
+    /// and so does voice.
+    fn admit(&mut self, item: Option<Waiting>, bytes: usize, now: Instant) -> bool {
+        let Some(item) = item.filter(|_| self.heard) else {
+            self.pacer.on_voice(bytes, now);
+            return true;
+        };
+        let admitted = self.pacer.on_video(item, bytes, now);
+        if !admitted {
+            self.hurry(self.pacer.next_deadline());
+        }
+        admitted
+    }
+
+    /// Reads a word of each part that a packet needs.
+    pub(super) fn warm(&self) -> usize {
+        usize::from(self.due.is_some()) + self.pacer.warm() + self.estimator.warm()
+    }
+
+    /// Takes note of a datagram that is being sealed; its transport-wide number, where it carries one.
+    pub(super) fn on_sent(&mut self, bytes: usize, numbered: bool, now: Instant) -> Option<[u8; 2]> {
+        self.sent = true;
+        if numbered {
+            return Some(self.estimator.on_sent(bytes, now).to_be_bytes());
+        }
+        self.estimator.on_sent_unnumbered(bytes, now);
+        None
+    }
+
+    /// Queues a packet that is to be sent again.
+    pub(super) fn push_repair(&mut self, item: Waiting, bytes: usize, now: Instant) -> bool {
+        let pushed = self.pacer.push_repair(item, bytes, now);
+        self.hurry(Some(now));
+        pushed
+    }
+
+    /// Reads transport-wide feedback.
+    pub(super) fn on_feedback(&mut self, feedback: &TransportFeedback<'_>, now: Instant) {
+        self.estimator.on_feedback(feedback, now);
+        self.on_heard(now);
+    }
+
+    /// Takes note of the receiver's own estimate.
+    pub(super) fn on_remb(&mut self, bits: u64, now: Instant) {
+        self.estimator.on_remb(Bitrate::from_bps(bits), now);
+        self.on_heard(now);
+    }
+
+    /// Takes note of what receiver reports cover and miss.
+    pub(super) fn on_reports(&mut self, (packets, lost): (u32, u32), now: Instant) {
+        if packets > 0 {
+            self.estimator.on_reports(packets, lost, now);
+            self.on_heard(now);
+        }
+    }
+
+    fn on_heard(&mut self, now: Instant) {
+        self.heard = true;
+        let fell = self.estimator.budget(now) < self.budget;
+        self.hurry(Some(if fell { now } else { (self.looked + LOOK).max(now) }));
+    }
+
+    /// A track came to life, or something else changed what is to be shared out.
+    pub(super) fn wake(&mut self, now: Instant) {
+        self.stale = true;
+        self.hurry(Some(now));
+    }
+
+    /// To be looked at by then.
+    fn hurry(&mut self, at: Option<Instant>) {
+        self.due = [self.due, at].into_iter().flatten().min();
+    }
+
+    /// When it is to be looked at.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Whether it rests: the next packet sent begins anew.
+    pub(super) fn is_asleep(&self) -> bool {
+        self.due.is_none()
+    }
+
+    /// What the line bore at the last look.
+    pub(super) fn estimate(&self) -> Bitrate {
+        self.estimate
+    }
+
+    /// Whether the receiver has said anything of the line.
+    pub(super) fn is_heard(&self) -> bool {
+        self.heard
+    }
+
+    /// How long media has been sent.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+
+    /// Whether it has shown that it does not bear everything, so that pictures may have to pause.
+    pub(super) fn may_pause(&self, now: Instant) -> bool {
+        let troubled = self.troubled.is_some_and(|at| now.saturating_duration_since(at) < DISTRUST);
+        self.heard && troubled && self.age(now) >= GRACE
+    }
+
+    /// Something pauses.
+    pub(super) fn on_pause(&mut self, now: Instant) {
+        self.troubled = Some(now);
+    }
+
+    /// What may be sent now; it is also what is paced at from now on.
+    pub(super) fn take_budget(&mut self, now: Instant) -> Bitrate {
+        (self.looked, self.stale) = (now, false);
+        let before = (self.budget, self.estimate);
+        (self.budget, self.estimate) = (self.estimator.budget(now), self.estimator.estimate(now));
+        let fell = self.budget < before.0.scale(TROUBLE.0) || self.estimate < before.1.scale(TROUBLE.1);
+        if self.is_too_narrow(now) && fell {
+            self.troubled = Some(now);
+        }
+        self.pacer.set_budget(if self.heard { self.budget } else { UNPACED }, now);
+        self.estimator.release_memory();
+        self.pacer.release_memory();
+        self.budget
+    }
+
+    /// Whether it shows that less gets through than is sent. Loss that sending less does not heal is the air's; repairs make up for it.
+    fn is_too_narrow(&mut self, now: Instant) -> bool {
+        let Figures { queue, loss, inherent, .. } = self.estimator.figures(now);
+        let queued = if queue > QUEUED.0 { Some(*self.queued_since.get_or_insert(now)) } else { None };
+        self.queued_since = queued;
+        let (sent, arrived) = self.estimator.totals();
+        let [before, late] = &mut self.carried;
+        if now.saturating_duration_since(late.0) >= CARRIED_OVER {
+            (*before, *late) = (*late, (now, sent, arrived));
+        }
+        // Where nothing is numbered, the receiver's own word is all there is.
+        let carried = if sent > before.1 { (arrived - before.2) as f64 / (sent - before.1) as f64 } else { 0.0 };
+        carried < CARRIED * (1.0 - inherent) || loss > LOSSY + inherent || queued.is_some_and(|since| now.saturating_duration_since(since) >= QUEUED.1)
+    }
+
+    /// Whether it is time to share out anew.
+    fn wants_look(&self, now: Instant) -> bool {
+        self.stale || now.saturating_duration_since(self.looked) >= LOOK / 2 || self.estimator.budget(now) < self.budget
+    }
+
+    /// Sets when to look again; `tracks` are shared out, `live` when some of them are pictures that come in.
+    fn plan(&mut self, tracks: usize, live: bool, now: Instant) {
+        let goes_on = std::mem::take(&mut self.sent) || live;
+        let spacing = LOOK_AT_LEAST.max(LOOK_PER_TRACK * tracks as u32);
+        let look = goes_on.then_some(self.looked + spacing);
+        let probe = self.estimator.next_deadline(now).filter(|_| goes_on);
+        self.due = [look, probe, self.pacer.next_deadline()].into_iter().flatten().min();
+    }
+}
+
+impl Link {
+    /// Whether a packet of so many bytes to this link goes out now, which counts as sent then; otherwise `item` waits for the line.
+    pub(super) fn admits(
+        &mut self,
+        link: usize,
+        item: Option<Waiting>,
+        bytes: usize,
+        now: Instant,
+        dirty: &mut Vec<usize>,
+    ) -> bool {
+        let Some(line) = &mut self.line else { return true };
+        let admitted = line.admit(item, bytes, now);
+        let asleep = line.is_asleep();
+        if asleep {
+            line.wake(now);
+        }
+        if asleep || !admitted {
+            self.timing.want(Attention::Feedback, link, dirty);
+        }
+        admitted
+    }
+}
+
+impl Shard {
+    /// The line to a receiver, made with the first stream it gets.
+    pub(super) fn open_line(&mut self, link: usize, now: Instant) {
+        if let Some(state) = self.links.get_mut(link) {
+            let line = state.line.get_or_insert_with(|| Box::new(Line::new(now)));
+            if state.outbound.len() <= 1 {
+                // Nothing was sent before, so nothing is known.
+                line.since = now;
+            }
+            line.wake(now);
+            state.timing.want(Attention::Feedback, link, &mut self.dirty);
+        }
+    }
+
+    /// Something of a receiver's line became known.
+    pub(super) fn on_line(&mut self, link: usize, act: impl FnOnce(&mut Line)) {
+        if let Some(state) = self.links.get_mut(link)
+            && let Some(line) = &mut state.line
+        {
+            act(line);
+            state.timing.want(Attention::Feedback, link, &mut self.dirty);
+        }
+    }
+
+    /// Shares a line out anew when it is time, and sends what waited for it.
+    pub(super) fn poll_line(&mut self, link: usize, now: Instant) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        let Some(mut line) = state.line.take_if(|line| line.due.is_some_and(|due| due <= now)) else { return };
+        line.estimator.handle_timeout(now);
+        if line.wants_look(now) {
+            self.share_out(link, &mut line, now);
+        }
+        // A probe without anything to fill it with would only count as failed.
+        if self.can_pad(link, now)
+            && let Some(probe) = line.estimator.poll_probe(now)
+        {
+            self.counters.probes += 1;
+            line.pacer.start_probe(probe, now);
+        }
+        if let Some(state) = self.links.get_mut(link) {
+            state.line = Some(line);
+        }
+        self.release(link, now);
+        let live = self.shows_pictures(link);
+        if let Some(state) = self.links.get_mut(link) {
+            let tracks = state.outbound.len();
+            if let Some(line) = &mut state.line {
+                line.plan(tracks, live, now);
+            }
+        }
+    }
+
+    /// Sends what the pacer lets go.
+    fn release(&mut self, link: usize, now: Instant) {
+        while let Some(departure) = self.links.get_mut(link).and_then(|state| state.line.as_mut()?.pacer.poll(now)) {
+            match departure {
+                Departure::Repair(item) => self.send_waiting(link, item, true, now),
+                Departure::Held(item) => self.send_waiting(link, item, false, now),
+                Departure::Padding(bytes) => {
+                    let sent = self.send_padding(link, bytes, now);
+                    self.counters.padding_bytes += sent as u64;
+                    if let Some(line) = self.links.get_mut(link).and_then(|state| state.line.as_mut()) {
+                        line.pacer.on_padding(sent);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether there is a stream for padding.
+    fn can_pad(&self, link: usize, now: Instant) -> bool {
+        let Some(state) = self.links.get(link) else { return false };
+        let mut tracks = state.outbound.iter().filter_map(|sent| self.tracks.get(sent.track)).filter(|track| track.is_video());
+        tracks.any(|track| track.routes.iter().any(|route| route.receiver == link && route.can_pad(now)))
+    }
+
+    /// Whether a picture comes in that a link would be sent.
+    fn shows_pictures(&self, link: usize) -> bool {
+        let Some(state) = self.links.get(link) else { return false };
+        state.outbound.iter().filter_map(|sent| self.tracks.get(sent.track)).any(|track| track.live != 0 && track.is_video())
+    }
+}
