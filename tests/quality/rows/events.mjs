@@ -8,6 +8,8 @@ import { most, told } from '../check.mjs';
 
 const CHANGES = 1_000;
 const CHANGE_MS = [150, 850];
+const LOOK_MS = 200;
+const AGAIN_MS = 1_000;
 const TROUBLE = ['reconnecting', 'signalReconnecting', 'reconnected', 'disconnected', 'trackUnsubscribed', 'participantDisconnected'];
 
 /** Random changes. Answers when the picture was still on purpose, as pairs of moments on the viewer's clock. */
@@ -51,8 +53,43 @@ async function changeAtRandom(call, viewer, count, seed) {
   return paused;
 }
 
-const freezesOf = (metrics) =>
-  Object.entries(metrics).filter(([name]) => name.startsWith('colloque_freezes_total')).reduce((sum, [, count]) => sum + count, 0);
+/** Follows the relay's count of freezes: what it grew by, when on the viewer's clock, and for which cause. */
+class Guard {
+  constructor(relay, viewer) {
+    this.relay = relay;
+    this.viewer = viewer;
+    this.log = [];
+  }
+
+  async start() {
+    this.seen = await this.#causes();
+    this.from = await this.viewer.call('now');
+    this.running = this.#follow();
+    this.running.catch(() => {});
+  }
+
+  async stop() {
+    this.over = true;
+    await this.running;
+  }
+
+  async #follow() {
+    while (!this.over) {
+      await sleep(LOOK_MS);
+      const now = await this.#causes();
+      const at = await this.viewer.call('now');
+      for (const [cause, count] of Object.entries(now)) {
+        if (count > this.seen[cause]) this.log.push({ at, cause, count: count - this.seen[cause] });
+      }
+      this.seen = now;
+    }
+  }
+
+  async #causes() {
+    const samples = Object.entries(await this.relay.metrics()).filter(([name]) => name.startsWith('colloque_freezes_total'));
+    return Object.fromEntries(samples.map(([name, count]) => [/cause="(\w+)"/.exec(name)[1], count]));
+  }
+}
 
 function changes(name, what, { line, view, agree }) {
   return {
@@ -66,18 +103,19 @@ function changes(name, what, { line, view, agree }) {
       const viewer = await call.viewer('viewer', { profile: view });
       await link.become(line);
       await sleep(1_000);
-      const before = freezesOf(await stage.relay.metrics());
-      const from = await viewer.call('now');
-      const count = Math.round(ms(CHANGES));
-      const paused = await changeAtRandom(call, viewer, count, seed);
+      const guard = new Guard(stage.relay, viewer);
+      await guard.start();
+      const changes = Math.round(ms(CHANGES));
+      const paused = await changeAtRandom(call, viewer, changes, seed);
       await settled(viewer, 2, 15_000);
       await sleep(5_000);
       const { freezes, stills } = await viewer.call('stillness');
-      const guarded = freezesOf(await stage.relay.metrics()) - before;
-      // A freeze that ends at `at` and contains a time without pictures on purpose is none.
-      const meant = (freeze) => paused.some(([begin, end]) => begin <= freeze.at && end >= freeze.at - freeze.ms);
-      const counted = freezes.filter((freeze) => freeze.at >= from && !meant(freeze)).reduce((sum, freeze) => sum + freeze.count, 0);
-      const longest = Math.max(0, ...stills.filter((still) => still.at >= from).map((still) => still.ms)) / 1000;
+      await guard.stop();
+      // Pictures that were not to come do not count, neither here nor there, nor does the second in which they begin again.
+      const meant = ({ at }) => at < guard.from || paused.some(([begin, end]) => begin <= at && at <= end + AGAIN_MS);
+      const count = (list) => list.filter((one) => !meant(one)).reduce((sum, one) => sum + one.count, 0);
+      const [counted, guarded] = [count(freezes), count(guard.log)];
+      const longest = Math.max(0, ...stills.filter((still) => still.at >= guard.from).map((still) => still.ms)) / 1000;
       const difference = Math.abs(guarded - counted) / Math.max(counted, 1);
       return {
         checks: [
@@ -85,9 +123,9 @@ function changes(name, what, { line, view, agree }) {
           agree ? most("the relay's count differs from the browser's by", difference, 0.1, 'percent') : told("the relay's count differs from the browser's by", difference, 'percent'),
           told("freezes by the browser's count", counted, 'count'),
           told("freezes by the relay's count", guarded, 'count'),
-          told('changes', count, 'count'),
+          told('changes', changes, 'count'),
         ],
-        notes: { paused: paused.length, freezes: freezes.length },
+        notes: { from: guard.from, guard: guard.log, paused, freezes, stills },
       };
     },
   };
