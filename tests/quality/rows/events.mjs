@@ -9,7 +9,7 @@ import { most, told } from '../check.mjs';
 const CHANGES = 1_000;
 const CHANGE_MS = [150, 850];
 const LOOK_MS = 200;
-const AGAIN_MS = 1_000;
+const AGAIN_MS = 2_500;
 const TROUBLE = ['reconnecting', 'signalReconnecting', 'reconnected', 'disconnected', 'trackUnsubscribed', 'participantDisconnected'];
 
 /** Random changes. Answers when the picture was still on purpose, as pairs of moments on the viewer's clock. */
@@ -44,8 +44,8 @@ async function changeAtRandom(call, viewer, count, seed) {
     const what = random();
     // What keeps the picture still is soon taken back: mostly there is one to look at.
     if (holds.size > 0 && what < 0.6) await turn(pick([...holds]));
-    else if (what < 0.65) await viewer.call('setQuality', 'publisher', 'camera', pick(['LOW', 'MEDIUM', 'HIGH']));
-    else if (what < 0.75) await viewer.call('setDimensions', 'publisher', 'camera', ...pick([[256, 144], [512, 288], [1024, 576]]));
+    else if (what < 0.75) await viewer.call('setQuality', 'publisher', 'camera', pick(['LOW', 'MEDIUM', 'HIGH']));
+    else if (what < 0.92) await viewer.call('setDimensions', 'publisher', 'camera', ...pick([[256, 144], [512, 288], [1024, 576]]));
     else await turn(pick(Object.keys(holding)));
     await sleep(CHANGE_MS[0] + random() * (CHANGE_MS[1] - CHANGE_MS[0]));
   }
@@ -111,7 +111,8 @@ function changes(name, what, { line, view, agree }) {
       await sleep(5_000);
       const { freezes, stills } = await viewer.call('stillness');
       await guard.stop();
-      // Pictures that were not to come do not count, neither here nor there, nor does the second in which they begin again.
+      // Pictures that were not to come do not count, neither here nor there, nor does the time in which they begin again; the
+      // relay's page of counts is up to a second old.
       const meant = ({ at }) => at < guard.from || paused.some(([begin, end]) => begin <= at && at <= end + AGAIN_MS);
       const count = (list) => list.filter((one) => !meant(one)).reduce((sum, one) => sum + one.count, 0);
       const [counted, guarded] = [count(freezes), count(guard.log)];
