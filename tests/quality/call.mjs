@@ -29,7 +29,7 @@ const LOOK_MS = 100;
 // A standstill shorter than this at the end of a measurement is no freeze yet.
 const OPEN_S = 0.5;
 /** Counters of the relay whose growth is kept beside the figures of a row. */
-const COUNTERS = /^colloque_(nacked|retransmitted|key_frame_requests|sound_recovered|freeze|drops|failures|path_changes|resumes)/;
+const COUNTERS = /^colloque_(nacked|retransmitted|key_frame_requests|sound_recovered|freeze|drops|failures|path_changes|resumes|probes|padding|tracks_paused|tracks_resumed)/;
 
 /** Opens a publisher that sends all of its layers. Viewers come by `viewer`. */
 export async function openCall(stage, { seed, publisher = {}, camera = {}, roomOptions, line } = {}) {

@@ -41,3 +41,25 @@ export function seenOf(checks) {
   const worst = rule === 'least' ? values[0] : values.at(-1);
   return `${name} ${middle} (worst ${shown(unit, worst)})`;
 }
+
+/** Several runs of a row as one result. */
+export function summary(row, runs) {
+  const whole = runs.filter((run) => run.checks.length > 0);
+  const names = whole[0]?.checks.map((check) => check.name) ?? [];
+  const together = names.map((name) => whole.map((run) => run.checks.find((check) => check.name === name)));
+  return {
+    name: row.name,
+    what: row.what,
+    target: together.map((checks) => target(checks[0])).filter(Boolean),
+    seen: [...together.map(seenOf), ...runs.filter((run) => run.trouble).map((run) => run.trouble)],
+    kept: runs.filter((run) => run.held).length,
+    slow: runs.filter((run) => run.slow).length,
+    runs,
+  };
+}
+
+/** `kept`, `missed`, or `not measured` where the machine was too slow to say. */
+export function verdict({ kept, slow, runs }) {
+  if (kept === runs.length) return 'kept';
+  return slow > 0 && kept + slow >= runs.length ? 'not measured' : 'missed';
+}

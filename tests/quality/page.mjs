@@ -18,7 +18,7 @@ const WORDS = `
 - A figure without a bound is reported only.
 `;
 
-const cell = (list) => list.join('<br>').replaceAll('|', '\\|');
+const cell = (list) => list.join('<br>').replaceAll('|', '\\|') || 'none was reached';
 
 export function page({ rows, machine, plots, verdict }) {
   const word = (row) => (row.runs.length > 1 ? `${verdict(row)} ${row.kept}/${row.runs.length}` : verdict(row));

@@ -11,7 +11,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { sleep, Stage } from '../browser/lib/stage.mjs';
-import { seenOf, target } from './check.mjs';
+import { summary, verdict } from './check.mjs';
 import { page } from './page.mjs';
 import { elsewhereRows } from './rows/elsewhere.mjs';
 import { eventRows } from './rows/events.mjs';
@@ -76,7 +76,11 @@ async function runOnce(row, { seed, length }) {
     outcome.held = checks.every((check) => check.held);
     const faults = stage ? [...stage.relay.faults()] : [];
     if (faults.length > 0) outcome = { ...outcome, held: false, trouble: `the relay logged a fault: ${faults[0].slice(0, 200)}` };
-    else if (outcome.capturedShare < CAPTURED_SHARE) outcome.slow = true;
+    else if (outcome.capturedShare < CAPTURED_SHARE) {
+      outcome.slow = true;
+      // Where no bound would show it, slowness must not pass for the line's doing.
+      outcome.held &&= !row.reported;
+    }
   } catch (error) {
     outcome = { seed, checks: [], held: false, trouble: error.message.split('\n')[0] };
     if (stage?.relay && process.env.VERBOSE) console.log(await Promise.race([stage.describe(), sleep(5_000)]));
@@ -88,28 +92,6 @@ async function runOnce(row, { seed, length }) {
   if (process.env.VERBOSE) console.log(JSON.stringify({ ...outcome, samples: undefined, waits: undefined, checks: undefined }));
   outcome.seconds = Math.round((performance.now() - started) / 1000);
   return outcome;
-}
-
-/** Several runs of a row as one result. */
-function summary(row, runs) {
-  const whole = runs.filter((run) => run.checks.length > 0);
-  const names = whole[0]?.checks.map((check) => check.name) ?? [];
-  const together = names.map((name) => whole.map((run) => run.checks.find((check) => check.name === name)));
-  return {
-    name: row.name,
-    what: row.what,
-    target: together.map((checks) => target(checks[0])).filter(Boolean),
-    seen: [...together.map(seenOf), ...runs.filter((run) => run.trouble).map((run) => run.trouble)],
-    kept: runs.filter((run) => run.held).length,
-    slow: runs.filter((run) => run.slow).length,
-    runs,
-  };
-}
-
-/** `kept`, `missed`, or `not measured` where the machine was too slow to say. */
-export function verdict({ kept, slow, runs }) {
-  if (kept === runs.length) return 'kept';
-  return slow > 0 && kept + slow >= runs.length ? 'not measured' : 'missed';
 }
 
 async function writeAll(results, whole) {

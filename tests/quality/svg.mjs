@@ -58,6 +58,12 @@ function panel({ title, unit, top, end, lines, most }) {
   return parts.join('\n');
 }
 
+/** The height of a picture that moves; one that stands still has none. */
+function shownHeight(sample, index, samples) {
+  const moves = index === 0 || sample.frames > samples[index - 1].frames;
+  return [sample.at, moves ? sample.height : 0];
+}
+
 /** The first run of a row as SVG. */
 export function plot({ what, runs }) {
   const { samples, waits = [] } = runs[0];
@@ -99,7 +105,7 @@ export function plot({ what, runs }) {
       title: 'Picture',
       unit: 'lines',
       most: 600,
-      lines: [{ name: 'height', colour: COLOURS.height, points: samples.map((sample) => [sample.at, sample.height]), steps: true }],
+      lines: [{ name: 'height; 0 still', colour: COLOURS.height, points: samples.map(shownHeight), steps: true }],
     },
   ];
   const height = TOP + panels.length * (PANEL + GAP) + 20;

@@ -38,6 +38,21 @@ scenario('a line that loses every tenth datagram: sound stays whole, pictures go
   assert.ok(video.since.framesDecoded >= 15, `only ${video.since.framesDecoded} pictures in 8 s`);
 });
 
+scenario('a line of 300 kbit/s: the voice stays whole, the picture takes what is left', async (stage) => {
+  const { viewer, line } = await call(stage, 'narrow', { profile: { both: { delay_ms: 20 }, down: { bits_per_s: 300_000, queue_ms: 300 } } });
+  // The first moments are those of the queue that fills.
+  await sleep(4_000);
+  await viewer.call('mark');
+  await sleep(8_000);
+  const video = await viewer.receivedFrom('sender');
+  const audio = await viewer.receivedFrom('sender', 'microphone');
+  const { down } = await line.stats();
+  figure('300 kbit/s', `concealed ${(heard(audio) * 100).toFixed(1)} %, decoded ${video.since.framesDecoded}, ${video.width}x${video.height}, gap ${Math.round(video.gap)} ms, dropped on the line ${down.dropped_queue} of ${down.offered}`);
+  assert.ok(heard(audio) <= 0.1, `${(heard(audio) * 100).toFixed(1)} % of the sound was made up`);
+  assert.ok(video.since.framesDecoded >= 15, `only ${video.since.framesDecoded} pictures in 8 s`);
+  assert.ok(video.height < 540, 'the top layer does not fit into this line');
+});
+
 scenario('a relay out of reach for 8 s and another source address: the call resumes by itself', async (stage) => {
   const tcp = await stage.tcpLink();
   const { sender, viewer, line } = await call(stage, 'away', { url: tcp.ws });

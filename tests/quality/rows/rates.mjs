@@ -80,7 +80,7 @@ const steady = {
     const seen = await call.measure(viewer, end * 1000);
     return {
       checks: [
-        least('of the link in use from 10 s on', seen.lineRate(10, end) / 1e6, 0.8, 'percent'),
+        least('part of the link in use from 10 s on', seen.lineRate(10, end) / 1e6, 0.8, 'percent'),
         most('dropped in the queue from 10 s on', seen.dropped(10, end), 0.01, 'percent'),
         told('longest wait in the queue from 10 s on', seen.longestWait(10), 'ms'),
         told('concealed sound', seen.concealed, 'percent'),
