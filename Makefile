@@ -20,7 +20,7 @@ loadtest:
 	@scripts/loadtest $(ARGS)
 
 quality:
-	@scripts/not-yet quality "picture and sound under loss, delay and narrow links"
+	@scripts/quality
 
 soak:
 	@scripts/soak $(ARGS)

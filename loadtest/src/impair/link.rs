@@ -199,6 +199,21 @@ impl<T: Clone> Link<T> {
         QueueDelay { p50_us: at(50), p99_us: at(99) }
     }
 
+    /// How long a datagram offered now would wait before the bottleneck, at the rate of the moment.
+    pub fn wait(&mut self, now: Instant) -> Duration {
+        let now = self.ns(now);
+        self.advance(now);
+        let rate = self.line.rate(now).0.unwrap_or(u64::MAX);
+        let ns = if self.queue.is_empty() { 0 } else { self.waiting() / u128::from(rate) };
+        Duration::from_nanos(u64::try_from(ns).unwrap_or(NEVER))
+    }
+
+    /// The bottleneck's rate at this moment, in bits per second; none without one.
+    pub fn rate(&mut self, now: Instant) -> Option<u64> {
+        let now = self.ns(now);
+        self.line.rate(now).0
+    }
+
     fn ns(&mut self, now: Instant) -> u64 {
         let origin = *self.origin.get_or_insert(now);
         ns_of(now.saturating_duration_since(origin))
@@ -209,8 +224,7 @@ impl<T: Clone> Link<T> {
         if self.queue.is_empty() {
             return false;
         }
-        let head = self.queue.front().map_or(0, |head| scaled(head.bytes));
-        let left = scaled(self.queued_bytes) - head + self.head_left;
+        let left = self.waiting();
         let profile = &self.line.profile;
         let over = match (profile.queue_bytes, self.line.rate(now).0) {
             (Some(most), _) => left + scaled(bytes) > scaled(most),
@@ -218,6 +232,12 @@ impl<T: Clone> Link<T> {
             (None, None) => false,
         };
         over || self.queue.len() >= MAX_QUEUED
+    }
+
+    /// What the bottleneck has yet to send, in bits times 10⁹.
+    fn waiting(&self) -> u128 {
+        let head = self.queue.front().map_or(0, |head| scaled(head.bytes));
+        scaled(self.queued_bytes) - head + self.head_left
     }
 
     /// Lets the bottleneck work until `now`. Each round sends one datagram or passes one step of the rate.

@@ -104,6 +104,22 @@ fn the_bottleneck_sends_at_its_rate() {
 }
 
 #[test]
+fn the_wait_is_what_is_left_to_send() {
+    let mut link = Link::new(&Direction::default().with_rate(1_000_000), 7);
+    let t0 = now();
+    assert_eq!((link.wait(t0), link.rate(t0)), (Duration::ZERO, Some(1_000_000)));
+    for number in 0..10 {
+        link.push(t0, number, LEN);
+    }
+    assert_eq!(link.wait(t0), MS * 80);
+    assert_eq!(link.wait(t0 + MS * 39), MS * 41);
+    assert_eq!(link.wait(t0 + MS * 90), Duration::ZERO);
+    link.change(t0 + MS * 91, &Direction::default());
+    link.push(t0 + MS * 91, 10, LEN);
+    assert_eq!((link.wait(t0 + MS * 91), link.rate(t0 + MS * 91)), (Duration::ZERO, None));
+}
+
+#[test]
 fn the_queue_keeps_its_bound_in_time_and_in_bytes() {
     let bloated = profile("bufferbloat").expect("named").up;
     let mut link = Link::new(&Direction { delay_ms: 0.0, ..bloated }, 7);

@@ -178,6 +178,20 @@ impl Profile {
     pub fn from_toml(text: &str) -> Result<Self, ProfileError> {
         toml::from_str(text).map_err(|error| ProfileError::Toml(error.message().to_owned()))
     }
+
+    /// Reads a profile as the value of a key: a name in quotes, or an inline table that changes a named one.
+    ///
+    /// # Errors
+    /// As [`from_toml`](Self::from_toml).
+    pub fn from_value(text: &str) -> Result<Self, ProfileError> {
+        #[derive(Deserialize)]
+        struct Line {
+            link: Profile,
+        }
+        let line: Line =
+            toml::from_str(&format!("link = {text}")).map_err(|error| ProfileError::Toml(error.message().to_owned()))?;
+        Ok(line.link)
+    }
 }
 
 impl Default for Profile {

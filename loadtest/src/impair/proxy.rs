@@ -31,6 +31,8 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const BATCH: usize = 64;
 /// Longest command line, in bytes.
 const MAX_LINE: u64 = 1_024;
+/// Stands for a table among the words of a command.
+const TABLE: &str = "{}";
 /// Clients `next` can be told about in advance, by bounding commands that wait.
 const MAX_NEXT: usize = 64;
 
@@ -43,7 +45,8 @@ const CLIENTS: usize = 1_000;
 /// What the proxy is told on the command line.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Address browsers send to; may be repeated, and may name its own profile: ADDRESS=PROFILE.
+    /// Address browsers send to; may be repeated, and may name its own profile: ADDRESS=PROFILE. A profile is a name, or
+    /// an inline table of TOML that changes one: '{ base = "island", both = { loss = 0.02 } }'.
     #[arg(long, required = true)]
     pub listen: Vec<String>,
     /// Address of the relay's media port.
@@ -283,6 +286,13 @@ impl Proxy {
 
     /// Does what a line says and answers with one line.
     fn command(&mut self, line: &str, now: Instant) -> Result<String, String> {
+        // A table has spaces of its own; `TABLE` stands for it among the words.
+        let table = line.find('{').zip(line.rfind('}')).filter(|(from, to)| from < to);
+        let (line, table) = match table {
+            Some((from, to)) => (format!("{}{TABLE}{}", &line[..from], &line[to + 1..]), &line[from..=to]),
+            None => (line.to_owned(), ""),
+        };
+        let find = |word: &str| find(if word == TABLE { table } else { word });
         let mut words: Vec<&str> = line.split_whitespace().collect();
         let mut only: Option<u64> = None;
         if let Some(at) = words.iter().position(|word| *word == "client") {
@@ -333,11 +343,12 @@ impl Proxy {
                     }
                 }
             }
-            ["stats"] => return Ok(self.stats()),
+            ["stats"] => return Ok(self.stats(now)),
             ["quit"] => self.done = true,
             _ => {
                 return Err(
-                    "profile NAME [up|down|both], next NAME, outage MS, rebind (all but next: client N), stats, quit".into()
+                    "profile NAME|TABLE [up|down|both], next NAME|TABLE, outage MS, rebind (all but next: client N), stats, quit"
+                        .into(),
                 );
             }
         }
@@ -345,21 +356,31 @@ impl Proxy {
     }
 
     /// Everything counted, as one line of JSON; no addresses.
-    fn stats(&self) -> String {
-        let way = |name: &str, link: &Link<Vec<u8>>| json!({ "profile": name, "counts": link.counts(), "queue": link.queue_delay(), "backlog_bytes": link.backlog() });
-        let clients = self.clients.iter().flatten().map(|client| {
+    fn stats(&mut self, now: Instant) -> String {
+        let way = |name: &str, link: &mut Link<Vec<u8>>| {
+            json!({
+                "profile": name, "counts": link.counts(), "queue": link.queue_delay(), "backlog_bytes": link.backlog(),
+                "wait_us": u64::try_from(link.wait(now).as_micros()).unwrap_or(u64::MAX), "bits_per_s": link.rate(now),
+            })
+        };
+        let clients = self.clients.iter_mut().flatten().map(|client| {
             json!({
                 "client": client.number, "listener": client.listener, "rebinds": client.rebinds,
-                "up": way(&client.names[0], &client.up), "down": way(&client.names[1], &client.down),
+                "up": way(&client.names[0], &mut client.up), "down": way(&client.names[1], &mut client.down),
             })
         });
-        json!({ "seen": self.seen, "refused": self.refused, "unsent": self.unsent, "clients": clients.collect::<Vec<_>>() })
-            .to_string()
+        let clients: Vec<_> = clients.collect();
+        json!({ "seen": self.seen, "refused": self.refused, "unsent": self.unsent, "clients": clients }).to_string()
     }
 }
 
-fn find(name: &str) -> Result<Profile, String> {
-    named::profile(name).ok_or_else(|| format!("no profile is called {name:?}; there are {}", named::NAMES.join(", ")))
+/// A profile by its name, or by a table that changes one.
+fn find(text: &str) -> Result<Profile, String> {
+    if text.starts_with('{') {
+        return Profile::from_value(text).map_err(|error| error.to_string());
+    }
+    named::profile(text)
+        .ok_or_else(|| format!("no profile is called {text:?}; there are {}, or a table", named::NAMES.join(", ")))
 }
 
 fn ways(words: &[&str]) -> Result<(bool, bool), String> {
@@ -503,5 +524,12 @@ mod tests {
             (&json!("island"), &json!("loss-5"))
         );
         assert!(tell(&control, "profile nowhere").starts_with("error: no profile"));
+        let table = r#"profile { base = "island", down = { bits_per_s = 300_000, queue_ms = 50 } } client 0"#;
+        assert_eq!(tell(&control, table), "ok");
+        let stats: serde_json::Value = serde_json::from_str(&tell(&control, "stats")).expect("JSON");
+        assert_eq!(stats["clients"][0]["down"]["profile"], "island, changed");
+        assert_eq!(stats["clients"][0]["down"]["bits_per_s"], 300_000);
+        assert_eq!(stats["clients"][1]["down"]["bits_per_s"], serde_json::Value::Null);
+        assert!(tell(&control, "profile { base = \"island\", dwn = {} }").starts_with("error: unknown field"));
     }
 }

@@ -36,11 +36,12 @@ export async function freeUdpPort() {
   return port;
 }
 
-function binary() {
-  const asked = process.env.COLLOQUE_BIN;
-  const places = asked ? [asked] : ['target/debug/colloque', 'target/release/colloque'].map((place) => path.join(ROOT, place));
+/** A program of this tree: the one that `variable` names, or the debug or release build. */
+export function program(name, variable) {
+  const asked = process.env[variable];
+  const places = asked ? [asked] : ['debug', 'release'].map((kind) => path.join(ROOT, 'target', kind, name));
   const found = places.find((place) => existsSync(place));
-  if (!found) throw new Error(`no relay at ${places.join(' or ')}: build it, or name it in COLLOQUE_BIN`);
+  if (!found) throw new Error(`no ${name} at ${places.join(' or ')}: build it, or name it in ${variable}`);
   return path.resolve(found);
 }
 
@@ -70,7 +71,7 @@ export class Relay {
     const port = await freeTcpPort();
     const udpPort = await freeUdpPort();
     const words = ['serve', '--dev', '--port', String(port), '--udp-port', String(udpPort), ...args];
-    const child = spawn(binary(), words, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, RUST_BACKTRACE: '1', ...env } });
+    const child = spawn(program('colloque', 'COLLOQUE_BIN'), words, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, RUST_BACKTRACE: '1', ...env } });
     const relay = new Relay(child, port, udpPort);
     const until = Date.now() + READY_MS;
     while (!relay.lines.some((line) => line.includes('colloque ready:'))) {

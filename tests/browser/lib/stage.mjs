@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { openBrowser } from './browsers.mjs';
+import { Line } from './impaired.mjs';
 import { servePage } from './page-server.mjs';
 import { Relay } from './relay.mjs';
 import { TcpLink } from './tcp-link.mjs';
@@ -116,6 +117,13 @@ export class Stage {
     const link = await UdpLink.open(this.relay.udpPort, seed);
     this.links.push(link);
     return link;
+  }
+
+  /** A line with a rate, a queue and faults; `options` are `profile` and `seed`. */
+  async line(options) {
+    const line = await Line.open(this.relay.udpPort, options);
+    this.links.push(line);
+    return line;
   }
 
   /** Connects and insists on it; answers the time it took. */

@@ -1,4 +1,4 @@
-// A network between a client and the relay's HTTP port that can be cut and can refuse for a while.
+// A network between a client and the relay's HTTP port that can be cut, can refuse for a while, and can go silent.
 
 import { once } from 'node:events';
 import net from 'node:net';
@@ -8,6 +8,7 @@ export class TcpLink {
     this.relayPort = relayPort;
     this.pairs = new Set();
     this.refuseUntil = 0;
+    this.heldUntil = 0;
     this.opened = 0;
     this.refused = 0;
   }
@@ -38,6 +39,12 @@ export class TcpLink {
     this.refuseUntil = Date.now() + ms;
   }
 
+  /** Passes nothing on for `ms`, and closes nothing: as behind a mast that is gone. New connections wait as well. */
+  hold(ms) {
+    this.heldUntil = Date.now() + ms;
+    for (const pair of this.pairs) this.#hold(pair, ms);
+  }
+
   async close() {
     this.cut();
     this.server.close();
@@ -64,7 +71,20 @@ export class TcpLink {
     back.on('error', end);
     front.on('close', end);
     back.on('close', end);
+    const left = this.heldUntil - Date.now();
+    if (left > 0) this.#hold(pair, left);
+    else this.#pass(pair);
+  }
+
+  #pass([front, back]) {
     front.pipe(back);
     back.pipe(front);
+  }
+
+  #hold(pair, ms) {
+    const [front, back] = pair;
+    front.unpipe(back).pause();
+    back.unpipe(front).pause();
+    setTimeout(() => this.pairs.has(pair) && this.#pass(pair), ms).unref();
   }
 }

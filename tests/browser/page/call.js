@@ -1,6 +1,7 @@
 // The page of the tests: one participant, driven through `window.call`. It measures, it does not judge.
 
 import './link.js';
+import { freezes, Stillness, stills } from './freezes.js';
 import { ConnectionErrorReason, DataPacket_Kind, DisconnectReason, Room, RoomEvent, RpcError, setLogLevel, Track, VideoQuality } from 'livekit-client';
 
 setLogLevel('warn');
@@ -94,7 +95,7 @@ function watch(track, publication, who) {
   const watched = {
     identity: person(who), kind: track.kind, source: publication.source, sid: publication.trackSid, track, element,
     subscribedAt: now(), firstAt: undefined, live: true, decoded: 0, lastReport: {}, base: undefined,
-    polled: new Gap(), shown: new Gap(), pictures: 0, sizes: [],
+    polled: new Gap(), shown: new Gap(), pictures: 0, sizes: [], stillness: new Stillness(publication.trackSid),
   };
   watches.set(watched.sid, watched);
   if (track.kind === Track.Kind.Video) {
@@ -112,7 +113,10 @@ function watch(track, publication, who) {
 
 function unwatch(sid) {
   const watched = watches.get(sid);
-  if (watched) watched.live = false;
+  if (watched) {
+    watched.live = false;
+    watched.stillness.rest();
+  }
   watches.delete(sid);
 }
 
@@ -135,6 +139,7 @@ async function poll(watched) {
       watched.firstAt ??= at;
       watched.polled.grown(at);
     }
+    if (watched.kind === 'video' && watched.live) watched.stillness.look(at, entry);
     if (watched.kind === 'video' && entry.frameWidth) {
       const size = `${entry.frameWidth}x${entry.frameHeight}`;
       if (watched.sizes.at(-1)?.size !== size && watched.sizes.length < 1000) watched.sizes.push({ at, size });
@@ -148,7 +153,7 @@ function picked(entry, names) {
 }
 
 const RECEIVED = [
-  'framesDecoded', 'framesReceived', 'framesDropped', 'keyFramesDecoded', 'freezeCount', 'totalFreezesDuration', 'pauseCount', 'packetsReceived',
+  'framesDecoded', 'framesReceived', 'framesDropped', 'keyFramesDecoded', 'freezeCount', 'totalFreezesDuration', 'pauseCount', 'totalPausesDuration', 'packetsReceived',
   'packetsLost', 'nackCount', 'pliCount', 'firCount', 'totalAudioEnergy', 'totalSamplesDuration', 'concealedSamples', 'totalSamplesReceived', 'bytesReceived',
   'silentConcealedSamples', 'packetsDiscarded', 'jitterBufferDelay', 'jitterBufferEmittedCount', 'totalDecodeTime', 'totalInterFrameDelay',
 ];
@@ -176,12 +181,30 @@ function publicationOf(identity, source) {
 
 const canvases = [];
 
-/** A picture that changes everywhere and says its number, from a canvas: any size, any rate. */
-function canvasTrack(width, height, rate) {
+/** A still full of noise, which costs an encoder bits wherever it is drawn. */
+function noise(width, height) {
+  const tile = new OffscreenCanvas(width, height);
+  const context = tile.getContext('2d');
+  const picture = context.createImageData(width, height);
+  // A small generator (xorshift), so that every run shows the same.
+  let state = 0x9e3779b9;
+  for (let at = 0; at < picture.data.length; at += 4) {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    picture.data.set([state & 255, (state >>> 8) & 255, (state >>> 16) & 255, 255], at);
+  }
+  context.putImageData(picture, 0, 0);
+  return tile;
+}
+
+/** A picture that changes everywhere and says its number, from a canvas: any size, any rate. `grain` (0 to 1) costs bits. */
+function canvasTrack(width, height, rate, grain) {
   const canvas = document.createElement('canvas');
   canvas.width = width;
   canvas.height = height;
   const context = canvas.getContext('2d', { alpha: false });
+  const tile = grain > 0 ? noise(width / 4 + 64, height / 4 + 64) : undefined;
   let number = 0;
   const timer = setInterval(() => {
     number += 1;
@@ -190,6 +213,11 @@ function canvasTrack(width, height, rate) {
     for (let index = 0; index < 12; index += 1) {
       context.fillStyle = `hsl(${(number * 7 + index * 30) % 360} 80% 60%)`;
       context.fillRect((number * 5 * (index + 1)) % width, (index * height) / 12, width / 8, height / 12);
+    }
+    if (tile) {
+      context.globalAlpha = grain;
+      context.drawImage(tile, (number * 37) % 64, (number * 23) % 64, width / 4, height / 4, 0, 0, width, height);
+      context.globalAlpha = 1;
     }
     context.fillStyle = '#fff';
     context.font = `${Math.round(height / 6)}px sans-serif`;
@@ -251,9 +279,9 @@ window.call = {
   },
 
   /** Publishes a drawn picture as camera or screen share. */
-  async publishCanvas({ width = 1280, height = 720, rate = 15, simulcast = true, source = Track.Source.Camera, encoding, options = {} } = {}) {
+  async publishCanvas({ width = 1280, height = 720, rate = 15, grain = 0, simulcast = true, source = Track.Source.Camera, encoding, options = {} } = {}) {
     const start = now();
-    const publication = await room.localParticipant.publishTrack(canvasTrack(width, height, rate), {
+    const publication = await room.localParticipant.publishTrack(canvasTrack(width, height, rate, grain), {
       simulcast, source, name: source, videoEncoding: encoding, screenShareEncoding: encoding, ...options,
     });
     return { ms: now() - start, sid: publication.trackSid };
@@ -395,13 +423,16 @@ window.call = {
       const gaps = [watched.polled.value(at), ...(watched.pictures > 0 ? [watched.shown.value(at)] : [])];
       list.push({
         identity: watched.identity, kind: watched.kind, source: watched.source, sid: watched.sid, ms: at - base.at, since, total: report,
-        gap: Math.min(...gaps), gaps, pictures: watched.pictures - base.pictures,
+        gap: Math.min(...gaps), gaps, still: at - Math.max(watched.polled.last, watched.shown.last), pictures: watched.pictures - base.pictures,
         width: entry.frameWidth ?? 0, height: entry.frameHeight ?? 0, codec: entry.codecId, decoder: entry.decoderImplementation,
         audioLevel: entry.audioLevel ?? 0, sizes: watched.sizes,
       });
     }
     return list;
   },
+
+  /** Freezes as the browser counted them and times without a picture while packets came, of all tracks so far. */
+  stillness: () => ({ freezes, stills }),
 
   rawInbound: () => Promise.all([...watches.values()].map((watched) => inbound(watched.track))),
 
