@@ -4,10 +4,8 @@
 //! stopping: no new calls, everybody is told to leave, workers end, doors end.
 
 mod admission;
-mod chronicle;
 mod facts;
 mod placement;
-mod record;
 mod sockets;
 
 use crate::api::health::Health as HealthPage;

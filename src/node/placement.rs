@@ -2,7 +2,6 @@
 
 use super::admission::{Admission, Limits, Newcomer, Workers};
 use super::facts::Facts;
-use super::record::Record;
 use crate::model::counters::{Counters, Pressure};
 use crate::model::{Identity, RoomKey, ShardId};
 use crate::relay::command::{AdminAction, Busy, Command, Relay};
@@ -31,7 +30,6 @@ pub(super) struct Placement {
     board: Arc<Board>,
     health: Arc<Health>,
     facts: Arc<Facts>,
-    record: Record,
 }
 
 #[derive(Debug)]
@@ -78,7 +76,6 @@ impl Placement {
         board: Arc<Board>,
         health: Arc<Health>,
         facts: Arc<Facts>,
-        record: Record,
     ) -> Self {
         Self {
             rooms: DashMap::new(),
@@ -88,7 +85,6 @@ impl Placement {
             board,
             health,
             facts,
-            record,
         }
     }
 
@@ -264,8 +260,7 @@ impl Observer for Placement {
         self.settle(room, openings);
     }
 
-    fn recorded(&self, shard: ShardId, fact: Recorded) {
-        self.record.take(&fact, self.mailboxes.get().and_then(|mailboxes| mailboxes.get(usize::from(shard.0))));
+    fn recorded(&self, _: ShardId, fact: Recorded) {
         self.facts.leave(fact);
     }
 }
@@ -277,7 +272,7 @@ mod tests {
 
     fn placement_with(limits: Limits) -> Placement {
         let placement =
-            Placement::new(2, limits, 1, Arc::new(Board::new(2)), Arc::new(Health::default()), super::super::facts::channel().0, Record::new(Recorder::none()));
+            Placement::new(2, limits, 1, Arc::new(Board::new(2)), Arc::new(Health::default()), super::super::facts::channel().0);
         placement.health.set_ready(true);
         placement
     }

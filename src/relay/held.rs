@@ -179,7 +179,7 @@ impl Shard {
         } else {
             self.take_back(ticket.room, |batch| batch.waits.contains(&ticket.number), now);
         }
-        self.release(ticket.room, now);
+        self.let_go(ticket.room, now);
     }
 
     /// Gives up on everything where too much waits.
@@ -195,7 +195,7 @@ impl Shard {
         if self.take_back(room, |batch| full || batch.since + PATIENCE <= now.mono, now) {
             self.audit_down_until = Some(now.mono + RETRY);
         }
-        self.release(room, now);
+        self.let_go(room, now);
     }
 
     /// Undoes what could not be put on record; whether there was any of it.
@@ -220,7 +220,7 @@ impl Shard {
     }
 
     /// Carries out what need not wait any longer, in order.
-    fn release(&mut self, room: usize, now: Now) {
+    fn let_go(&mut self, room: usize, now: Now) {
         let ready = |state: &mut super::rooms::RoomState| {
             let front = state.held.0.front().is_some_and(|batch| batch.waits.is_empty());
             front.then(|| state.held.0.pop_front()).flatten()
