@@ -23,8 +23,7 @@ impl Shard {
         policy.check()?;
         let fresh = !self.room_index.contains_key(key);
         let room = self.open_room(key, Policy::Consultation, &RoomSettings::default(), now);
-        self.check_record(room, now)?;
-        let opened = self.apply(room, rules::Command::Open(Box::new(policy)), now);
+        let opened = self.check_record(room, now).and_then(|()| self.apply(room, rules::Command::Open(Box::new(policy)), now));
         if opened.is_err() && fresh {
             self.close_room(room);
         }
