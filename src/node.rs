@@ -171,6 +171,7 @@ fn start_workers(config: &Config, count: usize, placement: &Arc<Placement>) -> R
         .enumerate()
         .map(|(index, opened)| {
             let shard = ShardConfig {
+                audit: false,
                 id: ShardId(u8::try_from(index).unwrap_or(u8::MAX)),
                 room_defaults: Defaults {
                     empty_timeout_s: seconds(config.rooms.empty_timeout),

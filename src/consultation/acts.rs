@@ -286,6 +286,7 @@ impl Room {
         if ends_at_ms <= now.wall_ms || ends_at_ms > latest {
             return Err(Refusal::BadPolicy);
         }
+        consultation.before_extension = Some((consultation.policy.ends_at_ms, consultation.policy.max_length));
         consultation.policy.ends_at_ms = Some(ends_at_ms);
         if let Some(opened) = consultation.opened_at_ms {
             let length = Duration::from_millis(ends_at_ms.saturating_sub(opened));
@@ -334,6 +335,68 @@ impl Room {
             // It was just found among the members.
             let _ = self.depart(member, LeaveReason::TimeLimit, LeaveAction::Disconnect, To::All, now, effects);
         }
+    }
+
+    /// Takes back what could not be put on record. Who cannot be sent back to wait is asked to come again.
+    pub(super) fn undo(&mut self, facts: Vec<Fact>, now: Now, effects: &mut Effects) {
+        let mut doubtful: BTreeSet<Identity> = facts.iter().filter_map(|fact| self.undo_one(fact, now, effects)).collect();
+        let opened = facts.iter().filter_map(|fact| match fact {
+            Fact::Joined { seat, .. } | Fact::GateOpened { seat } | Fact::Subscribed { seat, .. } => Some(seat),
+            _ => None,
+        });
+        doubtful.extend(opened.filter(|seat| self.opens(seat)).cloned());
+        for member in doubtful.iter().filter_map(|seat| self.id_of(seat)).collect::<Vec<_>>() {
+            // It was just found among the members.
+            let _ = self.depart(member, LeaveReason::JoinFailure, LeaveAction::Reconnect, To::All, now, effects);
+        }
+    }
+
+    /// Takes one back; answers whose stay must end for it.
+    fn undo_one(&mut self, fact: &Fact, now: Now, effects: &mut Effects) -> Option<Identity> {
+        match fact {
+            Fact::ConsentGiven { seat, scopes, .. } => {
+                if let Ok(file) = self.file_mut(seat) {
+                    file.consent.retain(|scope| !scopes.contains(scope));
+                }
+            }
+            Fact::EmergencyOverride { seat, .. } => {
+                if let Ok(file) = self.file_mut(seat) {
+                    file.emergency = None;
+                }
+            }
+            Fact::Admitted { seat, by, .. } => {
+                if let Ok(file) = self.file_mut(seat) {
+                    (file.admitted, file.welcome) = (false, file.welcome && *by == By::Policy);
+                }
+                if *by == By::Policy {
+                    return Some(seat.clone());
+                }
+            }
+            Fact::TokenAccepted { seat, .. } | Fact::PermissionChanged { seat, .. } => {
+                return Some(seat.clone());
+            }
+            Fact::RoomCreated { .. } if self.members.is_empty() => {
+                self.end(Closing::Ended, By::Policy, LeaveReason::RoomDeleted, now, effects);
+            }
+            Fact::RoomUnlocked { .. } => {
+                if let Ok(consultation) = self.consultation_mut() {
+                    consultation.locked = true;
+                }
+            }
+            Fact::RoomExtended { .. } => {
+                if let Ok(consultation) = self.consultation_mut()
+                    && let Some((ends_at_ms, max_length)) = consultation.before_extension.take()
+                {
+                    (consultation.policy.ends_at_ms, consultation.policy.max_length) = (ends_at_ms, max_length);
+                }
+            }
+            Fact::AsideOpened { .. } => {
+                // It may have ended since.
+                let _ = self.end_aside(By::Policy, now);
+            }
+            _ => {}
+        }
+        None
     }
 
     pub(super) fn away(&mut self, member: MemberId, now: Now) -> Result<(), Refusal> {

@@ -333,6 +333,7 @@ impl Fact {
             | Self::Joined { .. }
             | Self::ConsentGiven { .. }
             | Self::EmergencyOverride { .. }
+            | Self::AsideOpened { .. }
             | Self::GateOpened { .. }
             | Self::Subscribed { .. } => true,
             Self::PermissionChanged { widened, .. } => *widened,
@@ -346,7 +347,6 @@ impl Fact {
             | Self::PresenceDeclared { .. }
             | Self::PresenceWithdrawn { .. }
             | Self::ConsentWithdrawn { .. }
-            | Self::AsideOpened { .. }
             | Self::AsideChanged { .. }
             | Self::AsideClosed { .. }
             | Self::GateClosed { .. }

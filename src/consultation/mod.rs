@@ -430,6 +430,8 @@ pub enum Command {
     },
     /// Time has passed.
     Tick,
+    /// Facts that [widen](Fact::widens) could not be put on record: what they gave is taken back.
+    Undo(Vec<Fact>),
 }
 
 /// Whom an effect reaches.
@@ -563,3 +565,6 @@ pub enum Effect {
 
 /// What follows from one command.
 pub type Effects = Vec<Effect>;
+
+#[cfg(test)]
+mod tests;

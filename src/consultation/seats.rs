@@ -29,6 +29,8 @@ const OF_TOKEN: [&str; 4] = ["consultation.role", "consultation.auth", "consulta
 pub(super) struct Consultation {
     pub(super) policy: ConsultationPolicy,
     pub(super) locked: bool,
+    /// End and length before the last extension.
+    pub(super) before_extension: Option<(Option<u64>, Duration)>,
     pub(super) aside: Option<Aside>,
     pub(super) seats: BTreeMap<Identity, File>,
     created_at_ms: u64,
@@ -142,6 +144,7 @@ impl Consultation {
         Self {
             policy,
             locked: false,
+            before_extension: None,
             aside: None,
             seats: BTreeMap::new(),
             created_at_ms: now.wall_ms,
@@ -383,6 +386,11 @@ impl Room {
             file.is_some_and(|file| file.agreed(Scope::ThirdPerson(role)))
         };
         if self.members.iter().filter(inside).all(agreed) { Gate::Open } else { Gate::ThirdPerson }
+    }
+
+    /// Whether a seat's gate would open by the rules as they stand.
+    pub(super) fn opens(&self, seat: &Identity) -> bool {
+        self.members.iter().any(|member| member.record.identity == *seat && self.gate(member) == Gate::Open)
     }
 
     /// The same, as far as it does not depend on others.

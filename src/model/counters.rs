@@ -200,6 +200,8 @@ pub struct Counters {
     pub panics: u64,
     /// Facts of consultations that nobody fetched in time.
     pub facts_lost: u64,
+    /// Commands taken back because what they gave could not be put on record.
+    pub facts_refused: u64,
     drops: [u64; DropReason::ALL.len()],
     failures: [u64; FailureReason::ALL.len()],
     freezes: [u64; FreezeCause::ALL.len()],

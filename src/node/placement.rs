@@ -214,7 +214,11 @@ impl Relay for Placement {
                 let room = resume.room.clone();
                 self.forward(&room, command)
             }
-            Command::Request { room, .. } | Command::SocketClosed { room, .. } | Command::Admin { room, .. } => {
+            Command::Request { room, .. }
+            | Command::SocketClosed { room, .. }
+            | Command::Admin { room, .. }
+            | Command::Durable { room, .. }
+            | Command::NotDurable { room, .. } => {
                 let room = room.clone();
                 self.forward(&room, command)
             }

@@ -2,25 +2,30 @@
 
 use super::command::{AdminAction, AdminReply, Reply};
 use super::shard::Shard;
-use crate::consultation::{self as rules, MemberId, Refusal, Room, RoomSettings};
+use crate::consultation::{self as rules, MemberId, Policy, Refusal, Room, RoomSettings};
 use crate::model::roster::LeaveReason;
 use crate::model::{Now, RoomKey};
 
 impl Shard {
     pub(super) fn on_admin(&mut self, key: &RoomKey, action: AdminAction, reply: Reply, now: Now) {
+        self.waiting = None;
         let answer = self.administer(key, action, now);
-        (reply.0)(answer);
+        self.answer(key, reply, answer);
+    }
+
+    fn create_room(&mut self, key: &RoomKey, settings: RoomSettings, policy: Policy, now: Now) -> Result<AdminReply, Refusal> {
+        let room = self.open_room(key, policy, &settings, now);
+        if let Some(state) = self.rooms.get_mut(room) {
+            state.openings += 1;
+        }
+        self.apply(room, rules::Command::Settings(settings), now)?;
+        self.check_room(room, now.mono);
+        self.rooms.get(room).map(|room| AdminReply::Room(room.rules.facts().clone())).ok_or(Refusal::NoSuchRoom)
     }
 
     fn administer(&mut self, key: &RoomKey, action: AdminAction, now: Now) -> Result<AdminReply, Refusal> {
-        if let AdminAction::CreateRoom(settings, policy) = &action {
-            let room = self.open_room(key, *policy, settings, now);
-            if let Some(state) = self.rooms.get_mut(room) {
-                state.openings += 1;
-            }
-            self.apply(room, rules::Command::Settings(settings.clone()), now)?;
-            self.check_room(room, now.mono);
-            return self.rooms.get(room).map(|room| AdminReply::Room(room.rules.facts().clone())).ok_or(Refusal::NoSuchRoom);
+        if let AdminAction::CreateRoom(settings, policy) = action {
+            return self.create_room(key, settings, policy, now);
         }
         if let AdminAction::OpenConsultation(policy) = action {
             return self.open_consultation(key, *policy, now);

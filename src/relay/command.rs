@@ -1,6 +1,6 @@
 //! What the doors ask of a shard: neutral commands, no wire protocol's types.
 
-use super::event::EventSink;
+use super::event::{EventSink, Ticket};
 pub use crate::consultation::{
     Act, AddTrack, AsideRules, AsideView, Assurance, By, Channel, Closing, Consent, ConsultationPolicy, Emergency, Fact, Gate,
     Invitation, LONGEST, MOST_SEATS, Method, Overview, Plan, Policy, Refusal, RoomSettings, Scope, SeatState, SeatView,
@@ -105,6 +105,20 @@ pub enum Command {
         names: Vec<RoomName>,
         /// Takes each shard's part of the answer, each exactly once.
         reply: RoomsReply,
+    },
+    /// A fact is on disk: what waits for it is carried out.
+    Durable {
+        /// Which room's.
+        room: RoomKey,
+        /// Which.
+        ticket: Ticket,
+    },
+    /// A fact cannot be written: what it gave is taken back.
+    NotDurable {
+        /// Which room's.
+        room: RoomKey,
+        /// Which.
+        ticket: Ticket,
     },
     /// The node stops: everybody leaves.
     Shutdown,

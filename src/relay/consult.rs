@@ -1,7 +1,8 @@
 //! Consultations on a shard: acts of the doors, gates on links, and facts on their way to the record.
 
 use super::command::AdminReply;
-use super::event::Recorded;
+use super::event::{Recorded, Ticket};
+use super::held::act_gives;
 use super::shard::Shard;
 use crate::consultation::{self as rules, Act, By, ConsultationPolicy, Fact, MemberId, Policy, Refusal, RoomSettings};
 use crate::model::roster::LeaveReason;
@@ -22,6 +23,7 @@ impl Shard {
         policy.check()?;
         let fresh = !self.room_index.contains_key(key);
         let room = self.open_room(key, Policy::Consultation, &RoomSettings::default(), now);
+        self.check_record(room, now)?;
         let opened = self.apply(room, rules::Command::Open(Box::new(policy)), now);
         if opened.is_err() && fresh {
             self.close_room(room);
@@ -37,6 +39,9 @@ impl Shard {
     }
 
     pub(super) fn consult(&mut self, room: usize, by: By, act: Act, now: Now) -> Result<AdminReply, Refusal> {
+        if act_gives(&act) {
+            self.check_record(room, now)?;
+        }
         self.apply(room, rules::Command::Consult { by, act }, now)?;
         Ok(AdminReply::Done)
     }
@@ -76,9 +81,9 @@ impl Shard {
     }
 
     /// Puts a fact on its way.
-    pub(super) fn record(&mut self, room: usize, fact: Fact, now: Now) {
+    pub(super) fn record(&mut self, room: usize, fact: Fact, ticket: Option<Ticket>, now: Now) {
         let Some(state) = self.rooms.get(room) else { return };
-        let recorded = Recorded { room: state.key.clone(), sid: state.rules.facts().sid.clone(), at: now, fact };
+        let recorded = Recorded { room: state.key.clone(), sid: state.rules.facts().sid.clone(), at: now, fact, ticket };
         if self.facts.len() >= MAX_FACTS {
             self.facts.pop_front();
             self.counters.facts_lost += 1;

@@ -1,6 +1,7 @@
 //! What a shard tells the doors: neutral events, no wire protocol's types.
 
 use super::command::RefusedRequest;
+pub use super::held::Ticket;
 pub use crate::consultation::{Fact, Refusal};
 use crate::model::roster::{LeaveAction, LeaveReason, Participant, Quality, RoomFacts, Track};
 use crate::model::{Codec, Now, ParticipantSid, RoomKey, RoomSid, TrackCid, TrackSid};
@@ -18,6 +19,9 @@ pub struct Recorded {
     pub at: Now,
     /// What.
     pub fact: Fact,
+    /// Present where effects wait until it is on disk: [`Command::Durable`](super::command::Command::Durable) or
+    /// [`Command::NotDurable`](super::command::Command::NotDurable) answers it.
+    pub ticket: Option<Ticket>,
 }
 
 /// Takes a session's events; the shard never waits on it.

@@ -4,7 +4,7 @@
 //! effects, `negotiation` offers and answers, `downlink` what the relay offers itself, `tracks` what is published and routed,
 //! `datagrams` what the socket received, `media` the packet path, `sound` redundant audio, `feedback` control
 //! packets, `data` data messages,
-//! `consult` consultations, `admin` what the platform asks. The doors see [`command`], [`event`] and [`envelope`] and nothing else.
+//! `consult` consultations, `held` what waits for the record, `admin` what the platform asks. The doors see [`command`], [`event`] and [`envelope`] and nothing else.
 
 pub use crate::media::outbox;
 pub use datagrams::Received;
@@ -18,6 +18,7 @@ mod downlink;
 pub mod envelope;
 pub mod event;
 mod feedback;
+mod held;
 mod in_order;
 pub mod link;
 mod media;

@@ -1,7 +1,8 @@
 //! The rooms of a shard: commands of the doors become decisions of a room, and its effects are carried out.
 
 use super::command::{Command, Join, Request, Resume, Simulation};
-use super::event::{Event, Joined};
+use super::event::{Event, EventSink, Joined};
+use super::held::Held;
 use super::link::{Budget, DataState, Half, Link, Timing};
 use super::sections::Sections;
 use super::shard::Shard;
@@ -33,6 +34,8 @@ pub(super) struct RoomState {
     pub(super) nonces: super::data::Nonces,
     /// When it closes, while nobody is in it.
     pub(super) close_at: Option<Instant>,
+    /// Effects that wait for the record.
+    pub(super) held: Held,
     /// When its rules want to hear of the time.
     pub(super) rules_at: Option<Instant>,
     pub(super) scheduled: Option<Instant>,
@@ -59,6 +62,8 @@ impl Shard {
                 let facts = self.list_rooms(&tenant, &names);
                 (reply.0)(facts);
             }
+            Command::Durable { ticket, .. } => self.on_durable(ticket, true, now),
+            Command::NotDurable { ticket, .. } => self.on_durable(ticket, false, now),
             Command::Shutdown => self.on_shutdown(now),
         }
     }
@@ -81,11 +86,11 @@ impl Shard {
             auto_subscribe: join.auto_subscribe,
             issued_at_s: join.issued_at_s,
         };
+        let record = self.check_record(room, now);
         let Some(state) = self.rooms.get_mut(room) else { return };
         state.openings += 1;
         state.visited = true;
-        let shut = state.rules.is_consultation();
-        let effects = match state.rules.apply(rules::Command::Join(Box::new(seat)), now) {
+        let effects = match record.and_then(|()| state.rules.apply(rules::Command::Join(Box::new(seat)), now)) {
             Ok(effects) => effects,
             Err(refusal) => {
                 let mut events = join.events;
@@ -101,15 +106,7 @@ impl Shard {
         };
         self.counters.joins += 1;
         let link = self.new_link(room, member, sid, join.identity, now.mono);
-        if let Some(state) = self.links.get_mut(link) {
-            state.session = join.session;
-            state.events = Some(join.events);
-            state.data.shut = shut;
-        }
-        if let Some(state) = self.rooms.get_mut(room) {
-            state.links.insert(member, link);
-            state.close_at = None;
-        }
+        self.begin_session(link, join.session, join.events);
         if join.two_connections {
             self.split_link(link, receives_first, now.mono);
         }
@@ -124,6 +121,16 @@ impl Shard {
             self.on_offer(link, &offer, now);
         }
         self.mark_dirty(link);
+    }
+
+    fn begin_session(&mut self, link: usize, session: SessionId, events: Box<dyn EventSink>) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        (state.session, state.events) = (session, Some(events));
+        let Some(room) = self.rooms.get_mut(state.room) else { return };
+        // In a consultation nothing passes before its rules say so.
+        state.data.shut = room.rules.is_consultation();
+        room.links.insert(state.member, link);
+        room.close_at = None;
     }
 
     fn send_joined(&mut self, room: usize, link: usize, member: MemberId, (receives_first, offers_now): (bool, bool)) {
@@ -196,6 +203,7 @@ impl Shard {
             recent: super::data::Recent::default(),
             nonces: super::data::Nonces::default(),
             close_at: None,
+            held: Held::default(),
             rules_at: None,
             scheduled: None,
             openings: 0,
@@ -239,7 +247,10 @@ impl Shard {
         }
         if let Some((room, member)) = self.rooms.get(room).zip(self.links.get(link).map(|state| state.member)) {
             let own = room.rules.record(member).cloned();
-            let everybody = own.into_iter().chain(room.rules.seen_by(member)).collect();
+            // Whose gate still waits for the record sees nobody yet.
+            let shut = self.links.get(link).is_some_and(|state| state.data.shut);
+            let others = if shut { Vec::new() } else { room.rules.seen_by(member) };
+            let everybody = own.into_iter().chain(others).collect();
             let facts = room.rules.facts_for(member);
             self.tell(link, Event::Roster(everybody));
             self.tell(link, Event::Room(facts));
@@ -371,49 +382,56 @@ impl Shard {
     }
 
     fn carry_out(&mut self, room: usize, effects: Effects, now: Now) {
+        let held = self.config.audit && self.rooms.get(room).is_some_and(|state| state.rules.is_consultation());
+        let effects = if held { self.hold(room, effects, now) } else { effects };
         for effect in effects {
-            match effect {
-                Effect::Joined(_) => {}
-                Effect::Roster { to, records } => self.tell_room(room, to, &Event::Roster(records)),
-                Effect::RoomChanged => {
-                    self.tell_facts(room);
-                }
-                Effect::TrackAccepted { member, cid, track } => {
-                    self.tell_member(room, member, Event::TrackAccepted { cid, track });
-                }
-                Effect::TrackRefused { member, refusal, add } => {
-                    let request = Box::new(super::command::RefusedRequest::AddTrack(*add));
-                    self.tell_member(room, member, Event::Refused { request_id: 0, refusal, request });
-                }
-                Effect::TrackOpened { member, track } => {
-                    self.open_track(room, member, &track);
-                    if let Some(link) = self.link_of(room, member) {
-                        self.expect_line(link, now.mono);
-                    }
-                }
-                Effect::TrackClosed { member, track, withdrawn } => {
-                    self.close_track(room, &track);
-                    if withdrawn {
-                        self.tell_member(room, member, Event::TrackWithdrawn(track));
-                    }
-                }
-                Effect::TrackMuted { track, muted } => self.set_muted(room, &track, muted, now.mono),
-                Effect::MuteRequested { member, track } => self.tell_member(room, member, Event::MuteRequested(track)),
-                Effect::Route { receiver, track, .. } => self.open_route(room, receiver, &track, now.mono),
-                Effect::Unroute { receiver, track } => self.close_route(room, receiver, &track, now.mono),
-                Effect::SubscriptionAllowed { receiver, publisher, track, allowed } => {
-                    let event = Event::SubscriptionAllowed { publisher, track, allowed };
-                    self.tell_member(room, receiver, event);
-                }
-                Effect::Gate { member, open } => self.set_gate(room, member, open),
-                Effect::Record(fact) => self.record(room, *fact, now),
-                Effect::Closed => self.close_room(room),
-                Effect::Receipt { member, ticket } => self.tell_member(room, member, Event::Receipt(ticket)),
-                Effect::Gone { member, reason, action } => self.drop_member(room, member, reason, action, now.mono),
-            }
+            self.perform(room, effect, now);
         }
+        self.bound_held(room, now);
         self.note_rules_deadline(room, now);
         self.check_room(room, now.mono);
+    }
+
+    pub(super) fn perform(&mut self, room: usize, effect: Effect, now: Now) {
+        match effect {
+            Effect::Joined(_) => {}
+            Effect::Roster { to, records } => self.tell_room(room, to, &Event::Roster(records)),
+            Effect::RoomChanged => {
+                self.tell_facts(room);
+            }
+            Effect::TrackAccepted { member, cid, track } => {
+                self.tell_member(room, member, Event::TrackAccepted { cid, track });
+            }
+            Effect::TrackRefused { member, refusal, add } => {
+                let request = Box::new(super::command::RefusedRequest::AddTrack(*add));
+                self.tell_member(room, member, Event::Refused { request_id: 0, refusal, request });
+            }
+            Effect::TrackOpened { member, track } => {
+                self.open_track(room, member, &track);
+                if let Some(link) = self.link_of(room, member) {
+                    self.expect_line(link, now.mono);
+                }
+            }
+            Effect::TrackClosed { member, track, withdrawn } => {
+                self.close_track(room, &track);
+                if withdrawn {
+                    self.tell_member(room, member, Event::TrackWithdrawn(track));
+                }
+            }
+            Effect::TrackMuted { track, muted } => self.set_muted(room, &track, muted, now.mono),
+            Effect::MuteRequested { member, track } => self.tell_member(room, member, Event::MuteRequested(track)),
+            Effect::Route { receiver, track, .. } => self.open_route(room, receiver, &track, now.mono),
+            Effect::Unroute { receiver, track } => self.close_route(room, receiver, &track, now.mono),
+            Effect::SubscriptionAllowed { receiver, publisher, track, allowed } => {
+                let event = Event::SubscriptionAllowed { publisher, track, allowed };
+                self.tell_member(room, receiver, event);
+            }
+            Effect::Gate { member, open } => self.set_gate(room, member, open),
+            Effect::Record(fact) => self.record(room, *fact, None, now),
+            Effect::Closed => self.close_room(room),
+            Effect::Receipt { member, ticket } => self.tell_member(room, member, Event::Receipt(ticket)),
+            Effect::Gone { member, reason, action } => self.drop_member(room, member, reason, action, now.mono),
+        }
     }
 
     fn drop_member(&mut self, room: usize, member: MemberId, reason: LeaveReason, action: LeaveAction, now: Instant) {
@@ -451,7 +469,8 @@ impl Shard {
             let seconds = if state.visited { facts.departure_timeout_s } else { facts.empty_timeout_s };
             state.close_at = Some(now + Duration::from_secs(seconds.into()));
         }
-        let due = [state.close_at, state.speakers.next_deadline(), state.rules_at].into_iter().flatten().min();
+        let due =
+            [state.close_at, state.speakers.next_deadline(), state.rules_at, state.held.deadline()].into_iter().flatten().min();
         if let Some(due) = due
             && state.scheduled.is_none_or(|scheduled| due < scheduled)
         {
@@ -470,6 +489,7 @@ impl Shard {
             // Time is never refused.
             let _ = self.apply(room, rules::Command::Tick, now);
         }
+        self.expire_held(room, now);
         self.poll_speakers(room, now.mono);
         self.note_rules_deadline(room, now);
         self.check_room(room, now.mono);
@@ -479,6 +499,7 @@ impl Shard {
         if let Some(state) = self.rooms.try_remove(room) {
             self.room_index.remove(&state.key);
             self.closed_rooms.push((state.key, state.openings));
+            self.drop_held(state.held);
         }
         if self.rooms.is_empty() {
             self.release_memory();

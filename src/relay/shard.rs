@@ -42,6 +42,8 @@ pub struct ShardConfig {
     pub publisher_rate: Rate,
     /// Certificates, candidates and random numbers for transports.
     pub transport: Arc<Transport>,
+    /// Facts of consultations go to an audit log, and what they give waits until they are on disk.
+    pub audit: bool,
     /// The data channels' message format.
     pub envelope: Arc<dyn Envelope>,
 }
@@ -83,6 +85,12 @@ pub struct Shard {
     pub(super) address_changes: Vec<(SocketAddr, bool)>,
     pub(super) closed_rooms: Vec<(RoomKey, u64)>,
     pub(super) facts: VecDeque<Recorded>,
+    /// Tickets given out.
+    pub(super) tickets: u64,
+    /// What the command being carried out left to wait for the record.
+    pub(super) waiting: Option<u64>,
+    /// Nobody is given anything before: the audit log took no fact.
+    pub(super) audit_down_until: Option<Instant>,
     pub(super) generation: u32,
 }
 
@@ -115,6 +123,9 @@ impl Shard {
             address_changes: Vec::new(),
             closed_rooms: Vec::new(),
             facts: VecDeque::new(),
+            tickets: 0,
+            waiting: None,
+            audit_down_until: None,
             generation: 0,
         }
     }

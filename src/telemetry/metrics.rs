@@ -202,6 +202,7 @@ const PLAIN: &[Plain] = {
         ("colloque_resumes_total", "Signalling sockets resumed", COUNTER, |c| c.resumes),
         ("colloque_panics_total", "Panics contained to one peer or room", COUNTER, |c| c.panics),
         ("colloque_facts_lost_total", "Facts of consultations that nobody fetched in time", COUNTER, |c| c.facts_lost),
+        ("colloque_facts_refused_total", "Commands taken back because they could not be put on record", COUNTER, |c| c.facts_refused),
     ]
 };
 
@@ -426,7 +427,7 @@ mod tests {
             &mut c.rooms, &mut c.participants, &mut c.tracks, &mut c.peers, &mut c.packets_in, &mut c.bytes_in,
             &mut c.packets_out, &mut c.bytes_out, &mut c.forwarded, &mut c.retransmitted, &mut c.nack_out, &mut c.nack_in,
             &mut c.recovered, &mut c.pli_out, &mut c.pli_in, &mut c.stun_answered, &mut c.dtls_completed, &mut c.srtp_gcm, &mut c.srtp_cm_sha1,
-            &mut c.path_changes, &mut c.data_in, &mut c.data_out, &mut c.joins, &mut c.resumes, &mut c.panics, &mut c.facts_lost,
+            &mut c.path_changes, &mut c.data_in, &mut c.data_out, &mut c.joins, &mut c.resumes, &mut c.panics, &mut c.facts_lost, &mut c.facts_refused,
         ];
         for (field, number) in fields.into_iter().zip(1..) {
             *field = number;

@@ -20,6 +20,7 @@ mod model;
 mod moving;
 mod muting;
 mod permissions;
+mod record;
 mod scalable;
 mod silence;
 mod simulcast;

@@ -17,6 +17,7 @@ use colloque::model::counters::{Counters, DropReason};
 use colloque::model::roster::{Attributes, ClientFacts, ParticipantKind, Permissions, Text};
 use colloque::model::{Identity, Now, Path, RoomKey, RoomName, SessionId, ShardId, TenantId, TrackSid};
 use colloque::relay::command::{Act, AdminAction, AdminReply, By, Command, Fact, Join, Reply, Request, Resume};
+use colloque::relay::event::Ticket;
 use colloque::relay::link::Rate;
 use colloque::relay::shard::{Disposition, Shard, ShardConfig};
 use colloque::signal::livekit::LiveKitEnvelope;
@@ -24,6 +25,7 @@ use colloque::transport::peer::Transport;
 use media::Kind;
 use net::{End, Flight, Net, Weather};
 use person::{Coming, Inbox, Person, Received, Sending};
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
@@ -62,6 +64,17 @@ impl Call {
             _ => Self::Stun,
         }
     }
+}
+
+/// How the audit log answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Log {
+    /// After a while.
+    Prompt(Duration),
+    /// It cannot write.
+    Broken,
+    /// Not at all.
+    Silent,
 }
 
 /// A datagram the relay sent.
@@ -104,12 +117,21 @@ pub(crate) struct World {
     /// Runs before (`true`) and after every call into the shard, for measuring.
     pub(crate) around: Option<fn(Call, bool)>,
     pub(crate) closed_rooms: usize,
+    /// How the audit log answers; without one nothing waits for it.
+    pub(crate) log: Log,
+    answers: VecDeque<(Instant, RoomKey, Ticket, bool)>,
+    recorded_facts: Vec<Fact>,
+    /// Facts that were on disk from a number of sent datagrams on.
+    pub(crate) durable: Vec<(u64, Fact)>,
+    tickets: HashMap<Ticket, Fact>,
     sessions: u64,
 }
 
 /// What a test may set of the relay.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
+    /// Facts go to an audit log.
+    pub(crate) audit: bool,
     pub(crate) connect_within: Duration,
     pub(crate) rate: Rate,
     pub(crate) departure_timeout_s: u32,
@@ -119,6 +141,7 @@ pub(crate) struct Rules {
 impl Default for Rules {
     fn default() -> Self {
         Self {
+            audit: false,
             connect_within: Duration::from_secs(20),
             rate: Rate { packets: 3_000, bytes: 1_500_000 },
             departure_timeout_s: 20,
@@ -156,6 +179,7 @@ impl World {
 
     pub(crate) fn with(seed: u64, rules: Rules) -> Self {
         let config = ShardConfig {
+            audit: rules.audit,
             resume_window: rules.resume_window,
             id: ShardId(0),
             room_defaults: Defaults { empty_timeout_s: 300, departure_timeout_s: rules.departure_timeout_s, max_participants: 0 },
@@ -178,6 +202,11 @@ impl World {
             batching: false,
             around: None,
             closed_rooms: 0,
+            log: Log::Prompt(Duration::ZERO),
+            answers: VecDeque::new(),
+            recorded_facts: Vec::new(),
+            durable: Vec::new(),
+            tickets: HashMap::new(),
             wakeups: 0,
             sessions: 0,
         }
@@ -338,15 +367,61 @@ impl World {
 
     /// Facts put on record since the last call.
     pub(crate) fn facts(&mut self) -> Vec<Fact> {
-        self.shard.drain_facts().map(|recorded| recorded.fact).collect()
+        self.collect_facts();
+        std::mem::take(&mut self.recorded_facts)
+    }
+
+    fn collect_facts(&mut self) {
+        for recorded in self.shard.drain_facts() {
+            if let Some(ticket) = recorded.ticket {
+                self.tickets.insert(ticket, recorded.fact.clone());
+                match self.log {
+                    Log::Prompt(delay) => self.answers.push_back((self.now + delay, recorded.room, ticket, true)),
+                    Log::Broken => self.answers.push_back((self.now, recorded.room, ticket, false)),
+                    Log::Silent => {}
+                }
+            }
+            self.recorded_facts.push(recorded.fact);
+        }
+    }
+
+    /// The log answers what it has to.
+    fn log_answers(&mut self) -> bool {
+        self.collect_facts();
+        if self.answers.front().is_none_or(|(at, ..)| *at > self.now) {
+            return false;
+        }
+        let Some((_, room, ticket, durable)) = self.answers.pop_front() else { return false };
+        if durable {
+            let fact = self.tickets[&ticket].clone();
+            self.durable.push((self.sent.len() as u64, fact));
+        }
+        let command = if durable { Command::Durable { room, ticket } } else { Command::NotDurable { room, ticket } };
+        self.on_shard(Call::Command, |shard, now| shard.on_command(command, now));
+        true
     }
 
     #[expect(clippy::unwrap_in_result, reason = "a relay that does not answer fails the test")]
     pub(crate) fn admin(&mut self, name_of_room: &str, action: AdminAction) -> Result<AdminReply, Refusal> {
+        let answer = self.ask(name_of_room, action);
+        let mut got = answer.try_recv().ok();
+        // With an audit log the answer may wait for it.
+        self.run_until(Duration::from_secs(3), |_| {
+            got = got.take().or_else(|| answer.try_recv().ok());
+            got.is_some()
+        });
+        got.expect("answered")
+    }
+
+    /// Asks without waiting for the answer.
+    pub(crate) fn ask(&mut self, name_of_room: &str, action: AdminAction) -> mpsc::Receiver<Result<AdminReply, Refusal>> {
         let (sender, receiver) = mpsc::channel();
-        let reply = Reply(Box::new(move |answer| sender.send(answer).expect("somebody waits")));
+        let reply = Reply(Box::new(move |answer| {
+            // A test may have lost interest.
+            let _ = sender.send(answer);
+        }));
         self.command(Command::Admin { room: room(name_of_room), action, reply });
-        receiver.try_recv().expect("answered at once")
+        receiver
     }
 
     pub(crate) fn permit(&mut self, who: Who, change: impl FnOnce(&mut Permissions)) {
@@ -386,7 +461,8 @@ impl World {
 
     fn next(&self) -> Option<Instant> {
         let people = self.people.iter().filter_map(Person::next).min();
-        [self.net.next(), self.shard.poll_timeout(), people].into_iter().flatten().min()
+        let answer = self.answers.front().map(|(at, ..)| *at);
+        [self.net.next(), self.shard.poll_timeout(), people, answer].into_iter().flatten().min()
     }
 
     fn step(&mut self) {
@@ -475,7 +551,7 @@ impl World {
         loop {
             self.on_shard(Call::Batch, |shard, now| shard.finish_batch(now));
             self.flush();
-            if !self.deliver_events() {
+            if !(self.deliver_events() | self.log_answers()) {
                 break;
             }
         }
