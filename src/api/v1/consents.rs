@@ -33,14 +33,19 @@ pub(super) async fn give(
     Json(asked): Json<NewConsent>,
 ) -> Result<Response, Problem> {
     let room = caller.acting(&id)?;
-    let channel = match (asked.channel.as_deref(), &caller) {
-        (Some(word), _) => Channel::parse(word).ok_or_else(|| Problem::invalid("channel is token, in_call or representative"))?,
-        (None, Caller::Platform(_)) => Channel::Token,
-        (None, Caller::Seat(_)) => Channel::InCall,
+    let seat = caller.seat_or_own(asked.seat)?;
+    let channel = match (&caller, asked.channel.as_deref()) {
+        (Caller::Platform(_), None) => Channel::Token,
+        (Caller::Platform(_), Some(word)) => {
+            Channel::parse(word).ok_or_else(|| Problem::invalid("channel is token, in_call or representative"))?
+        }
+        // What a person says of the channel proves nothing; the room has checked who may speak for the seat.
+        (Caller::Seat(grants), _) if grants.identity == seat => Channel::InCall,
+        (Caller::Seat(_), _) => Channel::Representative,
     };
     let text = TextVersion::parse(&asked.text)
         .ok_or_else(|| Problem::invalid("text is the version of what was agreed to: 1 to 64 letters, digits and ._:/+=-"))?;
-    let consent = Consent { seat: caller.seat_or_own(asked.seat)?, scopes: scopes(&asked.scopes)?, text, channel };
+    let consent = Consent { seat, scopes: scopes(&asked.scopes)?, text, channel };
     if v1.act(&caller, &room, Act::Consent(consent.clone())).await? {
         v1.register.keep_consent(&room, consent);
         return Ok(StatusCode::NO_CONTENT.into_response());

@@ -87,7 +87,7 @@ fn keyed(tenant: &str, key: &[u8]) -> Result<String, Problem> {
     context.update(&[0]);
     context.update(key);
     let hash = context.finish();
-    let (short, _) = hash.as_ref().split_at_checked(KEYED_BYTES).unwrap_or((hash.as_ref(), &[]));
+    let (short, _) = hash.as_ref().split_at_checked(KEYED_BYTES).unwrap_or_else(|| (hash.as_ref(), &[]));
     Ok(format!("k-{}", URL_SAFE_NO_PAD.encode(short)))
 }
 

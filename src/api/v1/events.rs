@@ -101,7 +101,7 @@ impl Log {
         let after = if unknown { 0 } else { after };
         let gap = unknown || after + 1 < oldest;
         let events: Vec<_> = ring.kept.iter().filter(|event| event.number > after).take(MOST_AT_ONCE).cloned().collect();
-        let next = events.last().map_or(ring.last.min(after.max(oldest - 1)), |event| event.number);
+        let next = events.last().map_or_else(|| ring.last.min(after.max(oldest - 1)), |event| event.number);
         Events { log: log.to_owned(), gap, next, more: next < ring.last, events }
     }
 }

@@ -9,7 +9,7 @@ use super::problem::{Code, Problem};
 use super::words::NewConsultation;
 use crate::model::roster::{Role, Text};
 use crate::model::{Identity, RoomKey, RoomName, TenantId};
-use crate::relay::command::{Act, Arranged, Consent, ConsultationPolicy, Invitation, LONGEST, MOST_SEATS, Plan, Plans};
+use crate::relay::command::{Act, Arranged, Channel, Consent, ConsultationPolicy, Invitation, LONGEST, MOST_SEATS, Plan, Plans};
 use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -231,12 +231,21 @@ impl Register {
         true
     }
 
-    /// Keeps what somebody agreed to for the next time the room opens.
-    pub(super) fn keep_consent(&self, room: &RoomKey, consent: Consent) -> bool {
+    /// Keeps what somebody agreed to for the next time the room opens; one more thing does not undo what was agreed to before.
+    pub(super) fn keep_consent(&self, room: &RoomKey, mut consent: Consent) -> bool {
         let mut inner = self.lock();
         let Some(entry) = inner.consultations.get_mut(room).filter(|entry| !entry.ended) else { return false };
         if !entry.seats.contains_key(&consent.seat) {
             return false;
+        }
+        if consent.scopes.is_empty() {
+            consent.scopes = entry.policy.consent.clone();
+        }
+        if let Some(before) = entry.consents.get(&consent.seat) {
+            consent.scopes.extend(before.scopes.iter().copied());
+            if before.channel == Channel::Representative {
+                consent.channel = before.channel;
+            }
         }
         entry.consents.insert(consent.seat.clone(), consent);
         true
@@ -488,12 +497,7 @@ mod tests {
         let register = arranged();
         let patient = Identity::new("p");
         let text = crate::relay::command::TextVersion::parse("v1").expect("a text");
-        let consent = Consent {
-            seat: patient.clone(),
-            scopes: std::collections::BTreeSet::new(),
-            text,
-            channel: crate::relay::command::Channel::Token,
-        };
+        let consent = Consent { seat: patient.clone(), scopes: std::collections::BTreeSet::new(), text, channel: Channel::Token };
         assert!(!register.keep_consent(&key(), consent.clone()), "nobody is invited yet");
         register.invite(&key(), &patient, seat(Role::Patient), false, NOW).expect("invited");
         assert!(register.keep_consent(&key(), consent) && register.admit(&key(), &patient));
@@ -501,6 +505,16 @@ mod tests {
             Arranged::Plan(plan) => plan.acts,
             Arranged::Nothing | Arranged::Over => panic!("it is arranged"),
         };
+        let more = std::collections::BTreeSet::from([crate::relay::command::Scope::Aside]);
+        let more = Consent {
+            seat: patient.clone(),
+            scopes: more,
+            text: crate::relay::command::TextVersion::parse("v2").expect("a text"),
+            channel: Channel::InCall,
+        };
+        assert!(register.keep_consent(&key(), more));
+        let entry = register.find(&key()).expect("arranged");
+        assert_eq!(entry.consent(&patient).expect("consent").scopes.len(), 2, "one more thing, and the one before");
         let acts = plan(&register);
         assert!(matches!(&acts[..], [Act::Invite(seat), Act::Consent(_)] if seat.admitted), "{acts:?}");
         assert!(register.drop_consent(&key(), &patient) && plan(&register).len() == 1);

@@ -303,7 +303,7 @@ async fn an_open_room_decides_by_itself_and_is_told_who_asks() {
     let (doctor, patient) = (seat("c1", "d", "doctor"), seat("c1", "p", "patient"));
     let calls = [
         ("POST", "seats/p/admit", &doctor, Value::Null),
-        ("POST", "consents", &patient, json!({ "text": "v1" })),
+        ("POST", "consents", &patient, json!({ "text": "v1", "channel": "representative" })),
         ("POST", "aside", &doctor, json!({ "members": ["d", "n"] })),
         ("DELETE", "aside", &doctor, Value::Null),
         ("POST", "presences", &patient, json!({ "kind": "relative" })),

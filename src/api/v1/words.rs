@@ -410,8 +410,8 @@ pub(super) struct NewConsent {
     pub(super) scopes: Vec<String>,
     /// Which text: a code of 1 to 64 letters, digits and `._:/+=-`.
     pub(super) text: String,
-    /// `token` (to the platform, beforehand), `in_call` or `representative`; without it `token` from the platform and `in_call`
-    /// from a seat.
+    /// From the platform: `token` (given to it beforehand, which is meant where this is missing), `in_call` or `representative`.
+    /// A seat's own token need not say it.
     pub(super) channel: Option<String>,
 }
 

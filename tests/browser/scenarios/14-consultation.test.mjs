@@ -114,8 +114,8 @@ class Person {
   }
 
   inState = (state) => until(`${this.role} is in state ${state}`, () => this.page.evaluate((state) => document.body.dataset.state === state, state), { within: 15_000 });
-  present = (name, within = 8_000) => until(`${this.role} is shown ${name}`, () => this.page.$eval(id(name), (element) => element.offsetParent !== null).catch(() => false), { within });
-  absent = (name) => until(`${this.role} is shown ${name} no longer`, () => this.page.$eval(id(name), (element) => element.offsetParent === null).catch(() => true));
+  present = (name, within = 8_000) => until(`${this.role} is shown ${name}`, () => this.page.$eval(id(name), (element) => element.checkVisibility()).catch(() => false), { within });
+  absent = (name) => until(`${this.role} is shown ${name} no longer`, () => this.page.$eval(id(name), (element) => !element.checkVisibility()).catch(() => true));
   tiles = () => this.page.$$eval(`${id('tile')}[data-self=false]`, (list) => list.map((tile) => tile.dataset.role).sort());
   seen = () => this.page.evaluate(() => window.seen);
   tone = (ms = 1_200) => this.page.evaluate((hertz, ms) => window.tone(hertz, ms), HERTZ, ms);
