@@ -1,9 +1,10 @@
 //! The composition root: builds workers, doors and telemetry from a [`Config`], and ends them in order.
 //!
-//! Order of starting: sockets (so that a taken port is said before anything else runs), workers, doors, the ready line. Order of
-//! stopping: no new calls, everybody is told to leave, workers end, doors end.
+//! Order of starting: the audit record, sockets (so that a taken port is said before anything else runs), workers, doors, the
+//! ready line. Order of stopping: no new calls, everybody is told to leave, workers end, doors end, the audit record is signed.
 
 mod admission;
+pub mod audit;
 mod placement;
 mod sockets;
 
@@ -71,6 +72,8 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let count = config.media.worker_count(cores);
     let keys = Arc::new(key_ring(&config.tenants, mode)?);
+    let (recorder, writer) = audit::open(&config)?;
+    audit::started(&recorder, &config)?;
     let pages = Arc::new(pages(&config)?);
     let listeners = sockets::open_http(&config.http.bind, config.http.port)?;
     let board = Arc::new(Board::new(count));
@@ -92,6 +95,7 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     let served = runtime.block_on(serve_until_told(&config, mode, listeners, limits, state, &placement, &health, &keys));
     workers.join();
     runtime.shutdown_timeout(GOODBYE);
+    audit::stopped(&recorder, &config, writer);
     served
 }
 
