@@ -5,12 +5,14 @@
 //!
 //! Entry points: [`Config::load`], [`Config::parse`], [`Config::with_dev_tenants`], [`Config::render`].
 
+mod audit;
 mod check;
 mod error;
 mod keys;
 mod render;
 mod tenants;
 
+pub use audit::Audit;
 pub use error::ConfigError;
 pub use keys::{KEYS, KeyDoc};
 pub use tenants::{Algorithm, IceServer, Key, KeyMaterial, Secret, Tenant};
@@ -56,6 +58,8 @@ pub struct Config {
     pub rooms: Rooms,
     /// Operational log.
     pub log: Log,
+    /// The audit record.
+    pub audit: Audit,
     /// STUN and TURN servers told to clients.
     pub ice_servers: Vec<IceServer>,
     /// Who may use the node.
@@ -264,6 +268,7 @@ struct RawConfig {
     limits: Limits,
     rooms: Rooms,
     log: Log,
+    audit: Audit,
     ice_servers: Vec<IceServer>,
     tenants: Vec<tenants::RawTenant>,
 }
@@ -290,9 +295,15 @@ impl Config {
     pub fn parse(text: &str, place: &str, folder: &Path, mode: Mode) -> Result<Self, ConfigError> {
         let source = error::Source { text, place };
         let raw: RawConfig = toml::from_str(text).map_err(|error| source.explain(&error))?;
-        let RawConfig { http, media, limits, rooms, log, ice_servers, tenants } = raw;
+        let RawConfig { http, media, limits, rooms, log, mut audit, ice_servers, tenants } = raw;
+        // Paths in the file are relative to it; an empty one stays empty.
+        for path in [&mut audit.dir, &mut audit.root_key_file] {
+            if !path.as_os_str().is_empty() {
+                *path = folder.join(&*path);
+            }
+        }
         let tenants = tenants::resolve(tenants, folder, mode).map_err(|fault| source.locate(fault))?;
-        let config = Self { http, media, limits, rooms, log, ice_servers, tenants };
+        let config = Self { http, media, limits, rooms, log, audit, ice_servers, tenants };
         config.check().map_err(|fault| source.locate(fault))?;
         Ok(config)
     }

@@ -1,11 +1,14 @@
 //! The composition root: builds workers, doors and telemetry from a [`Config`], and ends them in order.
 //!
-//! Order of starting: sockets (so that a taken port is said before anything else runs), workers, doors, the ready line. Order of
-//! stopping: no new calls, everybody is told to leave, workers end, doors end.
+//! Order of starting: the audit record, sockets (so that a taken port is said before anything else runs), workers, doors, the
+//! ready line. Order of stopping: no new calls, everybody is told to leave, workers end, doors end, the audit record is signed.
 
 mod admission;
+pub mod audit;
+mod chronicle;
 mod facts;
 mod placement;
+mod record;
 mod sockets;
 
 use crate::api::health::Health as HealthPage;
@@ -30,6 +33,7 @@ use crate::web::{HttpLimits, HttpState, Pages, router, serve};
 use crate::worker::udp::{Offload, probe_offload};
 use crate::worker::{self, Observer, Settings, Workers};
 use placement::Placement;
+use record::Record;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -70,13 +74,16 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     let keys = Arc::new(key_ring(&config.tenants, mode)?);
     let register = Arc::new(Register::default());
     let (facts, recorded) = facts::channel();
+    let (recorder, writer) = audit::open(&config)?;
+    audit::started(&recorder, &config)?;
     let pages = Arc::new(pages(&config)?);
     let listeners = sockets::open_http(&config.http.bind, config.http.port)?;
     let board = Arc::new(Board::new(count));
     let health = Arc::new(Health::default());
-    let placement =
-        Arc::new(Placement::new(count, admission_limits(&config), wall_ms(), board.clone(), health.clone(), facts.clone()));
-    let workers = start_workers(&config, count, &placement)?;
+    let record = Record::new(recorder.clone());
+    let placement = Placement::new(count, admission_limits(&config), wall_ms(), board.clone(), health.clone(), facts.clone(), record);
+    let placement = Arc::new(placement);
+    let workers = start_workers(&config, count, &placement, recorder.is_on())?;
     placement.connect(workers.mailboxes.clone());
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -93,6 +100,7 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     let served = runtime.block_on(serve_until_told(&config, mode, listeners, limits, state, &placement, &health, &register));
     workers.join();
     runtime.shutdown_timeout(GOODBYE);
+    audit::stopped(&recorder, &config, writer);
     served
 }
 
@@ -162,7 +170,7 @@ fn admission_limits(config: &Config) -> admission::Limits {
     }
 }
 
-fn start_workers(config: &Config, count: usize, placement: &Arc<Placement>) -> Result<Workers, NodeError> {
+fn start_workers(config: &Config, count: usize, placement: &Arc<Placement>, audit: bool) -> Result<Workers, NodeError> {
     let opened = sockets::open_media(&config.media, count)?;
     let transport = Transport::new(&[]).map_err(|_| internal("the DTLS certificate cannot be made"))?;
     let rate = |limit| if limit == 0 { u32::MAX } else { limit };
@@ -171,7 +179,7 @@ fn start_workers(config: &Config, count: usize, placement: &Arc<Placement>) -> R
         .enumerate()
         .map(|(index, opened)| {
             let shard = ShardConfig {
-                audit: false,
+                audit,
                 id: ShardId(u8::try_from(index).unwrap_or(u8::MAX)),
                 room_defaults: Defaults {
                     empty_timeout_s: seconds(config.rooms.empty_timeout),

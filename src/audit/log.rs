@@ -225,6 +225,11 @@ impl Log {
         Ok(self.epoch.replace(key))
     }
 
+    /// Ends the epoch without another: nothing is signed until the next begins.
+    pub fn end_epoch(&mut self) {
+        self.epoch = None;
+    }
+
     /// Goes on with the epoch that was running when the process ended.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ pub mod note;
 pub mod pseudonym;
 pub mod purge;
 pub mod record;
+pub mod recover;
 pub mod samples;
 pub mod segment;
 pub mod tree;
@@ -31,7 +32,7 @@ pub mod words;
 pub use event::{Class, Degraded, Event, Scope};
 pub use pseudonym::{NetPseudonyms, Period, RoomPseudonyms, SecretKey, TenantPseudonyms};
 pub use record::{Actor, Eid, Entry, Fact, Source, Target};
-pub use types::{Hash, Micros, Stamp, Word};
+pub use types::{Hash, Micros, ParticipantRef, Stamp, Word};
 
 /// Why something cannot stand in the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]

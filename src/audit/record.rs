@@ -134,6 +134,13 @@ impl Eid {
         Self(bytes)
     }
 
+    /// The part that is chance: with the same time it makes the same id again.
+    #[must_use]
+    pub fn random(self) -> [u8; 10] {
+        let [_, _, _, _, _, _, random @ ..] = self.0;
+        random
+    }
+
     /// The usual form, with dashes.
     #[must_use]
     pub fn to_text(self) -> String {

@@ -3,6 +3,7 @@
 mod export;
 mod folder;
 mod syslog;
+mod keep;
 mod verify;
 
 use super::{Failure, print};
@@ -23,6 +24,14 @@ pub(super) enum AuditCommand {
     CheckExtract(export::CheckArgs),
     /// Write or send entries in another form, after the log was verified
     Export(Box<export::ExportArgs>),
+    /// Make the root key and the keys of the days ahead
+    Init(InitArgs),
+    /// Remove entries whose time is over; earlier than that takes two persons
+    Purge(PurgeArgs),
+    /// Suspend purging for a dispute or an incident, or let it go on
+    Hold(HoldArgs),
+    /// Begin a new lineage after damage, by two persons
+    AcceptBreak(AcceptBreakArgs),
     /// Write a log made of nothing but chance, to try verifiers on
     #[command(hide = true)]
     Sample(SampleArgs),
@@ -65,6 +74,89 @@ pub(super) struct ProveArgs {
     seq: u64,
 }
 
+/// Words of `audit init`.
+#[derive(Args)]
+pub(super) struct InitArgs {
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Days for which keys are made, today included; 0 to 40
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=40))]
+    days: u32,
+    /// File with the private root key, where the configuration names only the public half
+    #[arg(long, value_name = "FILE")]
+    root_key: Option<PathBuf>,
+}
+
+/// Which log.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Which {
+    /// A tenant's log
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+    /// The node's own log
+    #[arg(long)]
+    node: bool,
+}
+
+/// Words of `audit purge`.
+#[derive(Args)]
+pub(super) struct PurgeArgs {
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    #[command(flatten)]
+    which: Which,
+    /// Days of entries to keep; without it those of the configuration
+    #[arg(long, value_name = "N")]
+    older_than_days: Option<u16>,
+    /// Your account id
+    #[arg(long, value_name = "ID")]
+    by: String,
+    /// The second person's account id
+    #[arg(long, value_name = "ID")]
+    second: Option<String>,
+}
+
+/// Words of `audit hold`.
+#[derive(Args)]
+pub(super) struct HoldArgs {
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    #[command(flatten)]
+    which: Which,
+    /// Days from now
+    #[arg(long, value_name = "N")]
+    days: Option<u32>,
+    /// Let purging go on
+    #[arg(long)]
+    release: bool,
+    /// Your account id
+    #[arg(long, value_name = "ID")]
+    by: String,
+}
+
+/// Words of `audit accept-break`.
+#[derive(Args)]
+pub(super) struct AcceptBreakArgs {
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    #[command(flatten)]
+    which: Which,
+    /// Your account id
+    #[arg(long, value_name = "ID")]
+    by: String,
+    /// The second person's account id
+    #[arg(long, value_name = "ID")]
+    second: String,
+    /// File with the private root key, where the configuration names only the public half
+    #[arg(long, value_name = "FILE")]
+    root_key: Option<PathBuf>,
+}
+
 /// Words of `audit sample`.
 #[derive(Args)]
 pub(super) struct SampleArgs {
@@ -97,6 +189,10 @@ pub(super) fn run(command: &AuditCommand, out: &mut dyn Write, err: &mut dyn Wri
         AuditCommand::Extract(args) => export::extract(args, out, err),
         AuditCommand::CheckExtract(args) => export::check(args, out),
         AuditCommand::Export(args) => export::export(args, out, err),
+        AuditCommand::Init(args) => print(out, &keep::init(args)?).map(|()| 0),
+        AuditCommand::Purge(args) => print(out, &keep::purge(args)?).map(|()| 0),
+        AuditCommand::Hold(args) => print(out, &keep::hold(args)?).map(|()| 0),
+        AuditCommand::AcceptBreak(args) => print(out, &keep::accept_break(args)?).map(|()| 0),
         AuditCommand::Sample(args) => verify::sample(args).map(|()| 0),
     }
 }

@@ -16,6 +16,7 @@ impl Config {
         self.check_media()?;
         self.check_limits()?;
         self.check_rooms()?;
+        self.audit.check()?;
         self.check_ice_servers()?;
         self.check_tenants()
     }
@@ -93,7 +94,7 @@ impl Config {
     }
 }
 
-fn ensure(holds: bool, path: impl Into<String>, value: impl FnOnce() -> String) -> Result<(), Fault> {
+pub(super) fn ensure(holds: bool, path: impl Into<String>, value: impl FnOnce() -> String) -> Result<(), Fault> {
     if holds { Ok(()) } else { Err(Fault::of(path, Some(value()))) }
 }
 

@@ -12,7 +12,7 @@ impl Config {
     /// The whole configuration as it would run, every default filled in and every secret left out.
     #[must_use]
     pub fn render(&self) -> String {
-        let Self { http, media, limits, rooms, log, ice_servers, tenants } = self;
+        let Self { http, media, limits, rooms, log, audit, ice_servers, tenants } = self;
         let mut page = Page::default();
         page.head("[http]");
         page.line("bind", list(http.bind.iter().map(quoted)));
@@ -49,6 +49,15 @@ impl Config {
         page.head("[log]");
         page.line("level", quoted(log.level.as_str()));
         page.line("format", quoted(log.format.as_str()));
+        page.head("[audit]");
+        page.line("dir", quoted(audit.dir.display()));
+        page.line("deployment", quoted(&audit.deployment));
+        page.line("node", quoted(&audit.node));
+        page.line("region", quoted(&audit.region));
+        page.line("root_key_file", quoted(audit.root_key_file.display()));
+        page.line("retention_days", audit.retention_days);
+        page.line("reserve_mib", audit.reserve_mib);
+        page.line("grace_min", audit.grace.as_secs() / 60);
         ice_servers.iter().for_each(|server| page.ice_server(server));
         tenants.iter().for_each(|tenant| page.tenant(tenant));
         page.0

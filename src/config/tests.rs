@@ -43,6 +43,7 @@ fn the_table_of_keys_the_structs_and_the_sample_name_the_same_keys() {
         ("limits", "[limits]\nzz = 1"),
         ("rooms", "[rooms]\nzz = 1"),
         ("log", "[log]\nzz = 1"),
+        ("audit", "[audit]\nzz = 1"),
         ("ice_servers", "[[ice_servers]]\nzz = 1"),
         ("tenants", "[[tenants]]\nzz = 1"),
         ("tenants.keys", "[[tenants]]\n[[tenants.keys]]\nzz = 1"),

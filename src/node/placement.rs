@@ -2,6 +2,7 @@
 
 use super::admission::{Admission, Limits, Newcomer, Workers};
 use super::facts::Facts;
+use super::record::Record;
 use crate::model::counters::{Counters, Pressure};
 use crate::model::{Identity, RoomKey, ShardId};
 use crate::relay::command::{AdminAction, Busy, Command, Relay};
@@ -30,6 +31,7 @@ pub(super) struct Placement {
     board: Arc<Board>,
     health: Arc<Health>,
     facts: Arc<Facts>,
+    record: Record,
 }
 
 #[derive(Debug)]
@@ -76,6 +78,7 @@ impl Placement {
         board: Arc<Board>,
         health: Arc<Health>,
         facts: Arc<Facts>,
+        record: Record,
     ) -> Self {
         Self {
             rooms: DashMap::new(),
@@ -85,6 +88,7 @@ impl Placement {
             board,
             health,
             facts,
+            record,
         }
     }
 
@@ -260,7 +264,8 @@ impl Observer for Placement {
         self.settle(room, openings);
     }
 
-    fn recorded(&self, _: ShardId, fact: Recorded) {
+    fn recorded(&self, shard: ShardId, fact: Recorded) {
+        self.record.take(&fact, self.mailboxes.get().and_then(|mailboxes| mailboxes.get(usize::from(shard.0))));
         self.facts.leave(fact);
     }
 }
@@ -268,11 +273,12 @@ impl Observer for Placement {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::worker::audit_writer::Recorder;
     use crate::model::{RoomName, TenantId};
 
     fn placement_with(limits: Limits) -> Placement {
         let placement =
-            Placement::new(2, limits, 1, Arc::new(Board::new(2)), Arc::new(Health::default()), super::super::facts::channel().0);
+            Placement::new(2, limits, 1, Arc::new(Board::new(2)), Arc::new(Health::default()), super::super::facts::channel().0, Record::new(Recorder::none()));
         placement.health.set_ready(true);
         placement
     }

@@ -6,6 +6,7 @@
 //!
 //! Entry points: [`start`], [`Mailbox::send`].
 
+pub mod audit_writer;
 mod cores;
 mod lanes;
 mod load;

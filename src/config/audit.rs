@@ -1,0 +1,89 @@
+//! The `[audit]` section: where the audit record lies and how long it is kept.
+
+use super::error::Fault;
+use serde::Deserialize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The audit record.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Audit {
+    /// Folder of the record; empty keeps none.
+    pub dir: PathBuf,
+    /// Organisation and deployment, the beginning of every log's name.
+    pub deployment: String,
+    /// This node's name.
+    pub node: String,
+    /// Country and site of this node.
+    pub region: String,
+    /// File with the root key: the private one, or only the public half.
+    pub root_key_file: PathBuf,
+    /// Days entries are kept.
+    pub retention_days: u16,
+    /// MiB set aside for events while the log cannot be written.
+    pub reserve_mib: u16,
+    /// How long running calls go on while the log cannot be written.
+    #[serde(rename = "grace_min", with = "minutes")]
+    pub grace: Duration,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::new(),
+            deployment: "colloque/main".to_owned(),
+            node: "node-1".to_owned(),
+            region: "FR".to_owned(),
+            root_key_file: PathBuf::new(),
+            retention_days: 365,
+            reserve_mib: 64,
+            grace: Duration::from_secs(15 * 60),
+        }
+    }
+}
+
+/// Characters of names in the record, besides letters and digits.
+const IN_NAMES: &[u8] = b"._-";
+
+impl Audit {
+    /// Whether a record is kept.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        !self.dir.as_os_str().is_empty()
+    }
+
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        let sound = |text: &str, slash: bool, most: usize| {
+            let fits = |byte: u8| byte.is_ascii_alphanumeric() || IN_NAMES.contains(&byte) || slash && byte == b'/';
+            (1..=most).contains(&text.len()) && text.bytes().all(fits) && !text.split('/').any(str::is_empty)
+        };
+        super::check::ensure(sound(&self.deployment, true, 40), "audit.deployment", || format!("{:?}", self.deployment))?;
+        super::check::ensure(sound(&self.node, false, 16), "audit.node", || format!("{:?}", self.node))?;
+        super::check::ensure(sound(&self.region, true, 32), "audit.region", || format!("{:?}", self.region))?;
+        let days = self.retention_days;
+        super::check::ensure((90..=1_095).contains(&days), "audit.retention_days", || days.to_string())?;
+        super::check::ensure(self.reserve_mib <= 4_096, "audit.reserve_mib", || self.reserve_mib.to_string())?;
+        let minutes = self.grace.as_secs() / 60;
+        super::check::ensure(minutes <= 60, "audit.grace_min", || minutes.to_string())?;
+        if self.is_on() && self.root_key_file.as_os_str().is_empty() {
+            return Err(Fault::new(
+                "audit.root_key_file",
+                None,
+                "the file of the root key, because audit.dir is set",
+                "make one with colloque audit init --config FILE after naming it here, for example root_key_file = \"audit-root.key\"",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Whole minutes in TOML, a [`Duration`] inside.
+mod minutes {
+    use serde::{Deserialize, Deserializer};
+    use std::time::Duration;
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u16::deserialize(deserializer).map(|minutes| Duration::from_secs(u64::from(minutes) * 60))
+    }
+}

@@ -1,0 +1,84 @@
+//! Puts what rooms decide on record, and tells a room when what it waits for is on disk.
+//!
+//! It is called on the workers' threads and never blocks: references are made here, the writing is the audit writer's. An answer
+//! that finds its worker's mailbox full is lost, and the room gives up on what waited, as it does when the disk is too slow.
+//!
+//! Entry points: [`Record::take`].
+
+use super::chronicle::Chronicle;
+use crate::audit::types::{Micros, Word};
+use crate::consultation::Fact;
+use crate::model::RoomSid;
+use crate::relay::command::Command;
+use crate::relay::event::Recorded;
+use crate::worker::Mailbox;
+use crate::worker::audit_writer::Recorder;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+/// The record as the workers see it.
+#[derive(Debug)]
+pub(super) struct Record {
+    recorder: Recorder,
+    /// How the platform is named: the relay knows its keys, not its people.
+    platform: Word,
+    /// Openings of rooms that are not over; each ends with its room's last fact, and workers close every room they open.
+    rooms: Mutex<HashMap<RoomSid, Chronicle>>,
+}
+
+impl Record {
+    pub(super) fn new(recorder: Recorder) -> Self {
+        let platform = Word::new("platform").expect("a word of letters");
+        Self { recorder, platform, rooms: Mutex::new(HashMap::new()) }
+    }
+
+    /// Takes a fact; `worker` hears when those that wait for it may go on.
+    pub(super) fn take(&self, recorded: &Recorded, worker: Option<&Mailbox>) {
+        if !self.recorder.is_on() {
+            return;
+        }
+        let entries = self.entries(recorded);
+        let Some(ticket) = recorded.ticket else {
+            for entry in entries.into_iter().flatten() {
+                // A loss is counted by the recorder and shown by its figures.
+                let _ = self.recorder.record(entry);
+            }
+            return;
+        };
+        let (worker, room) = (worker.cloned(), recorded.room.clone());
+        let answer = move |durable: bool| {
+            let command =
+                if durable { Command::Durable { room, ticket } } else { Command::NotDurable { room, ticket } };
+            if let Some(worker) = worker {
+                // The room gives up by itself on what is never answered.
+                let _ = worker.send(command);
+            }
+        };
+        let Some(mut entries) = entries else { return answer(false) };
+        let Some(last) = entries.pop() else { return answer(true) };
+        for entry in entries {
+            let _ = self.recorder.record(entry);
+        }
+        self.recorder.record_durable(last, move |result| answer(result.is_ok()));
+    }
+
+    /// What a fact makes; nothing when its tenant has no log on this node.
+    fn entries(&self, recorded: &Recorded) -> Option<Vec<crate::audit::record::Fact>> {
+        let at = Micros(recorded.at.wall_ms.saturating_mul(1_000));
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        if !rooms.contains_key(&recorded.sid) {
+            let tenant = recorded.room.tenant.as_str();
+            let keys = self.recorder.pseudonyms(tenant)?;
+            let word = Word::new(tenant).ok()?;
+            let consult = Some(recorded.room.name.as_str());
+            let chronicle = Chronicle::new(word, self.platform.clone(), &keys, recorded.sid.as_str(), consult);
+            rooms.insert(recorded.sid.clone(), chronicle);
+        }
+        let chronicle = rooms.get_mut(&recorded.sid)?;
+        let entries = chronicle.entries(&recorded.fact, at);
+        if chronicle.is_over() || matches!(recorded.fact, Fact::RoomClosed { .. }) {
+            rooms.remove(&recorded.sid);
+        }
+        Some(entries)
+    }
+}
