@@ -25,3 +25,4 @@ pub mod shard;
 mod sound;
 mod timers;
 mod tracks;
+mod warm;

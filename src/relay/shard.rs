@@ -10,6 +10,7 @@ use super::link::{Attention, Link, Rate};
 use super::rooms::RoomState;
 use super::timers::{Owner, Timers};
 use super::tracks::Track;
+use super::warm::Burst;
 use crate::consultation::room::Defaults;
 use crate::media::outbox::Outbox;
 use crate::model::counters::{Counters, DropReason, FailureReason};
@@ -72,6 +73,8 @@ pub struct Shard {
     pub(super) moved_addresses: bool,
     /// Who sent the datagrams of a batch; kept for its memory.
     pub(super) senders: Vec<usize>,
+    /// What a batch needs memory for; kept for its own.
+    pub(super) bursts: Vec<Burst>,
     /// Whose datagram is being taken in, in case it brings something down.
     pub(super) serving: usize,
     /// User fragments; entries go with their link.
@@ -105,6 +108,7 @@ impl Shard {
             addresses: Addresses::default(),
             moved_addresses: false,
             senders: Vec::new(),
+            bursts: Vec::new(),
             serving: 0,
             ufrags: HashMap::new(),
             timers: Timers::default(),

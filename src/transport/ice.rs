@@ -500,6 +500,11 @@ impl IceLite {
         true
     }
 
+    /// Asks for what a media packet needs.
+    pub(super) fn warm(&self) {
+        ahead::fetch(&self.selected);
+    }
+
     /// The path media goes to; only media *from* validated paths may come in.
     #[must_use]
     pub fn selected(&self) -> Option<Path> {
