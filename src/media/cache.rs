@@ -158,7 +158,7 @@ impl PacketCache {
 
     /// Asks for the memory that follows when the open chunk is full.
     pub fn warm_next(&self) {
-        if let Some(next) = self.spares.last().or(self.closed.front()) {
+        if let Some(next) = self.spares.last().or_else(|| self.closed.front()) {
             ahead::fetch_slice(&next.bytes, WARM_LINES);
         }
     }
