@@ -81,7 +81,8 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     let board = Arc::new(Board::new(count));
     let health = Arc::new(Health::default());
     let record = Record::new(recorder.clone());
-    let placement = Placement::new(count, admission_limits(&config), wall_ms(), board.clone(), health.clone(), facts.clone(), record);
+    let placement =
+        Placement::new(count, admission_limits(&config), wall_ms(), board.clone(), health.clone(), facts.clone(), record);
     let placement = Arc::new(placement);
     let workers = start_workers(&config, count, &placement, recorder.is_on())?;
     placement.connect(workers.mailboxes.clone());

@@ -2,8 +2,8 @@
 
 mod export;
 mod folder;
-mod syslog;
 mod keep;
+mod syslog;
 mod verify;
 
 use super::{Failure, print};

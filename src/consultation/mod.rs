@@ -15,8 +15,8 @@ mod publication;
 pub mod room;
 mod seats;
 mod subscription;
-mod views;
 pub mod timeline;
+mod views;
 
 pub use act::{Act, AsideView, By, Channel, Consent, Emergency, Gate, Invitation, Overview, SeatState, SeatView, TextVersion};
 pub use fact::{Assurance, Closing, Fact, Method};

@@ -5,6 +5,7 @@
 //! so that a packet taken in does not touch an old one. It knows no receivers and rewrites nothing.
 //! Entry points: [`PacketCache::insert`], [`PacketCache::find`], [`PacketCache::expire`].
 
+use super::ahead;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -15,23 +16,20 @@ pub struct CacheLimits {
     pub packets: usize,
     /// Age at most, until [`PacketCache::set_age`] says another.
     pub age: Duration,
-    /// Packet bytes at most, in whole chunks; the index and a few spare chunks come on top.
+    /// Packet bytes at most, in whole chunks; the list of chunks and a few spare ones come on top.
     pub bytes: usize,
     /// Bytes of one chunk; a packet larger than this is not kept.
     pub chunk: usize,
 }
 
 impl CacheLimits {
-    /// Video: 512 KiB with its index is a second at about 3.5 Mbit/s; a request later than a second comes after the
+    /// Video: 448 KiB is a second at about 3.5 Mbit/s; a request later than a second comes after the
     /// receiver's jitter buffer has given up, unless its line is a long one. A chunk of 4 KiB
     /// wastes a tenth at its end; larger ones would waste more at both ends of the row.
     pub const VIDEO: Self = Self { packets: 1_000, age: Duration::from_secs(1), bytes: 448 * 1024, chunk: 4 * 1024 };
     /// Audio: a second of 20 ms packets at 128 kbit/s is 16 KiB; redundant and stereo sound may take a few times that.
     pub const AUDIO: Self = Self { packets: 200, age: Duration::from_secs(1), bytes: 64 * 1024, chunk: 2 * 1024 };
 }
-
-/// Index entries a recycled chunk keeps room for: video packets of 256 bytes and more fit without growing it again.
-const USUAL_ENTRIES: usize = 64;
 
 /// Emptied chunks kept for the next packets: pictures come in bursts of a few chunks and are let go of in such.
 const MAX_SPARES: usize = 8;
@@ -43,15 +41,17 @@ const FEW_CHUNKS: usize = 16;
 /// Recent packets of one layer, found by extended sequence number.
 #[derive(Debug)]
 pub struct PacketCache {
+    /// The chunk that takes the next packet. This and all else a packet touches lies here; the others lie apart.
+    open: Chunk,
     limits: CacheLimits,
-    /// Oldest first, by arrival.
-    chunks: VecDeque<Chunk>,
+    packets: usize,
+    highest: Option<u64>,
+    /// The full ones, oldest first.
+    closed: VecDeque<Chunk>,
     /// Emptied chunks, kept for the next packets while the stream runs.
     spares: Vec<Chunk>,
     /// The fewest there were since the last look.
     unneeded: usize,
-    packets: usize,
-    highest: Option<u64>,
 }
 
 impl PacketCache {
@@ -59,13 +59,22 @@ impl PacketCache {
     #[must_use]
     pub fn new(limits: CacheLimits) -> Self {
         // Offsets within a chunk have 16 bits.
-        let limits = CacheLimits { chunk: limits.chunk.clamp(1, usize::from(u16::MAX)), ..limits };
-        Self { limits, chunks: VecDeque::new(), spares: Vec::new(), unneeded: 0, packets: 0, highest: None }
+        let limits =
+            CacheLimits { chunk: limits.chunk.clamp(HEADER, usize::from(u16::MAX)), packets: limits.packets.max(1), ..limits };
+        Self {
+            open: Chunk::default(),
+            limits,
+            packets: 0,
+            highest: None,
+            closed: VecDeque::new(),
+            spares: Vec::new(),
+            unneeded: 0,
+        }
     }
 
     /// Keeps a copy of a packet. A number that is already kept, and a packet larger than a chunk, are ignored.
     pub fn insert(&mut self, sequence: u64, packet: &[u8], now: Instant) {
-        if packet.len() > self.limits.chunk {
+        if HEADER + packet.len() > self.limits.chunk {
             return;
         }
         // Only a late packet can be a copy, so the search costs nothing in the common case.
@@ -75,14 +84,12 @@ impl PacketCache {
         while self.packets >= self.limits.packets {
             self.drop_oldest();
         }
-        if self.chunks.back().is_none_or(|chunk| chunk.bytes.len() + packet.len() > self.limits.chunk) {
+        if !self.open.push(sequence, packet, now) {
             self.open_chunk(now);
+            self.open.push(sequence, packet, now);
         }
-        if let Some(chunk) = self.chunks.back_mut() {
-            chunk.push(sequence, packet, now);
-            self.packets += 1;
-            self.highest = self.highest.max(Some(sequence));
-        }
+        self.packets += 1;
+        self.highest = self.highest.max(Some(sequence));
     }
 
     /// Sets how old a packet may become: what is asked for again comes within a few round trips of the receivers' lines.
@@ -93,7 +100,7 @@ impl PacketCache {
     /// The packet of an extended sequence number.
     #[must_use]
     pub fn find(&self, sequence: u64) -> Option<&[u8]> {
-        self.chunks.iter().rev().find_map(|chunk| chunk.find(sequence))
+        std::iter::once(&self.open).chain(self.closed.iter().rev()).find_map(|chunk| chunk.find(sequence))
     }
 
     /// Lets go of packets past their age; frees all memory once none is left.
@@ -107,14 +114,15 @@ impl PacketCache {
         self.spares.truncate(kept);
         self.unneeded = kept;
         // A burst leaves no long list behind.
-        if self.chunks.capacity() > 4 * self.chunks.len() + FEW_CHUNKS {
-            self.chunks.shrink_to(2 * self.chunks.len());
+        if self.closed.capacity() > 4 * self.closed.len() + FEW_CHUNKS {
+            self.closed.shrink_to(2 * self.closed.len());
         }
     }
 
     /// Lets go of everything and frees the memory.
     pub fn clear(&mut self) {
-        self.chunks = VecDeque::new();
+        self.open = Chunk::default();
+        self.closed = VecDeque::new();
         self.spares = Vec::new();
         self.unneeded = 0;
         self.packets = 0;
@@ -136,54 +144,70 @@ impl PacketCache {
     /// Heap bytes held, used or not.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let lists = self.chunks.capacity() + self.spares.capacity();
-        self.chunks.iter().chain(&self.spares).map(Chunk::heap_bytes).sum::<usize>() + lists * size_of::<Chunk>()
+        let lists = self.closed.capacity() + self.spares.capacity();
+        let chunks = std::iter::once(&self.open).chain(&self.closed).chain(&self.spares);
+        chunks.map(|chunk| chunk.bytes.len()).sum::<usize>() + lists * size_of::<Chunk>()
     }
 
-    /// Reads a word of each part that the next packet needs.
-    #[must_use]
-    pub fn warm(&self) -> usize {
-        let oldest = self.chunks.front().map_or(0, |chunk| chunk.newest_ms as usize & 1);
-        let newest = self.chunks.back().map_or(0, |chunk| {
-            usize::from(chunk.bytes.last().copied().unwrap_or(0)) + chunk.entries.last().map_or(0, |entry| usize::from(entry.len))
-        });
-        oldest + newest + self.spares.last().map_or(0, |chunk| chunk.newest_ms as usize & 1)
+    /// Asks for the memory the next packet goes to, and for what is looked at when a chunk is full.
+    pub fn warm(&self) {
+        self.open.warm();
+        ahead::fetch_some(self.closed.front(), 1);
+        ahead::fetch_some(self.closed.back(), 1);
+        ahead::fetch_some(self.spares.last(), 1);
+    }
+
+    /// Asks for the memory that follows when the open chunk is full.
+    pub fn warm_next(&self) {
+        if let Some(next) = self.spares.last().or_else(|| self.closed.front()) {
+            ahead::fetch_slice(&next.bytes, WARM_LINES);
+        }
     }
 
     fn open_chunk(&mut self, now: Instant) {
-        while self.chunks.front().is_some_and(|chunk| chunk.newest_age(now) > self.limits.age)
-            && let Some(chunk) = self.chunks.pop_front()
+        while self.closed.front().is_some_and(|chunk| chunk.newest_age(now).is_none_or(|age| age > self.limits.age))
+            && let Some(chunk) = self.closed.pop_front()
         {
             self.packets -= chunk.len();
             self.keep_spare(chunk);
         }
         let most = (self.limits.bytes / self.limits.chunk).max(1);
-        while self.chunks.len() >= most {
+        while self.closed.len() + 1 >= most && !self.closed.is_empty() {
             self.drop_oldest();
         }
-        let mut chunk = self.spares.pop().unwrap_or_else(|| Chunk::new(self.limits.chunk, now));
+        let mut chunk = self.spares.pop().unwrap_or_else(|| Chunk::new(self.limits.chunk));
         self.unneeded = self.unneeded.min(self.spares.len());
-        chunk.opened = now;
-        self.chunks.push_back(chunk);
+        chunk.opened = Some(now);
+        let full = std::mem::replace(&mut self.open, chunk);
+        if full.len() > 0 {
+            self.closed.push_back(full);
+        } else if !full.bytes.is_empty() {
+            self.keep_spare(full);
+        }
     }
 
     fn drop_aged(&mut self, now: Instant) {
-        while self.chunks.front().is_some_and(|chunk| chunk.oldest_age(now).is_none_or(|age| age > self.limits.age)) {
+        while self.packets > 0 && self.oldest().oldest_age(now).is_none_or(|age| age > self.limits.age) {
             self.drop_oldest();
         }
+    }
+
+    fn oldest(&self) -> &Chunk {
+        self.closed.front().unwrap_or(&self.open)
     }
 
     /// Lets go of the oldest packet, and of its chunk with the last one.
     fn drop_oldest(&mut self) {
-        let Some(chunk) = self.chunks.front_mut() else { return };
-        if chunk.gone < chunk.entries.len() {
-            chunk.gone += 1;
+        let chunk = self.closed.front_mut().unwrap_or(&mut self.open);
+        if chunk.let_go() {
             self.packets -= 1;
         }
-        if chunk.gone == chunk.entries.len()
-            && let Some(chunk) = self.chunks.pop_front()
-        {
-            self.keep_spare(chunk);
+        if chunk.len() > 0 {
+            return;
+        }
+        match self.closed.pop_front() {
+            Some(chunk) => self.keep_spare(chunk),
+            None => self.open.reset(),
         }
     }
 
@@ -195,69 +219,100 @@ impl PacketCache {
     }
 }
 
-#[derive(Debug)]
+/// What lies before each packet in its chunk: its extended number, how many ms after the chunk's opening it came, its length. It
+/// lies there so that a packet taken in touches no memory beside its own.
+const HEADER: usize = 8 + 4 + 2;
+
+#[derive(Debug, Default)]
 struct Chunk {
-    bytes: Vec<u8>,
-    entries: Vec<Entry>,
-    /// How many of the first entries are let go of.
-    gone: usize,
-    opened: Instant,
+    bytes: Box<[u8]>,
+    /// Bytes taken.
+    used: u16,
+    /// Bytes of the first packets, which are let go of.
+    gone: u16,
+    /// Packets that are not.
+    kept: u16,
     /// When the newest packet came, in ms after the opening.
     newest_ms: u32,
-}
-
-/// Where a packet lies in its chunk and how long after the chunk's opening it came.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    sequence: u64,
-    at_ms: u32,
-    offset: u16,
-    len: u16,
+    opened: Option<Instant>,
 }
 
 impl Chunk {
-    fn new(size: usize, now: Instant) -> Self {
-        Self { bytes: Vec::with_capacity(size), entries: Vec::new(), gone: 0, opened: now, newest_ms: 0 }
+    fn new(size: usize) -> Self {
+        Self { bytes: vec![0; size].into_boxed_slice(), ..Self::default() }
     }
 
-    fn push(&mut self, sequence: u64, packet: &[u8], now: Instant) {
-        let at_ms = now.saturating_duration_since(self.opened).as_millis().try_into().unwrap_or(u32::MAX);
-        self.entries.push(Entry { sequence, at_ms, offset: self.bytes.len() as u16, len: packet.len() as u16 });
-        self.bytes.extend_from_slice(packet);
+    /// Takes a packet in, if there is room.
+    fn push(&mut self, sequence: u64, packet: &[u8], now: Instant) -> bool {
+        let (Some(opened), Ok(len)) = (self.opened, u16::try_from(packet.len())) else { return false };
+        let Some(room) = self.bytes.get_mut(usize::from(self.used)..) else { return false };
+        let Some((header, rest)) = room.split_first_chunk_mut::<HEADER>() else { return false };
+        let Some(body) = rest.get_mut(..packet.len()) else { return false };
+        let at_ms = now.saturating_duration_since(opened).as_millis().try_into().unwrap_or(u32::MAX);
+        let ([a, b, c, d, e, f, g, h], [i, j, k, l], [m, n]) = (sequence.to_ne_bytes(), at_ms.to_ne_bytes(), len.to_ne_bytes());
+        *header = [a, b, c, d, e, f, g, h, i, j, k, l, m, n];
+        body.copy_from_slice(packet);
+        self.used += HEADER as u16 + len;
+        self.kept += 1;
         self.newest_ms = at_ms;
+        true
+    }
+
+    /// The kept packets, oldest first: number, ms after the opening, bytes.
+    fn packets(&self) -> impl Iterator<Item = (u64, u32, &[u8])> {
+        let mut rest = self.bytes.get(usize::from(self.gone)..usize::from(self.used)).unwrap_or_default();
+        std::iter::from_fn(move || {
+            let ([a, b, c, d, e, f, g, h, i, j, k, l, m, n], behind) = rest.split_first_chunk::<HEADER>()?;
+            let len = u16::from_ne_bytes([*m, *n]);
+            let (packet, behind) = behind.split_at_checked(usize::from(len))?;
+            rest = behind;
+            let sequence = u64::from_ne_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
+            Some((sequence, u32::from_ne_bytes([*i, *j, *k, *l]), packet))
+        })
     }
 
     fn find(&self, sequence: u64) -> Option<&[u8]> {
-        let entry = self.entries.get(self.gone..)?.iter().rfind(|entry| entry.sequence == sequence)?;
-        let start = usize::from(entry.offset);
-        self.bytes.get(start..start + usize::from(entry.len))
+        self.packets().find(|(number, _, _)| *number == sequence).map(|(_, _, packet)| packet)
+    }
+
+    /// Lets go of the oldest packet, if there is one.
+    fn let_go(&mut self) -> bool {
+        let Some(len) = self.packets().next().map(|(_, _, packet)| packet.len()) else { return false };
+        // It fitted in when it came.
+        self.gone += (HEADER + len) as u16;
+        self.kept -= 1;
+        true
     }
 
     fn len(&self) -> usize {
-        self.entries.len() - self.gone
+        usize::from(self.kept)
     }
 
-    fn newest_age(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.opened + Duration::from_millis(u64::from(self.newest_ms)))
+    fn age(&self, at_ms: u32, now: Instant) -> Option<Duration> {
+        Some(now.saturating_duration_since(self.opened? + Duration::from_millis(u64::from(at_ms))))
+    }
+
+    fn newest_age(&self, now: Instant) -> Option<Duration> {
+        self.age(self.newest_ms, now)
     }
 
     fn oldest_age(&self, now: Instant) -> Option<Duration> {
-        let entry = self.entries.get(self.gone)?;
-        Some(now.saturating_duration_since(self.opened + Duration::from_millis(u64::from(entry.at_ms))))
+        let (_, at_ms, _) = self.packets().next()?;
+        self.age(at_ms, now)
     }
 
     fn reset(&mut self) {
-        self.bytes.clear();
-        self.entries.clear();
-        // A run of tiny packets must not leave every chunk with a large index.
-        self.entries.shrink_to(USUAL_ENTRIES);
-        self.gone = 0;
+        (self.used, self.gone, self.kept) = (0, 0, 0);
     }
 
-    fn heap_bytes(&self) -> usize {
-        self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()
+    fn warm(&self) {
+        let next = self.bytes.get(usize::from(self.used)..).unwrap_or_default();
+        ahead::fetch_slice(next, WARM_LINES);
     }
 }
+
+/// Cache lines of the next packet's place that are asked for ahead; the processor sees by itself how it goes on.
+const WARM_LINES: usize = 4;
 
 #[cfg(test)]
 mod tests {

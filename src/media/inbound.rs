@@ -205,20 +205,6 @@ impl InboundStream {
         Some(clock.ntp.wrapping_add_signed(elapsed as i64))
     }
 
-    /// Reads a word of each part that a packet needs, so that they are fetched together before it is there.
-    #[must_use]
-    pub fn warm(&self) -> usize {
-        let highest = self.highest().unwrap_or(0);
-        let parts = [
-            self.is_seen(highest),
-            self.received > 0,
-            self.jitter.is_some_and(|jitter| jitter.scaled > 0),
-            self.nacker.missing() > 0,
-            self.nacker.next_deadline().is_some(),
-        ];
-        parts.into_iter().map(usize::from).sum()
-    }
-
     /// Packets received, without duplicates and repairs.
     #[must_use]
     pub fn received(&self) -> u64 {

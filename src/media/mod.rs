@@ -1,5 +1,6 @@
 //! Packets and nothing else: views, rewriting, repair, layer choice. No people, no sockets, no clock.
 
+pub mod ahead;
 pub mod allocation;
 pub mod bwe;
 pub mod cache;

@@ -1,17 +1,31 @@
 //! The outgoing batch: finished datagrams, contiguous in one buffer that is reused for every batch.
 
 use crate::model::Path;
+use std::collections::HashMap;
 
 /// Room one datagram may take: an Ethernet frame's worth, since media packets are at most 1,200 to 1,300 bytes.
 pub const MAX_DATAGRAM: usize = 1_500;
 
-/// Finished datagrams in the order they were made; a run of equal lengths to one path is contiguous, so it can leave as one train.
+/// Finished datagrams in the order they were made, until [`gather`](Self::gather) brings those of one path together.
 #[derive(Debug, Default)]
 pub struct Outbox {
     /// Longer than what is in use: a slot is not cleared before it is written.
     bytes: Vec<u8>,
     used: usize,
     datagrams: Vec<Outgoing>,
+    gathering: Gathering,
+}
+
+/// What gathering needs, kept for its memory.
+#[derive(Debug, Default)]
+struct Gathering {
+    /// The groups by path, numbered as they come up.
+    groups: HashMap<Path, usize, foldhash::fast::RandomState>,
+    /// The group of each datagram.
+    group_of: Vec<usize>,
+    /// How many datagrams each group has, and then where its next one goes.
+    places: Vec<usize>,
+    gathered: Vec<Outgoing>,
 }
 
 /// One finished datagram.
@@ -52,6 +66,47 @@ impl Outbox {
         })
     }
 
+    /// Brings the datagrams of one path together, in their order: a packet of a room goes to one after the other, and only neighbours
+    /// can leave as one train. The bytes stay where they are.
+    pub fn gather(&mut self) {
+        let Gathering { groups, group_of, places, gathered } = &mut self.gathering;
+        // Three datagrams are the fewest of which two can stand apart.
+        if self.datagrams.len() < 3 {
+            return;
+        }
+        groups.clear();
+        group_of.clear();
+        places.clear();
+        let mut last: Option<(&Path, usize)> = None;
+        for datagram in &self.datagrams {
+            let group = match last {
+                Some((path, group)) if *path == datagram.path => group,
+                _ => *groups.entry(datagram.path).or_insert(places.len()),
+            };
+            last = Some((&datagram.path, group));
+            group_of.push(group);
+            match places.get_mut(group) {
+                Some(count) => *count += 1,
+                None => places.push(1),
+            }
+        }
+        let mut start = 0;
+        for place in places.iter_mut() {
+            start += std::mem::replace(place, start);
+        }
+        gathered.clear();
+        gathered.extend_from_slice(&self.datagrams);
+        for (datagram, group) in self.datagrams.iter().zip(group_of) {
+            if let Some(place) = places.get_mut(*group) {
+                if let Some(slot) = gathered.get_mut(*place) {
+                    *slot = *datagram;
+                }
+                *place += 1;
+            }
+        }
+        std::mem::swap(&mut self.datagrams, gathered);
+    }
+
     /// The datagrams, in order.
     #[must_use]
     pub fn datagrams(&self) -> &[Outgoing] {
@@ -79,6 +134,39 @@ impl Outbox {
         if self.bytes.capacity() > 4 * KEEP {
             self.bytes.truncate(KEEP);
             self.bytes.shrink_to_fit();
+            self.datagrams = Vec::new();
+            self.gathering = Gathering::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::net::SocketAddr;
+
+    proptest! {
+        #[test]
+        fn gathering_keeps_each_path_in_its_order(ports in proptest::collection::vec(1u16..6, 0..40)) {
+            let mut outbox = Outbox::default();
+            for _ in 0..2 {
+                outbox.clear();
+                for (mark, port) in (0u8..).zip(&ports) {
+                    let path = Path { socket: 0, local: None, remote: SocketAddr::from(([127, 0, 0, 1], *port)) };
+                    prop_assert!(outbox.push(path, false, &[mark]));
+                }
+                outbox.gather();
+                let mark = |datagram: &Outgoing| (datagram.path.remote.port(), outbox.bytes()[datagram.start]);
+                let gathered: Vec<_> = outbox.datagrams().iter().map(mark).collect();
+                let mut first_seen: Vec<u16> = Vec::new();
+                ports.iter().for_each(|port| if !first_seen.contains(port) { first_seen.push(*port) });
+                let expected: Vec<_> = first_seen
+                    .iter()
+                    .flat_map(|wanted| (0u8..).zip(&ports).filter(move |(_, port)| *port == wanted).map(|(mark, port)| (*port, mark)))
+                    .collect();
+                prop_assert_eq!(gathered, expected);
+            }
         }
     }
 }

@@ -155,12 +155,6 @@ impl<T: Copy> Pacer<T> {
         self.held.retain(|waiting| !gone(&waiting.item));
     }
 
-    /// Reads a word of what a packet needs, so that it is fetched before.
-    #[must_use]
-    pub fn warm(&self) -> usize {
-        usize::from(self.debt > self.flood) + usize::from(self.probe.is_some())
-    }
-
     /// What is to be sent now, one after the other until there is nothing; sent or not, it counts.
     pub fn poll(&mut self, now: Instant) -> Option<Departure<T>> {
         self.pay(now);

@@ -277,22 +277,9 @@ impl Route {
         self.sent.forget();
     }
 
-    /// Reads a word of each part that a packet needs, so that they are fetched together before it is there.
-    #[must_use]
-    pub fn warm(&self) -> usize {
-        let parts = [
-            self.current.is_some(),
-            self.layers.last().is_some_and(Option::is_some),
-            self.numbering.is_late(0),
-            self.timeline.outgoing(0) > 0,
-        ];
-        parts.into_iter().map(usize::from).sum()
-    }
-
-    /// The same for where the next packet is noted, a step further away.
-    #[must_use]
-    pub fn warm_sent(&self) -> usize {
-        self.sent.warm()
+    /// Asks for the memory in which the next packets are noted.
+    pub fn warm(&self) {
+        self.sent.warm();
     }
 
     /// Heap bytes held.

@@ -3,6 +3,7 @@
 //! It never hears sound. Entry points: [`SpeakerDetector::on_level`] for each audio packet, [`SpeakerDetector::poll`]
 //! for what changed, [`SpeakerDetector::next_deadline`] for when to come back: never while the room is silent.
 
+use super::ahead;
 use std::time::{Duration, Instant};
 
 /// Sources watched; those beyond are not heard of. Larger rooms are webinars whose audience publishes nothing.
@@ -126,10 +127,11 @@ impl SpeakerDetector {
         }
     }
 
-    /// Reads a word of each part that a packet's level needs, so that they are fetched together before it is there.
-    #[must_use]
-    pub fn warm(&self) -> usize {
-        usize::from(self.window_end.is_some()) + self.sources.first().map_or(0, |source| source.packets as usize & 1)
+    /// Asks for the memory a packet's level goes to.
+    pub fn warm(&self) {
+        /// Those of six people.
+        const LINES: usize = 4;
+        ahead::fetch_slice(&self.sources, LINES);
     }
 
     /// Ends the window when its time has come; what changed since the last report, loudest first.

@@ -3,6 +3,7 @@
 //! Follows draft-holmer-rmcat-transport-wide-cc-extensions-01. It never estimates a bitrate: the sender does. Entry points:
 //! [`TwccRecorder::on_packet`], [`TwccRecorder::poll_feedback`], [`TwccRecorder::next_deadline`].
 
+use super::ahead;
 use std::time::{Duration, Instant};
 
 use super::rtcp::{Compound, FeedbackHeader};
@@ -101,10 +102,10 @@ impl TwccRecorder {
         self.waiting_since.get_or_insert(now);
     }
 
-    /// Reads a word of where the next packet is noted, so that it is fetched before it is needed.
-    #[must_use]
-    pub fn warm(&self) -> usize {
-        self.extender.highest().map_or(0, |highest| self.arrival(highest + 1) as usize & 1)
+    /// Asks for the memory in which the next packet is noted.
+    pub fn warm(&self) {
+        let next = self.extender.highest().unwrap_or(0) + 1;
+        ahead::fetch_some(self.arrivals.get((next % WINDOW) as usize), 1);
     }
 
     /// When feedback is due; never while no packets come.

@@ -138,8 +138,13 @@ impl Chronicle {
             Fact::TokenAccepted { seat, role, auth } => {
                 let note = self.seats.entry(seat.clone()).or_default();
                 (note.role, note.auth) = (Some(role_of(*role)), auth.map(auth_of));
-                let event =
-                    Event::TokenAccepted { auth: note.auth.clone(), jti_ref: None, kid: self.platform.clone(), role: note.role, ttl_s: 0 };
+                let event = Event::TokenAccepted {
+                    auth: note.auth.clone(),
+                    jti_ref: None,
+                    kid: self.platform.clone(),
+                    role: note.role,
+                    ttl_s: 0,
+                };
                 (self.seat(seat), seat, event)
             }
             Fact::Waiting { seat, role } => {

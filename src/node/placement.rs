@@ -273,12 +273,19 @@ impl Observer for Placement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::audit_writer::Recorder;
     use crate::model::{RoomName, TenantId};
+    use crate::worker::audit_writer::Recorder;
 
     fn placement_with(limits: Limits) -> Placement {
-        let placement =
-            Placement::new(2, limits, 1, Arc::new(Board::new(2)), Arc::new(Health::default()), super::super::facts::channel().0, Record::new(Recorder::none()));
+        let placement = Placement::new(
+            2,
+            limits,
+            1,
+            Arc::new(Board::new(2)),
+            Arc::new(Health::default()),
+            super::super::facts::channel().0,
+            Record::new(Recorder::none()),
+        );
         placement.health.set_ready(true);
         placement
     }

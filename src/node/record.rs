@@ -47,8 +47,7 @@ impl Record {
         };
         let (worker, room) = (worker.cloned(), recorded.room.clone());
         let answer = move |durable: bool| {
-            let command =
-                if durable { Command::Durable { room, ticket } } else { Command::NotDurable { room, ticket } };
+            let command = if durable { Command::Durable { room, ticket } } else { Command::NotDurable { room, ticket } };
             if let Some(worker) = worker {
                 // The room gives up by itself on what is never answered.
                 let _ = worker.send(command);

@@ -1,18 +1,15 @@
 //! What the socket received: whose it is, and which part of the transport it is for.
 //!
-//! A batch is gone through twice. The first time its senders are looked up and a word of what their packets will need is read:
-//! the fetches from memory overlap, where one packet after the other would wait for each of its own. The second time the work
-//! is done. Entry points: [`Shard::handle_batch`], and [`Shard::handle_datagram`] for one alone.
+//! The senders of a batch are looked up and the memory that their packets will need is asked for; then the work is done. Entry points: [`Shard::handle_batch`], and [`Shard::handle_datagram`] for one alone.
 
 use super::shard::{Disposition, Shard};
 use crate::media::packet::{Class, classify};
 use crate::model::counters::{DropReason, FailureReason};
-use crate::model::{MediaKind, Now, Path};
+use crate::model::{Now, Path};
 use crate::transport::ice::{parse_username, shard_of_ufrag};
 use crate::transport::peer::Outcome;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
-use std::hint::black_box;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -59,7 +56,7 @@ impl Hash for Endpoint {
 pub(super) type Addresses = HashMap<Endpoint, usize, foldhash::fast::RandomState>;
 
 /// No sender is known.
-const NOBODY: usize = usize::MAX;
+pub(super) const NOBODY: usize = usize::MAX;
 
 impl Shard {
     /// Takes one datagram in; it is decrypted in place.
@@ -148,45 +145,6 @@ impl Shard {
         Disposition::Taken
     }
 
-    /// Reads a word here and there of what the packets of a batch will need, in the order in which one thing leads to the next.
-    fn warm(&self, bytes: &[u8], batch: &[Received], senders: &[usize]) {
-        if batch.len() < 2 {
-            return;
-        }
-        let mut read = 0;
-        for (_, link) in bursts(batch, senders) {
-            read += self.links.get(link).map_or(0, |link| link.warm());
-        }
-        for (received, link) in bursts(batch, senders) {
-            let Some((track, layer)) = self.track_of(bytes, received, link) else { continue };
-            read += track.warm(layer);
-            let opening = ssrc_of(bytes, received).zip(self.links.get(link));
-            read += opening.map_or(0, |(ssrc, link)| link.peer.warm_receiver(ssrc));
-            if track.codec.kind() == MediaKind::Audio {
-                read += self.rooms.get(track.room).map_or(0, |room| room.speakers.warm());
-            }
-        }
-        for (received, link) in bursts(batch, senders) {
-            let Some((track, layer)) = self.track_of(bytes, received, link) else { continue };
-            read += track.layers.get(layer).map_or(0, |layer| layer.warm());
-            for route in track.routes.iter().take(WARM_ROUTES) {
-                read += route.warm() + self.links.get(route.receiver).map_or(0, |receiver| receiver.warm_receiver());
-            }
-        }
-        for (received, link) in bursts(batch, senders) {
-            let Some((track, _)) = self.track_of(bytes, received, link) else { continue };
-            for route in track.routes.iter().take(WARM_ROUTES) {
-                read += route.warm_sent(self.links.get(route.receiver));
-            }
-        }
-        black_box(read);
-    }
-
-    fn track_of(&self, bytes: &[u8], received: &Received, link: usize) -> Option<(&super::tracks::Track, usize)> {
-        let inbound = self.links.get(link)?.inbound(ssrc_of(bytes, received)?)?;
-        Some((self.tracks.get(inbound.track)?, usize::from(inbound.layer)))
-    }
-
     fn handle_stun(&mut self, now: Now, path: Path, datagram: &[u8]) -> Disposition {
         let Some((ufrag, _)) = parse_username(datagram) else {
             self.counters.drop(DropReason::Malformed);
@@ -248,24 +206,6 @@ impl Shard {
         }
         self.mark_dirty(link);
     }
-}
-
-/// What lies where the source of an RTP packet is.
-fn ssrc_of(bytes: &[u8], received: &Received) -> Option<u32> {
-    Some(u32::from_be_bytes(*bytes.get(received.start + 8..)?.first_chunk()?))
-}
-
-/// Routes of a track that are looked at ahead: what many receivers need does not fit the nearest cache anyway.
-const WARM_ROUTES: usize = 4;
-
-/// The first datagram of each run of one sender, with the sender.
-fn bursts<'a>(batch: &'a [Received], senders: &'a [usize]) -> impl Iterator<Item = (&'a Received, usize)> {
-    let mut last = NOBODY;
-    batch.iter().zip(senders).filter_map(move |(received, link)| {
-        let first = *link != last && *link != NOBODY;
-        last = *link;
-        first.then_some((received, *link))
-    })
 }
 
 #[cfg(test)]

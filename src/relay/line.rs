@@ -117,9 +117,9 @@ impl Line {
         admitted
     }
 
-    /// Reads a word of each part that a packet needs.
-    pub(super) fn warm(&self) -> usize {
-        usize::from(self.due.is_some()) + self.pacer.warm() + self.estimator.warm()
+    /// Asks for where the next packet is noted; the line itself was asked for a step before.
+    pub(super) fn warm(&self) {
+        self.estimator.warm();
     }
 
     /// Takes note of a datagram that is being sealed; its transport-wide number, where it carries one.
@@ -239,7 +239,9 @@ impl Line {
         }
         // Where nothing is numbered, the receiver's own word is all there is.
         let carried = if sent > before.1 { (arrived - before.2) as f64 / (sent - before.1) as f64 } else { 0.0 };
-        carried < CARRIED * (1.0 - inherent) || loss > LOSSY + inherent || queued.is_some_and(|since| now.saturating_duration_since(since) >= QUEUED.1)
+        carried < CARRIED * (1.0 - inherent)
+            || loss > LOSSY + inherent
+            || queued.is_some_and(|since| now.saturating_duration_since(since) >= QUEUED.1)
     }
 
     /// Whether it is time to share out anew.

@@ -6,6 +6,7 @@ use super::in_order::InOrder;
 use super::line::Line;
 use super::sections::Sections;
 use crate::consultation::MemberId;
+use crate::media::ahead;
 use crate::media::twcc::TwccRecorder;
 use crate::model::roster::{Participant, ParticipantState};
 use crate::model::{ExtensionMap, Identity, ParticipantSid, SessionId};
@@ -287,21 +288,29 @@ impl Link {
         self.inbound.iter().find(|inbound| inbound.ssrc == ssrc).copied()
     }
 
-    /// Reads a word of each part that a packet needs, so that they are fetched together.
-    pub(super) fn warm(&self) -> usize {
-        let parts = [
-            usize::from(self.timing.scheduled.is_some()),
-            self.inbound.first().map_or(0, |inbound| inbound.track),
-            usize::from(self.budget.packets > 0.0),
-            self.twcc.warm(),
-            self.peer.warm(),
-        ];
-        parts.into_iter().fold(0, usize::wrapping_add)
+    /// Asks for the parts that a packet from it needs.
+    pub(super) fn warm(&self) {
+        ahead::fetch(&self.timing);
+        ahead::fetch(&self.inbound);
+        ahead::fetch(&self.budget);
+        ahead::fetch(&self.extensions);
+        ahead::fetch(&self.generation);
+        ahead::fetch(&self.twcc);
+        self.peer.warm();
     }
 
-    /// The same for a packet that goes to it.
-    pub(super) fn warm_receiver(&self) -> usize {
-        usize::from(self.timing.report_at.is_some()) + self.peer.warm() + self.line.as_ref().map_or(0, |line| line.warm())
+    /// The same, a step further away.
+    pub(super) fn warm_opening(&self) {
+        ahead::fetch_slice(&self.inbound, 2);
+        self.twcc.warm();
+        self.peer.warm_opening();
+    }
+
+    /// Asks for the parts that a packet to it needs.
+    pub(super) fn warm_receiver(&self) {
+        ahead::fetch(&self.timing);
+        ahead::fetch_some(self.line.as_deref(), usize::MAX);
+        self.peer.warm();
     }
 
     fn miss(&mut self, event: &Event) {

@@ -34,3 +34,4 @@ pub mod shard;
 mod sound;
 mod timers;
 mod tracks;
+mod warm;

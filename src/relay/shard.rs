@@ -12,6 +12,7 @@ use super::link::{Attention, Link, Rate};
 use super::rooms::RoomState;
 use super::timers::{Owner, Timers};
 use super::tracks::Track;
+use super::warm::Burst;
 use crate::consultation::room::Defaults;
 use crate::media::outbox::Outbox;
 use crate::media::rate::Bitrate;
@@ -77,6 +78,8 @@ pub struct Shard {
     pub(super) moved_addresses: bool,
     /// Who sent the datagrams of a batch; kept for its memory.
     pub(super) senders: Vec<usize>,
+    /// What a batch needs memory for; kept for its own.
+    pub(super) bursts: Vec<Burst>,
     /// Whose datagram is being taken in, in case it brings something down.
     pub(super) serving: usize,
     /// User fragments; entries go with their link.
@@ -119,6 +122,7 @@ impl Shard {
             addresses: Addresses::default(),
             moved_addresses: false,
             senders: Vec::new(),
+            bursts: Vec::new(),
             serving: 0,
             ufrags: HashMap::new(),
             timers: Timers::default(),

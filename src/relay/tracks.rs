@@ -210,13 +210,6 @@ impl Passes {
     }
 }
 
-impl Layer {
-    /// Reads a word of each part that a packet needs.
-    pub(super) fn warm(&self) -> usize {
-        usize::from(self.newest as u8) + self.cache.warm() + self.stream.as_ref().map_or(0, InboundStream::warm)
-    }
-}
-
 impl RouteState {
     /// Whether packets of a layer may have to be sent again on it, by themselves or within later ones.
     pub(super) fn may_repeat(&self, layer: u8) -> bool {
@@ -237,28 +230,9 @@ impl RouteState {
         let out = self.out.as_ref().filter(|out| out.opens_at <= now && out.passes.transport_cc != 0);
         out.is_some_and(|out| out.rtx.is_some() && out.stats.last_timestamp().is_some())
     }
-
-    /// Reads a word of each part that a packet needs.
-    pub(super) fn warm(&self) -> usize {
-        let out =
-            self.out.as_ref().map_or(0, |out| usize::from(out.payload_type) + usize::from(out.stats.last_timestamp().is_some()));
-        out + self.route.warm()
-    }
-
-    /// Reads a word of where the next packet sent is noted, and of what its sealing needs.
-    pub(super) fn warm_sent(&self, receiver: Option<&Link>) -> usize {
-        let sealing = receiver.zip(self.out.as_ref()).map_or(0, |(receiver, out)| receiver.peer.warm_sender(out.ssrc));
-        self.route.warm_sent() + sealing
-    }
 }
 
 impl Track {
-    /// Reads a word of each part that a packet of a layer needs.
-    pub(super) fn warm(&self, layer: usize) -> usize {
-        let layer = self.layers.get(layer).map_or(0, |layer| layer.newest as usize & 1);
-        layer + usize::from(self.live) + self.routes.first().map_or(0, |route| route.receiver & 1)
-    }
-
     pub(super) fn route_to(&mut self, link: usize) -> Option<&mut RouteState> {
         self.routes.iter_mut().find(|route| route.receiver == link)
     }

@@ -17,6 +17,7 @@
 //!
 //! Entry points: [`parse_username`] and [`shard_of_ufrag`] find the peer of a datagram; [`IceLite::handle_request`].
 
+use crate::media::ahead;
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
@@ -498,6 +499,11 @@ impl IceLite {
         }
         self.selected = Some(Selected { path, since: now, heard: now });
         true
+    }
+
+    /// Asks for what a media packet needs.
+    pub(super) fn warm(&self) {
+        ahead::fetch(&self.selected);
     }
 
     /// The path media goes to; only media *from* validated paths may come in.

@@ -9,6 +9,7 @@ pub use super::sctp::OwnChannel;
 use super::sctp::{ChannelId, DataChannels, DataEvent};
 use super::sdp::Offer;
 use super::srtp::{OpenedRtp, Profile, SessionKeys, SrtpError, SrtpReceiver, SrtpSender};
+use crate::media::ahead;
 use crate::media::outbox::{MAX_DATAGRAM, Outbox};
 use crate::model::counters::{DropReason, FailureReason};
 use crate::model::{Path, ShardId};
@@ -339,22 +340,26 @@ impl Peer {
         })
     }
 
-    /// Reads a word of each part that a media packet needs either way, so that they are fetched together.
-    #[must_use]
-    pub fn warm(&self) -> usize {
-        usize::from(self.ice.selected().is_some()) + usize::from(self.receiver.is_some()) + usize::from(self.sender.is_some())
+    /// Asks for the parts that a media packet needs either way, so that they are fetched together.
+    pub fn warm(&self) {
+        self.ice.warm();
+        ahead::fetch(&self.receiver);
+        ahead::fetch(&self.sender);
+        ahead::fetch(&self.silent);
     }
 
-    /// The same for what opening the packets of a stream needs.
-    #[must_use]
-    pub fn warm_receiver(&self, ssrc: u32) -> usize {
-        self.receiver.as_ref().map_or(0, |receiver| receiver.warm(ssrc))
+    /// The same for what opening its packets needs, a step further away.
+    pub fn warm_opening(&self) {
+        if let Some(receiver) = &self.receiver {
+            receiver.warm();
+        }
     }
 
-    /// The same for what sealing them needs.
-    #[must_use]
-    pub fn warm_sender(&self, ssrc: u32) -> usize {
-        self.sender.as_ref().map_or(0, |sender| sender.warm(ssrc))
+    /// The same for what sealing packets for it needs.
+    pub fn warm_sealing(&self) {
+        if let Some(sender) = &self.sender {
+            sender.warm();
+        }
     }
 
     /// Where media goes now.

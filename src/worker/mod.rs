@@ -341,6 +341,7 @@ impl Worker {
         if self.shard.outbox().is_empty() && !self.port.is_holding() {
             return;
         }
+        self.shard.outbox().gather();
         let sent = self.port.send(self.shard.outbox());
         self.shard.outbox().clear();
         let counters = self.shard.counters();

@@ -365,10 +365,9 @@ impl Estimator {
         Some(Probe { cluster, bitrate, bytes, until: now + Duration::from_micros(until.saturating_sub(at)) })
     }
 
-    /// Reads a word of what a packet needs, so that it is fetched before.
-    #[must_use]
-    pub fn warm(&self) -> usize {
-        self.log.warm() + self.sent.warm() + usize::from(self.probes.is_sending())
+    /// Asks for where the next packet sent is noted.
+    pub fn warm(&self) {
+        self.log.warm();
     }
 
     /// Gives back memory that a stall has grown.

@@ -1,5 +1,6 @@
 //! What was sent under which transport-wide sequence number, and what feedback says became of it.
 
+use crate::media::ahead;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -95,9 +96,10 @@ impl SentLog {
         self.ticked.1
     }
 
-    /// Reads a word of what a packet needs, so that it is fetched before.
-    pub(crate) fn warm(&self) -> usize {
-        self.sent.front().map_or(0, |sent| usize::from(sent.bytes)) + self.sent.back().map_or(0, |sent| usize::from(sent.bytes))
+    /// Asks for both ends: a packet is noted behind the last, and the oldest goes.
+    pub(crate) fn warm(&self) {
+        ahead::fetch_some(self.sent.front(), 1);
+        ahead::fetch_some(self.sent.back(), 1);
     }
 
     /// Remembers a packet of so many bytes on the wire, sent at a time in microseconds, and answers the number that goes into its header extension.

@@ -81,11 +81,6 @@ impl SentRate {
         }
     }
 
-    /// Reads a word of what a packet needs.
-    pub(crate) fn warm(&self) -> usize {
-        usize::from(self.slot > 0) + usize::from(self.slots.first().is_some_and(|slot| *slot > 0))
-    }
-
     /// The rate at a time in microseconds.
     pub(crate) fn rate(&mut self, at: u64) -> Bitrate {
         self.turn(at);

@@ -1,6 +1,7 @@
 //! What went out lately, to answer NACKs and to send no number twice.
 
 use super::{Rewrite, Sent};
+use crate::media::ahead;
 use crate::model::MediaKind;
 use std::time::{Duration, Instant};
 
@@ -165,11 +166,12 @@ impl SentRing {
         self.known_from = self.newest.map_or(0, |newest| newest + 1);
     }
 
-    /// Reads a word of the entries the next packets take: those of one picture fill a few cache lines.
-    pub(super) fn warm(&self) -> usize {
-        let Some(newest) = self.newest else { return 0 };
-        let ahead = [1, 3, 5].into_iter().filter_map(|ahead| self.entry(newest + ahead));
-        ahead.map(|entry| usize::from(entry.resent)).sum()
+    /// Asks for the entries of the next packets: those of one picture fill a few cache lines.
+    pub(super) fn warm(&self) {
+        let Some(newest) = self.newest else { return };
+        for next in [1, 3, 5, 7] {
+            ahead::fetch_some(self.entry(newest + next), 1);
+        }
     }
 
     pub(super) fn heap_bytes(&self) -> usize {

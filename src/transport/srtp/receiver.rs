@@ -131,9 +131,9 @@ impl SrtpReceiver {
         self.rtp_windows.len() + self.control.windows.len()
     }
 
-    /// Reads a word of a stream's state.
-    pub(crate) fn warm(&self, ssrc: u32) -> usize {
-        self.rtp_windows.warm(ssrc)
+    /// Asks for the streams' states.
+    pub(crate) fn warm(&self) {
+        self.rtp_windows.warm();
     }
 
     /// What was refused so far.

@@ -39,27 +39,31 @@ pub(super) trait Resume: Default {
     /// The highest index used, where any is.
     fn highest(&self) -> Option<u64>;
 
-    /// Reads a word of what the next index needs, so that it is fetched before.
-    fn warm(&self) -> usize {
-        self.highest().map_or(0, |highest| highest as usize & 1)
-    }
-
     /// The state in which every index up to `highest` counts as used.
     fn resumed(highest: u64) -> Self;
 }
 
 /// The indexes used of late: those above the highest are free, those more than [`SPAN`](Self::SPAN) below it are taken.
 ///
-/// A ring of words as in RFC 6479: one word more than the span, so that moving on clears whole words.
+/// A ring of words as in RFC 6479: one word more than the span, so that moving on clears whole words. The newest word lies
+/// apart from the ring, so that packets in order touch nothing else: one in 64 begins another.
 #[derive(Clone, Debug)]
 pub(super) struct Window<const WORDS: usize> {
-    highest: Option<u64>,
-    words: [u64; WORDS],
+    /// [`NONE`] before the first.
+    highest: u64,
+    /// The word of the highest index.
+    newest: u64,
+    /// The words before it, by their place in the ring; none as long as there is only one. A forged packet of a new stream must
+    /// not cost an allocation.
+    older: Option<Box<[u64; WORDS]>>,
 }
+
+/// No index at all: they have 48 bits.
+const NONE: u64 = u64::MAX;
 
 impl<const WORDS: usize> Default for Window<WORDS> {
     fn default() -> Self {
-        Self { highest: None, words: [0; WORDS] }
+        Self { highest: NONE, newest: 0, older: None }
     }
 }
 
@@ -69,27 +73,55 @@ impl<const WORDS: usize> Window<WORDS> {
 
     /// Whether an index is still free.
     pub(super) fn is_free(&self, index: u64) -> bool {
-        let Some(highest) = self.highest.filter(|highest| index <= *highest) else {
+        if self.highest == NONE || index > self.highest {
             return true;
-        };
-        highest - index < Self::SPAN && self.words.get(Self::slot(index)).is_some_and(|word| word & Self::bit(index) == 0)
+        }
+        self.highest - index < Self::SPAN && self.word(index) & Self::bit(index) == 0
     }
 
     /// Takes an index; the highest never moves back.
     pub(super) fn take(&mut self, index: u64) {
-        let highest = self.highest.unwrap_or(index);
-        if index > highest {
-            let passed = (index / 64 - highest / 64).min(WORDS as u64);
+        if self.highest == NONE {
+            self.highest = index;
+        }
+        if index > self.highest {
+            self.move_on(index);
+        }
+        if index / 64 == self.highest / 64 {
+            self.newest |= Self::bit(index);
+        } else if let Some(word) = self.ring().get_mut(Self::slot(index)) {
+            *word |= Self::bit(index);
+        }
+    }
+
+    /// Makes a higher index the highest.
+    fn move_on(&mut self, index: u64) {
+        let (highest, newest) = (self.highest, self.newest);
+        let passed = (index / 64 - highest / 64).min(WORDS as u64);
+        if passed > 0 {
+            let ring = self.ring();
+            if let Some(word) = ring.get_mut(Self::slot(highest)) {
+                *word = newest;
+            }
             for step in 1..=passed {
-                if let Some(word) = self.words.get_mut(Self::slot(highest + step * 64)) {
+                if let Some(word) = ring.get_mut(Self::slot(highest + step * 64)) {
                     *word = 0;
                 }
             }
+            self.newest = 0;
         }
-        self.highest = Some(highest.max(index));
-        if let Some(word) = self.words.get_mut(Self::slot(index)) {
-            *word |= Self::bit(index);
+        self.highest = index;
+    }
+
+    fn ring(&mut self) -> &mut [u64; WORDS] {
+        self.older.get_or_insert_with(|| Box::new([0; WORDS]))
+    }
+
+    fn word(&self, index: u64) -> u64 {
+        if index / 64 == self.highest / 64 {
+            return self.newest;
         }
+        self.older.as_ref().and_then(|older| older.get(Self::slot(index))).copied().unwrap_or(0)
     }
 
     fn slot(index: u64) -> usize {
@@ -102,21 +134,12 @@ impl<const WORDS: usize> Window<WORDS> {
 }
 
 impl<const WORDS: usize> Resume for Window<WORDS> {
-    fn warm(&self) -> usize {
-        let next = self.highest.map_or(0, |highest| highest + 1);
-        self.words.get(Self::slot(next)).map_or(0, |word| *word as usize & 1)
-    }
-
     fn highest(&self) -> Option<u64> {
-        self.highest
+        Some(self.highest).filter(|highest| *highest != NONE)
     }
 
     fn resumed(highest: u64) -> Self {
-        let mut words = [u64::MAX; WORDS];
-        if let Some(word) = words.get_mut(Self::slot(highest)) {
-            *word >>= 63 - highest % 64;
-        }
-        Self { highest: Some(highest), words }
+        Self { highest, newest: u64::MAX >> (63 - highest % 64), older: Some(Box::new([u64::MAX; WORDS])) }
     }
 }
 

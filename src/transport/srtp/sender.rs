@@ -167,9 +167,9 @@ impl SrtpSender {
         self.rtp_windows.len() + self.control.indexes.len()
     }
 
-    /// Reads a word of a stream's state.
-    pub(crate) fn warm(&self, ssrc: u32) -> usize {
-        self.rtp_windows.warm(ssrc)
+    /// Asks for the streams' states.
+    pub(crate) fn warm(&self) {
+        self.rtp_windows.warm();
     }
 
     /// What was refused so far.

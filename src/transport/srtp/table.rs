@@ -2,6 +2,7 @@
 
 use super::SrtpError;
 use super::replay::Resume;
+use crate::media::ahead;
 
 /// SSRCs one table ever takes over the life of its keys, ended ones included: 64 KiB of memory at the very most.
 ///
@@ -66,10 +67,10 @@ impl<T: Resume> SsrcTable<T> {
         }
     }
 
-    /// Reads a word of a stream's state.
-    pub(super) fn warm(&self, ssrc: u32) -> usize {
-        let position = self.live.iter().position(|known| *known == ssrc);
-        position.and_then(|position| self.states.get(position)).map_or(0, T::warm)
+    /// Asks for the states of the live streams, as far as a few lines hold them: that is a dozen streams.
+    pub(super) fn warm(&self) {
+        ahead::fetch_slice(&self.live, 1);
+        ahead::fetch_slice(&self.states, 4);
     }
 
     /// Number of live streams.

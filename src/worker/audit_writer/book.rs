@@ -57,7 +57,9 @@ impl CommitFault {
     /// Its name in the record.
     pub(super) fn word(&self) -> WriteFault {
         match self {
-            Self::Io(error) if [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&error.kind()) => WriteFault::Full,
+            Self::Io(error) if [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&error.kind()) => {
+                WriteFault::Full
+            }
             Self::Log(LogFault::NoEpoch | LogFault::WrongEpoch) => WriteFault::NoEpoch,
             Self::Io(_) | Self::Log(_) => WriteFault::Io,
         }
@@ -285,7 +287,8 @@ impl Book {
     /// Wipes the keys of all days that are over.
     fn destroy(&mut self, disk: &mut dyn Disk, today: u32, moment: &dyn Fn() -> Moment) -> Result<(), CommitFault> {
         for name in disk.list(&format!("{}/epochs", self.folder))? {
-            let Some(epoch) = name.strip_suffix(".key").and_then(|epoch| epoch.parse().ok()).filter(|epoch| *epoch < today) else {
+            let Some(epoch) = name.strip_suffix(".key").and_then(|epoch| epoch.parse().ok()).filter(|epoch| *epoch < today)
+            else {
                 continue;
             };
             let kid = keys::certificate_key(disk, &self.folder, epoch)?;

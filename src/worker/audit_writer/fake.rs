@@ -70,7 +70,8 @@ impl FakeDisk {
     /// The files below a folder, as the verifier wants them.
     pub(super) fn files(&self, folder: &str) -> crate::audit::samples::Files {
         let platter = self.platter();
-        let below = platter.files.iter().filter_map(|(name, held)| Some((name.strip_prefix(folder)?.to_owned(), held.bytes.clone())));
+        let below =
+            platter.files.iter().filter_map(|(name, held)| Some((name.strip_prefix(folder)?.to_owned(), held.bytes.clone())));
         below.collect()
     }
 
@@ -159,7 +160,9 @@ impl Disk for FakeDisk {
 
     fn sync_folder(&mut self, folder: &str) -> io::Result<()> {
         let mut platter = self.platter();
-        for (_, held) in platter.files.iter_mut().filter(|(name, _)| name.rsplit_once('/').map_or("", |(above, _)| above) == folder) {
+        for (_, held) in
+            platter.files.iter_mut().filter(|(name, _)| name.rsplit_once('/').map_or("", |(above, _)| above) == folder)
+        {
             held.named = true;
         }
         Ok(())

@@ -274,9 +274,9 @@ impl Recorder {
     #[must_use]
     pub fn address(&self, address: IpAddr) -> Option<(NetRef, u8)> {
         let inner = self.0.as_ref()?;
-        let net = inner.shared.net(inner.clock.stamp().ts.day(), || {
-            keys::random().ok().map(|key| NetPseudonyms::new(SecretKey::new(key)))
-        })?;
+        let net = inner
+            .shared
+            .net(inner.clock.stamp().ts.day(), || keys::random().ok().map(|key| NetPseudonyms::new(SecretKey::new(key))))?;
         Some(net.address(address))
     }
 }
@@ -315,7 +315,12 @@ pub struct StartFault(String);
 ///
 /// # Errors
 /// [`StartFault`] says in a line what is wrong with the folder, its logs or its keys.
-pub fn start(settings: Settings, source: Source, disk: Box<dyn Disk>, clock: Arc<dyn Clock>) -> Result<(Recorder, Running), StartFault> {
+pub fn start(
+    settings: Settings,
+    source: Source,
+    disk: Box<dyn Disk>,
+    clock: Arc<dyn Clock>,
+) -> Result<(Recorder, Running), StartFault> {
     let shared = Arc::new(Shared::default());
     let grace = settings.grace;
     let opened = Writer::open(disk, clock.clone(), settings, source, shared.clone());

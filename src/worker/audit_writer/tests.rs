@@ -244,7 +244,8 @@ fn while_nothing_can_be_written_access_only_narrows_and_nothing_is_lost() {
             kind: crate::audit::words::TrackKind::Audio,
             track: crate::audit::types::TrackRef::parse("t-00000000000000000000000000").unwrap(),
         };
-        let actor = Actor::Participant { who: ParticipantRef::parse("p-00000000000000000000000000").unwrap(), role: None, auth: None };
+        let actor =
+            Actor::Participant { who: ParticipantRef::parse("p-00000000000000000000000000").unwrap(), role: None, auth: None };
         let ack = {
             let (answers, disk) = (desk.answers.clone(), desk.disk.clone());
             let ack: Ack = Box::new(move |result| answers.lock().unwrap().push((String::new(), result)));
@@ -311,7 +312,9 @@ fn what_the_reserve_kept_survives_the_process() {
 #[test]
 fn a_full_disk_is_told_before_it_is_full() {
     let mut desk = Desk::new();
-    for (used, health) in [(80, Health::Low), (91, Health::Critical), (96, Health::Degraded), (96, Health::Degraded), (50, Health::Writing)] {
+    for (used, health) in
+        [(80, Health::Low), (91, Health::Critical), (96, Health::Degraded), (96, Health::Degraded), (50, Health::Writing)]
+    {
         desk.disk.platter().used = used;
         desk.clock.advance(5_000_001);
         desk.writer.tick();
@@ -413,7 +416,8 @@ fn without_an_epoch_for_today_the_node_does_not_start() {
         let origin = word(&format!("clinic.example/fr1/{origin}/n1/1"));
         keys::make_epoch(&mut disk.clone(), &format!("{folder}/1"), &origin, today, &root()).unwrap();
     }
-    let (recorder, running) = start(settings(Root::Away(root().public().clone())), source(), Box::new(disk.clone()), clock).unwrap();
+    let (recorder, running) =
+        start(settings(Root::Away(root().public().clone())), source(), Box::new(disk.clone()), clock).unwrap();
     let (tell, told) = bounded(1);
     recorder.record_durable(accepted("t-1", "kid-1"), move |result| tell.send(result).unwrap());
     assert_eq!(told.recv().unwrap(), Ok(()));

@@ -134,7 +134,9 @@ impl Writer {
         let mut next = Some(first);
         while let Some(order) = next {
             match order {
-                Order::Record(fact, stamp, ack) => group.push((fact, Moment { stamp, random: random().unwrap_or_default() }, ack)),
+                Order::Record(fact, stamp, ack) => {
+                    group.push((fact, Moment { stamp, random: random().unwrap_or_default() }, ack))
+                }
                 Order::Stop => return true,
             }
             next = if group.len() < MOST_IN_GROUP { orders.try_recv().ok() } else { None };
@@ -221,7 +223,8 @@ impl Writer {
             }
         };
         let told = [(book.about(Event::AuditWriteDegraded { cause }), again)];
-        let restored = Event::AuditWriteRestored { cause, kept_events: u64::try_from(facts.len()).unwrap_or(0), lost_b_events: 0 };
+        let restored =
+            Event::AuditWriteRestored { cause, kept_events: u64::try_from(facts.len()).unwrap_or(0), lost_b_events: 0 };
         let whole: Vec<_> = told.into_iter().chain(facts.iter().cloned()).chain([(book.about(restored), again)]).collect();
         let second = book.commit(&mut *self.disk, &whole).map_err(|fault| fault.word())?;
         Ok(second.into_iter().filter_map(|at| at.checked_sub(1)).collect())
@@ -316,7 +319,8 @@ impl Writer {
             let restored = (book.about(restored), now);
             let whole: Vec<_> = std::iter::once(told).chain(facts).chain([restored]).collect();
             let written = book.turn(&mut *self.disk, &self.settings.root, &|| moment(&*clock), &[]);
-            let written = written.and_then(|()| book.commit(&mut *self.disk, &whole)).and_then(|_| book.checkpoint(&mut *self.disk));
+            let written =
+                written.and_then(|()| book.commit(&mut *self.disk, &whole)).and_then(|_| book.checkpoint(&mut *self.disk));
             if let Err(fault) = written {
                 // Logs that took their part already will take it twice: better than not at all, and told by the ids.
                 tracing::warn!(%fault, "the audit log still cannot be written");

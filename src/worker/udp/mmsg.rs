@@ -1,7 +1,7 @@
 //! Many messages to many destinations in one call (`sendmmsg`), each of which may be a train the kernel cuts (`UDP_SEGMENT`).
 
 use super::sending::{Refused, Wire};
-use super::train::{MESSAGES_PER_CALL, Message};
+use super::train::{DATAGRAMS_PER_CALL, MESSAGES_PER_CALL, Message};
 use crate::relay::outbox::Outgoing;
 use nix::cmsg_space;
 use nix::errno::Errno;
@@ -30,11 +30,28 @@ impl<S: SockaddrLike + Copy> Family<S> {
     }
 
     /// Sends some messages to the addresses put in before.
-    fn send(&mut self, fd: RawFd, bytes: &[u8], messages: &[Message], control: &[ControlMessage<'_>]) -> Result<usize, Errno> {
-        let mut slices = [[IoSlice::new(&[])]; MESSAGES_PER_CALL];
-        for (slice, message) in slices.iter_mut().zip(messages) {
-            *slice = [IoSlice::new(bytes.get(message.start..message.end).unwrap_or_default())];
+    fn send(
+        &mut self,
+        fd: RawFd,
+        datagrams: &[Outgoing],
+        bytes: &[u8],
+        messages: &[Message],
+        control: &[ControlMessage<'_>],
+    ) -> Result<usize, Errno> {
+        let mut places = [IoSlice::new(&[]); DATAGRAMS_PER_CALL];
+        let mut used = 0;
+        let mut ends = [0; MESSAGES_PER_CALL];
+        for (message, end) in messages.iter().zip(&mut ends) {
+            used += gather(datagrams, bytes, message, places.get_mut(used..).unwrap_or_default());
+            *end = used;
         }
+        let mut rest = places.get(..used).unwrap_or_default();
+        let mut start = 0;
+        let slices: [&[IoSlice<'_>]; MESSAGES_PER_CALL] = ends.map(|end| {
+            let (slice, behind) = rest.split_at_checked(usize::saturating_sub(end, start)).unwrap_or_default();
+            (rest, start) = (behind, end.max(start));
+            slice
+        });
         let (source, segment) = control.iter().fold((false, false), |(source, segment), message| {
             let cuts = matches!(message, ControlMessage::UdpGsoSegments(_));
             (source || !cuts, segment || cuts)
@@ -45,6 +62,25 @@ impl<S: SockaddrLike + Copy> Family<S> {
         let slices = slices.iter().take(messages.len());
         sendmmsg(fd, headers, slices, &self.addresses, control, MsgFlags::MSG_DONTWAIT).map(Iterator::count)
     }
+}
+
+/// The places of a message's datagrams, of which those side by side are one; answers how many places there are.
+fn gather<'a>(datagrams: &[Outgoing], bytes: &'a [u8], message: &Message, places: &mut [IoSlice<'a>]) -> usize {
+    let mut used = 0;
+    let mut at = 0..0;
+    for datagram in datagrams.iter().skip(message.first).take(message.count) {
+        if datagram.start == at.end && used > 0 {
+            used -= 1;
+        } else {
+            at.start = datagram.start;
+        }
+        at.end = datagram.start + datagram.len;
+        if let Some(place) = places.get_mut(used) {
+            *place = IoSlice::new(bytes.get(at.clone()).unwrap_or_default());
+            used += 1;
+        }
+    }
+    used
 }
 
 /// Room for exactly the control messages of one make-up.
@@ -95,7 +131,7 @@ impl Mmsg {
                 }));
                 let info = head.path.local.and_then(source_v4);
                 let from = info.as_ref().map(ControlMessage::Ipv4PacketInfo);
-                with(from, cuts, |control| self.v4.send(socket.as_raw_fd(), bytes, messages, control))
+                with(from, cuts, |control| self.v4.send(socket.as_raw_fd(), datagrams, bytes, messages, control))
             }
             SocketAddr::V6(_) => {
                 self.v6.addresses.clear();
@@ -105,7 +141,7 @@ impl Mmsg {
                 }));
                 let info = head.path.local.and_then(source_v6);
                 let from = info.as_ref().map(ControlMessage::Ipv6PacketInfo);
-                with(from, cuts, |control| self.v6.send(socket.as_raw_fd(), bytes, messages, control))
+                with(from, cuts, |control| self.v6.send(socket.as_raw_fd(), datagrams, bytes, messages, control))
             }
         }
     }
@@ -161,7 +197,7 @@ impl Wire for OnSockets<'_> {
                 // EIO: no checksum in the driver; EINVAL: no such control message, or a segment that does not fit the path.
                 Err(Errno::EIO | Errno::EINVAL | Errno::EMSGSIZE | Errno::EOPNOTSUPP) => Err(Refused::Train),
                 // Kernels before 3.0, and sandboxes that forbid the call.
-                Err(Errno::ENOSYS) => super::single::send(bound, datagrams, bytes, messages, segment),
+                Err(Errno::ENOSYS) => super::single::send(bound, datagrams, bytes, messages),
                 Err(_) => Err(Refused::Lost),
             };
         }

@@ -2,7 +2,7 @@
 //!
 //! Knows no system call: a [`Wire`] carries messages and says what became of them, so that tests can push back as they like.
 
-use super::train::{MESSAGES_PER_CALL, Message, SEGMENTS, Shared, message};
+use super::train::{DATAGRAMS_PER_CALL, MESSAGES_PER_CALL, Message, SEGMENTS, Shared, message};
 use crate::relay::outbox::{Outbox, Outgoing};
 
 /// Bytes kept for the next tick when the socket pushes back: 10 ms at 200 Mbit/s; what would wait longer is better dropped.
@@ -171,6 +171,7 @@ impl Sending {
         while self.messages.len() < MESSAGES_PER_CALL
             && datagrams.get(next).is_some_and(|datagram| (datagram.path.socket, datagram.path.local) == (socket, local))
             && let Some(message) = message(datagrams, next, longest)
+            && next + message.count - first <= DATAGRAMS_PER_CALL
             && shared.admits(&message)
         {
             next += message.count;
@@ -179,7 +180,7 @@ impl Sending {
         match wire.send(datagrams, bytes, &self.messages, shared.segment()) {
             Ok(count) => {
                 let gone = self.messages.get(..count.max(1)).unwrap_or(&self.messages);
-                gone.iter().for_each(|message| sent.count(message.count, message.end - message.start));
+                gone.iter().for_each(|message| sent.count(message.count, message.len));
                 Ok(gone.last().map_or(next, |last| last.first + last.count))
             }
             Err(Refused::Full) => Err(first),
@@ -208,7 +209,7 @@ impl Sending {
             let Some(single) = message(datagrams, index, 1) else { continue };
             match wire.send(datagrams, bytes, &[single], None) {
                 Ok(_) => {
-                    sent.count(1, single.end - single.start);
+                    sent.count(1, single.len);
                     if with_trains {
                         self.plain |= 1_u64.checked_shl(u32::from(socket)).unwrap_or(0);
                     }
@@ -293,7 +294,8 @@ mod tests {
                     None => {}
                 }
                 self.room -= message.count;
-                self.gone.extend(bytes[message.start..message.end].chunks(message.segment).map(|datagram| datagram[0]));
+                let train = &datagrams[message.first..message.first + message.count];
+                self.gone.extend(train.iter().map(|datagram| bytes[datagram.start]));
                 done += 1;
             }
             Ok(done)

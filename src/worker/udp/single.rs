@@ -10,20 +10,18 @@ use quinn_udp::{Transmit, UdpSockRef};
 use std::io;
 
 /// Sends the first message.
-pub(super) fn send(
-    bound: &Bound,
-    datagrams: &[Outgoing],
-    bytes: &[u8],
-    messages: &[Message],
-    segment: Option<u16>,
-) -> Result<usize, Refused> {
+pub(super) fn send(bound: &Bound, datagrams: &[Outgoing], bytes: &[u8], messages: &[Message]) -> Result<usize, Refused> {
     let Some(message) = messages.first() else { return Ok(0) };
     let Some(head) = datagrams.get(message.first) else { return Err(Refused::Lost) };
+    if message.count > 1 {
+        // Its datagrams may lie apart.
+        return Err(Refused::Train);
+    }
     let transmit = Transmit {
         destination: head.path.remote,
         ecn: None,
-        contents: bytes.get(message.start..message.end).unwrap_or_default(),
-        segment_size: segment.filter(|_| message.count > 1).map(usize::from),
+        contents: bytes.get(head.start..head.start + head.len).unwrap_or_default(),
+        segment_size: None,
         src_ip: head.path.local,
     };
     match bound.state.try_send(UdpSockRef::from(&bound.socket), &transmit) {
@@ -31,7 +29,6 @@ pub(super) fn send(
         Err(error) => Err(match (error.kind(), error.raw_os_error()) {
             // 12 and 105 are ENOMEM and ENOBUFS on Linux.
             (io::ErrorKind::WouldBlock, _) | (_, Some(12 | 105)) => Refused::Full,
-            _ if message.count > 1 => Refused::Train,
             _ => Refused::Lost,
         }),
     }
@@ -48,10 +45,10 @@ impl Wire for Single<'_> {
         datagrams: &[Outgoing],
         bytes: &[u8],
         messages: &[Message],
-        segment: Option<u16>,
+        _segment: Option<u16>,
     ) -> Result<usize, Refused> {
         let socket = messages.first().and_then(|message| datagrams.get(message.first)).map(|datagram| datagram.path.socket);
         let bound = socket.and_then(|socket| self.0.get(usize::from(socket))).ok_or(Refused::Lost)?;
-        send(bound, datagrams, bytes, messages, segment)
+        send(bound, datagrams, bytes, messages)
     }
 }

@@ -65,6 +65,33 @@ fn a_burst_arrives_the_same_with_and_without_offloads() {
 }
 
 #[test]
+fn what_two_people_get_in_turn_reaches_each_whole_and_in_order() {
+    for (address, gso) in LOOPBACKS.into_iter().flat_map(|address| [(address, true), (address, false)]) {
+        let (Some(from), Some(one), Some(other)) = (bound(address), bound(address), bound(address)) else { return };
+        let paths = [&one, &other].map(|to| Path { socket: 0, local: None, remote: to.local_addr().expect("bound") });
+        let offload = Offload { gso, gro: false };
+        let mut sender = UdpPort::new(vec![from], offload).expect("options");
+        let mut outbox = Outbox::default();
+        let mut wanted = [Vec::new(), Vec::new()];
+        // More datagrams apart than one call has places for.
+        for mark in 0..150_u8 {
+            for (path, wanted) in paths.iter().zip(&mut wanted) {
+                let datagram = vec![mark; if mark % 6 == 5 { 400 } else { 1_000 }];
+                assert!(outbox.push(*path, false, &datagram));
+                wanted.push(datagram);
+            }
+        }
+        outbox.gather();
+        let sent = sender.send(&outbox);
+        assert_eq!((sent.datagrams, sent.lost), (300, 0), "{sent:?}");
+        for (to, wanted) in [one, other].into_iter().zip(wanted) {
+            let mut receiver = UdpPort::new(vec![to], offload).expect("options");
+            assert_eq!(collect(&mut receiver, wanted.len()), wanted);
+        }
+    }
+}
+
+#[test]
 fn an_answer_leaves_from_the_address_that_was_asked() {
     let far = "127.0.0.1:0";
     let (Some(port), Some(far)) = (bound("0.0.0.0:0"), bound(far)) else { return };

@@ -8,6 +8,9 @@ pub(super) const MESSAGES_PER_CALL: usize = 64;
 /// Segments of one train at most: what every kernel with UDP segmentation takes (`UDP_MAX_SEGMENTS` was 64 before Linux 6.6).
 pub(super) const SEGMENTS: usize = 64;
 
+/// Datagrams of one call at most, each of which may lie in a place of its own: 256 of them are 4 KiB of places.
+pub(super) const DATAGRAMS_PER_CALL: usize = 256;
+
 /// Bytes of one train at most: an IP packet's 65,535, less the longest headers.
 const TRAIN_BYTES: usize = 65_535 - 100;
 
@@ -18,9 +21,8 @@ pub(super) struct Message {
     pub(super) first: usize,
     /// How many datagrams it carries.
     pub(super) count: usize,
-    /// Where its bytes start and end in the batch's.
-    pub(super) start: usize,
-    pub(super) end: usize,
+    /// Bytes of all of them.
+    pub(super) len: usize,
     /// Length of every segment but the last.
     pub(super) segment: usize,
 }
@@ -29,17 +31,16 @@ pub(super) struct Message {
 pub(super) fn message(datagrams: &[Outgoing], first: usize, longest: usize) -> Option<Message> {
     let rest = datagrams.get(first..)?;
     let head = rest.first()?;
-    let mut count = 1;
+    let (mut count, mut len) = (1, head.len);
     for (previous, next) in rest.iter().zip(rest.iter().skip(1)) {
-        let adjoins = next.start == previous.start + previous.len;
-        let joins = adjoins && next.path == head.path && previous.len == head.len && next.len <= head.len;
+        let joins = next.path == head.path && previous.len == head.len && next.len <= head.len;
         if !joins || count >= longest || (count + 1) * head.len > TRAIN_BYTES {
             break;
         }
         count += 1;
+        len += next.len;
     }
-    let last = rest.get(count - 1)?;
-    Some(Message { first, count, start: head.start, end: last.start + last.len, segment: head.len })
+    Some(Message { first, count, len, segment: head.len })
 }
 
 /// What the messages of one call have in common, since a call has one segment length for all of them.
@@ -106,22 +107,24 @@ mod tests {
     }
 
     #[test]
-    fn datagrams_apart_in_the_bytes_are_no_train() {
-        let batch = outbox(&[(1, 1_000), (2, 1_000), (1, 1_000)]);
-        let apart = [batch.datagrams()[0], batch.datagrams()[2]];
-        assert_eq!(message(&apart, 0, 64).expect("one").count, 1);
+    fn what_a_room_of_three_gets_leaves_in_trains() {
+        let mut batch = outbox(&[(1, 1_000), (2, 1_000), (1, 1_000), (2, 1_000), (1, 400), (2, 400)]);
+        assert_eq!(count(&batch, 0, 64), 1, "as it was made");
+        batch.gather();
+        let train = message(batch.datagrams(), 0, 64).expect("one");
+        assert_eq!((train.count, train.len, count(&batch, 3, 64)), (3, 2_400, 3));
     }
 
     #[test]
     fn a_train_stays_below_an_ip_packet() {
         let batch = outbox(&vec![(1, 1_200); 64]);
         let train = message(batch.datagrams(), 0, 64).expect("one");
-        assert_eq!((train.count, train.end), (54, 54 * 1_200));
+        assert_eq!((train.count, train.len), (54, 54 * 1_200));
     }
 
     #[test]
     fn a_call_has_one_segment_length_and_singles_no_longer_than_it() {
-        let of = |count, segment| Message { first: 0, count, start: 0, end: 0, segment };
+        let of = |count, segment| Message { first: 0, count, len: 0, segment };
         let mut shared = Shared::default();
         assert!(shared.admits(&of(1, 100)) && shared.admits(&of(1, 1_100)) && shared.segment().is_none());
         assert!(!shared.admits(&of(3, 1_000)), "1,100 would be cut");
