@@ -456,7 +456,7 @@ mod tests {
         let early = register.redeem(&link, NOW).expect_err("too early");
         assert_eq!((early.code, early.opens_at), (Code::Early, Some(NOW + 2_700)));
         let (found, who, _) = register.redeem(&link, NOW + 2_700).expect("open");
-        assert_eq!((found, who), (key(), patient.clone()));
+        assert_eq!((found, who), (key(), patient));
         assert_eq!(register.redeem(&link, NOW + 8_100).map(|_| ()).map_err(code), Err(Code::Ended));
         assert_eq!(register.redeem("nonsense", NOW + 2_700).map(|_| ()).map_err(code), Err(Code::NotFound));
     }
