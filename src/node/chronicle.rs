@@ -91,13 +91,13 @@ impl Chronicle {
             | Fact::Waiting { .. }
             | Fact::Admitted { .. }
             | Fact::AdmitRefused { .. }
-            | Fact::Joined { .. }
-            | Fact::Resumed { .. }
+            | Fact::Joined { .. } => self.of_seat(fact),
+            Fact::Resumed { .. }
             | Fact::Left { .. }
             | Fact::Removed { .. }
             | Fact::PresenceDeclared { .. }
             | Fact::PresenceWithdrawn { .. }
-            | Fact::PermissionChanged { .. } => self.of_seat(fact),
+            | Fact::PermissionChanged { .. } => self.of_stay(fact),
         }
     }
 
@@ -174,6 +174,15 @@ impl Chronicle {
                 };
                 (self.seat(seat), seat, event)
             }
+            _ => return Vec::new(),
+        };
+        let about = Target::Participant(self.refs.participant(about.as_str()));
+        vec![self.entry(actor, Some(about), event)]
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`entries` sorts the facts")]
+    fn of_stay(&mut self, fact: &Fact) -> Vec<Entry> {
+        let (actor, about, event) = match fact {
             Fact::Resumed { seat, gap_s } => (self.seat(seat), seat, Event::ParticipantResumed { gap_s: *gap_s }),
             Fact::Left { seat, why, stayed_s } => {
                 (self.seat(seat), seat, Event::ParticipantLeft { why: left(*why), dur_s: *stayed_s })

@@ -18,6 +18,8 @@ use std::time::Instant;
 
 /// Bits per second taken for the layers of a stream of which nothing is known yet, lowest first.
 const ASSUMED: [Bitrate; MAX_LAYERS] = [Bitrate::from_kbps(150), Bitrate::from_kbps(500), Bitrate::from_kbps(1_700)];
+/// An estimate of so many times the least of everything bears it.
+const ROOM: f64 = 1.15;
 /// Packets a second taken for a layer that is not measured, of a kilobyte each at that rate and no fewer than this.
 const ASSUMED_PACKETS: u16 = 20;
 
@@ -150,6 +152,12 @@ impl Track {
 }
 
 impl Gathered {
+    /// What it takes at the least.
+    fn lowest(&self) -> Bitrate {
+        let worth = |layer: &&Layer| layer.spatial >= self.floor && layer.bitrate > Bitrate::ZERO;
+        self.wanted.and_then(|_| self.costs.as_slice().iter().find(worth)).map_or(Bitrate::ZERO, Layer::cost)
+    }
+
     fn track(&self, pausable: bool) -> allocation::Track<'_> {
         let favour = if matches!(self.class, Class::Screen | Class::Instrument) { Favour::Detail } else { Favour::Motion };
         let Self { key, class, wanted, floor, .. } = *self;
@@ -168,7 +176,9 @@ impl Shard {
         line.free = false;
         let mut gathered = std::mem::take(&mut self.gathered);
         self.gather(link, &mut gathered, now);
-        let pausable = line.may_pause(now);
+        // A queue that drains is no reason to pause what the line bears.
+        let lowest: Bitrate = gathered.iter().map(Gathered::lowest).sum();
+        let pausable = line.may_pause(now) && line.estimate() < lowest.scale(ROOM);
         let tracks = gathered.iter().map(|track| track.track(pausable));
         let budget = Budget { rate, probed: line.estimator.is_probed(now) };
         let mut news = Vec::new();

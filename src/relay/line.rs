@@ -31,6 +31,8 @@ const TROUBLE: (f64, f64) = (0.7, 0.9);
 const CARRIED: f64 = 0.85;
 const QUEUED: (Duration, Duration) = (Duration::from_millis(150), Duration::from_millis(1_500));
 const LOSSY: f64 = 0.15;
+/// A queue this short is none.
+const SHORT_QUEUE: Duration = Duration::from_millis(30);
 /// What is carried is looked at over one to two of these.
 const CARRIED_OVER: Duration = Duration::from_secs(1);
 /// How long a line is not trusted after trouble, and after the last pause.
@@ -239,6 +241,10 @@ impl Line {
         }
         // Where nothing is numbered, the receiver's own word is all there is.
         let carried = if sent > before.1 { (arrived - before.2) as f64 / (sent - before.1) as f64 } else { 0.0 };
+        // Feedback that is lost makes the share look small; then nothing queues, and nothing is lost beyond the line's own.
+        if queue < SHORT_QUEUE && loss <= LOSSY && self.budget >= self.estimate.scale(TROUBLE.0) {
+            return false;
+        }
         carried < CARRIED * (1.0 - inherent)
             || loss > LOSSY + inherent
             || queued.is_some_and(|since| now.saturating_duration_since(since) >= QUEUED.1)
