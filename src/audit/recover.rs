@@ -210,7 +210,8 @@ mod tests {
                 Err(damage) => assert!(count < head.size && damage.kind == IntegrityFault::Gap, "cut at {cut}"),
                 Ok(found) => {
                     assert_eq!(found.state.next(), count, "cut at {cut}");
-                    let torn = (cut > whole_bytes).then(|| (whole_bytes.try_into().unwrap(), (cut - whole_bytes).try_into().unwrap()));
+                    let torn =
+                        (cut > whole_bytes).then(|| (whole_bytes.try_into().unwrap(), (cut - whole_bytes).try_into().unwrap()));
                     assert_eq!(found.torn, torn, "cut at {cut}");
                 }
             }

@@ -57,7 +57,9 @@ impl CommitFault {
     /// Its name in the record.
     pub(super) fn word(&self) -> WriteFault {
         match self {
-            Self::Io(error) if [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&error.kind()) => WriteFault::Full,
+            Self::Io(error) if [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&error.kind()) => {
+                WriteFault::Full
+            }
             Self::Log(LogFault::NoEpoch | LogFault::WrongEpoch) => WriteFault::NoEpoch,
             Self::Io(_) | Self::Log(_) => WriteFault::Io,
         }
@@ -285,7 +287,8 @@ impl Book {
     /// Wipes the keys of all days that are over.
     fn destroy(&mut self, disk: &mut dyn Disk, today: u32, moment: &dyn Fn() -> Moment) -> Result<(), CommitFault> {
         for name in disk.list(&format!("{}/epochs", self.folder))? {
-            let Some(epoch) = name.strip_suffix(".key").and_then(|epoch| epoch.parse().ok()).filter(|epoch| *epoch < today) else {
+            let Some(epoch) = name.strip_suffix(".key").and_then(|epoch| epoch.parse().ok()).filter(|epoch| *epoch < today)
+            else {
                 continue;
             };
             let kid = keys::certificate_key(disk, &self.folder, epoch)?;
@@ -333,8 +336,9 @@ impl Book {
         self.checkpoint(disk)?;
         disk.replace(&format!("{}/frontier", self.folder), write_frontier(&frontier).as_bytes(), false)?;
         remove_purged(disk, &self.folder, plan.to + 1, &mut self.closed)?;
-        let oldest = self.closed.first().map_or(limit, |written| written.newest.max(limit));
-        keys::destroy_pseudonyms(disk, &self.place.folder, crate::audit::Period::of(oldest.min(limit)))?;
+        // A room keeps the references of the month it was created in, and may outlast that month by hours.
+        let month = crate::audit::Period::of(Micros(limit.0.saturating_sub(2 * Micros::DAY)));
+        keys::destroy_pseudonyms(disk, &self.place.folder, month)?;
         Ok(plan.to - plan.from + 1)
     }
 }
@@ -364,11 +368,11 @@ fn mend_checkpoints(disk: &mut dyn Disk, folder: &str) -> Result<Option<Head>, O
     if !torn.is_empty() {
         disk.truncate(&list_name, u64::try_from(list.len() - torn.len()).unwrap_or(0))?;
     }
-    if !head.is_empty() && notes.last() != Some(&head.as_str()) {
-        disk.append(&list_name, format!("{head}\n").as_bytes())?;
-        disk.sync(&list_name)?;
-        disk.sync_folder(folder)?;
-    }
+    let missing = !head.is_empty() && notes.last() != Some(&head.as_str());
+    disk.append(&list_name, if missing { format!("{head}\n") } else { String::new() }.as_bytes())?;
+    disk.sync(&list_name)?;
+    // Its name must be as durable as what is written to it later.
+    disk.sync_folder(folder)?;
     if !head.is_empty() {
         disk.replace(&format!("{folder}/checkpoint"), head.as_bytes(), false)?;
     }

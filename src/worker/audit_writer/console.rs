@@ -110,13 +110,7 @@ impl Console<'_> {
     ///
     /// # Errors
     /// [`Fault`].
-    pub fn purge(
-        &mut self,
-        tenant: Option<&Word>,
-        days: u16,
-        by: &AdminRef,
-        second: Option<&AdminRef>,
-    ) -> Result<u64, Fault> {
+    pub fn purge(&mut self, tenant: Option<&Word>, days: u16, by: &AdminRef, second: Option<&AdminRef>) -> Result<u64, Fault> {
         let kept = self.settings.tenants.iter().find(|known| Some(&known.name) == tenant);
         let retention = kept.map_or(self.settings.retention, |tenant| tenant.retention);
         let early = u64::from(days) < retention.days();

@@ -136,6 +136,9 @@ pub enum Unavailable {
     /// The event cannot stand in the record: a fault of ours.
     #[error("the event cannot stand in the audit record")]
     Refused,
+    /// The tenant's log is damaged and closed.
+    #[error("the tenant's audit log is damaged and closed")]
+    Damaged,
     /// The writer has ended.
     #[error("the audit log is closed")]
     Closed,
@@ -274,9 +277,9 @@ impl Recorder {
     #[must_use]
     pub fn address(&self, address: IpAddr) -> Option<(NetRef, u8)> {
         let inner = self.0.as_ref()?;
-        let net = inner.shared.net(inner.clock.stamp().ts.day(), || {
-            keys::random().ok().map(|key| NetPseudonyms::new(SecretKey::new(key)))
-        })?;
+        let net = inner
+            .shared
+            .net(inner.clock.stamp().ts.day(), || keys::random().ok().map(|key| NetPseudonyms::new(SecretKey::new(key))))?;
         Some(net.address(address))
     }
 }
@@ -315,7 +318,12 @@ pub struct StartFault(String);
 ///
 /// # Errors
 /// [`StartFault`] says in a line what is wrong with the folder, its logs or its keys.
-pub fn start(settings: Settings, source: Source, disk: Box<dyn Disk>, clock: Arc<dyn Clock>) -> Result<(Recorder, Running), StartFault> {
+pub fn start(
+    settings: Settings,
+    source: Source,
+    disk: Box<dyn Disk>,
+    clock: Arc<dyn Clock>,
+) -> Result<(Recorder, Running), StartFault> {
     let shared = Arc::new(Shared::default());
     let grace = settings.grace;
     let opened = Writer::open(disk, clock.clone(), settings, source, shared.clone());
@@ -331,7 +339,7 @@ pub fn start(settings: Settings, source: Source, disk: Box<dyn Disk>, clock: Arc
 fn explain(fault: &book::OpenFault) -> String {
     match fault {
         book::OpenFault::Damaged(_) => {
-            format!("the node's {fault}; look with colloque audit verify, go on with colloque audit accept-break")
+            format!("{fault}; look with colloque audit verify, go on with colloque audit accept-break")
         }
         book::OpenFault::Log(LogFault::NoEpoch) => {
             "no audit epoch is prepared for today; make some with colloque audit init".to_owned()

@@ -244,7 +244,8 @@ fn while_nothing_can_be_written_access_only_narrows_and_nothing_is_lost() {
             kind: crate::audit::words::TrackKind::Audio,
             track: crate::audit::types::TrackRef::parse("t-00000000000000000000000000").unwrap(),
         };
-        let actor = Actor::Participant { who: ParticipantRef::parse("p-00000000000000000000000000").unwrap(), role: None, auth: None };
+        let actor =
+            Actor::Participant { who: ParticipantRef::parse("p-00000000000000000000000000").unwrap(), role: None, auth: None };
         let ack = {
             let (answers, disk) = (desk.answers.clone(), desk.disk.clone());
             let ack: Ack = Box::new(move |result| answers.lock().unwrap().push((String::new(), result)));
@@ -311,7 +312,9 @@ fn what_the_reserve_kept_survives_the_process() {
 #[test]
 fn a_full_disk_is_told_before_it_is_full() {
     let mut desk = Desk::new();
-    for (used, health) in [(80, Health::Low), (91, Health::Critical), (96, Health::Degraded), (96, Health::Degraded), (50, Health::Writing)] {
+    for (used, health) in
+        [(80, Health::Low), (91, Health::Critical), (96, Health::Degraded), (96, Health::Degraded), (50, Health::Writing)]
+    {
         desk.disk.platter().used = used;
         desk.clock.advance(5_000_001);
         desk.writer.tick();
@@ -365,7 +368,12 @@ fn a_year_later_old_segments_and_their_keys_are_gone_and_the_rest_verifies() {
     let report = desk.check(TENANT);
     assert_eq!(report.code().exit(), 0, "{}", report.to_text());
     assert!(report.first.unwrap() > 0);
-    assert!(before > 0 && !desk.disk.files("tenants/t-1/keys/").contains_key("2026-12.key"), "the month's key is gone");
+    assert_eq!(keys(&desk), before + 1, "December's key names people of days that are still kept");
+    desk.clock.advance(40 * Micros::DAY);
+    desk.writer.tick();
+    assert!(!desk.disk.files("tenants/t-1/keys/").contains_key("2026-12.key"), "the month's key is gone with its last day");
+    desk.clock.advance(10_000_000);
+    desk.writer.tick();
     let desk = Desk::open(desk.disk.cut_power(&mut Chance::new(4)), desk.clock);
     assert_eq!(desk.check(TENANT).code().exit(), 0, "{}", desk.check(TENANT).to_text());
 }
@@ -396,7 +404,8 @@ fn a_damaged_tenant_is_closed_and_the_others_go_on() {
     let mut desk = Desk::open(desk.disk, desk.clock);
     assert_eq!(desk.shared.figures().damaged, 1);
     assert!(events(&desk.disk, NODE).contains(&"audit.integrity_failed"));
-    assert!(desk.accept("kid-2").is_err());
+    assert_eq!(desk.accept("kid-2"), Err(Unavailable::Damaged));
+    assert_eq!(desk.shared.health(), Health::Writing);
     assert_eq!(desk.record("kid-3", accepted("t-2", "kid-3"), true), Some(Ok(())), "the other tenant is served");
 }
 
@@ -413,7 +422,8 @@ fn without_an_epoch_for_today_the_node_does_not_start() {
         let origin = word(&format!("clinic.example/fr1/{origin}/n1/1"));
         keys::make_epoch(&mut disk.clone(), &format!("{folder}/1"), &origin, today, &root()).unwrap();
     }
-    let (recorder, running) = start(settings(Root::Away(root().public().clone())), source(), Box::new(disk.clone()), clock).unwrap();
+    let (recorder, running) =
+        start(settings(Root::Away(root().public().clone())), source(), Box::new(disk.clone()), clock).unwrap();
     let (tell, told) = bounded(1);
     recorder.record_durable(accepted("t-1", "kid-1"), move |result| tell.send(result).unwrap());
     assert_eq!(told.recv().unwrap(), Ok(()));

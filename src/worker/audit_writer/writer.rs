@@ -134,7 +134,9 @@ impl Writer {
         let mut next = Some(first);
         while let Some(order) = next {
             match order {
-                Order::Record(fact, stamp, ack) => group.push((fact, Moment { stamp, random: random().unwrap_or_default() }, ack)),
+                Order::Record(fact, stamp, ack) => {
+                    group.push((fact, Moment { stamp, random: random().unwrap_or_default() }, ack))
+                }
                 Order::Stop => return true,
             }
             next = if group.len() < MOST_IN_GROUP { orders.try_recv().ok() } else { None };
@@ -164,7 +166,10 @@ impl Writer {
             match self.commit(owner, facts) {
                 Ok(refused) => failed.insert(owner.clone(), Some(refused)),
                 Err(fault) => {
-                    self.degrade(fault);
+                    // A tenant whose log is damaged is not served; the others are.
+                    if !self.damaged.contains(owner) {
+                        self.degrade(fault);
+                    }
                     failed.insert(owner.clone(), None)
                 }
             };
@@ -172,20 +177,22 @@ impl Writer {
         let mut seen: BTreeMap<Owner, usize> = BTreeMap::new();
         let mut left = Vec::new();
         for ((fact, moment, ack), owners) in group.into_iter().zip(places) {
-            let mut durable = true;
-            let mut refused = false;
+            let mut result = Ok(());
             for owner in owners {
                 let at = seen.entry(owner.clone()).or_default();
                 match failed.get(&owner) {
-                    Some(Some(refusals)) => refused |= refusals.contains(at),
-                    Some(None) | None => durable = self.damaged.contains(&owner) && fact.event.degraded() == Degraded::Keep,
+                    Some(Some(refusals)) if refusals.contains(at) => result = Err(Unavailable::Refused),
+                    Some(Some(_)) => {}
+                    Some(None) | None if self.damaged.contains(&owner) => result = Err(Unavailable::Damaged),
+                    Some(None) | None => result = Err(Unavailable::Degraded),
                 }
                 *at += 1;
             }
-            if durable || refused {
-                self.answer(ack, if refused { Err(Unavailable::Refused) } else { Ok(()) });
-            } else {
+            if result == Err(Unavailable::Degraded) {
                 left.push((fact, moment, ack));
+            } else {
+                Shared::add(&self.shared.lost, usize::from(result.is_err() && ack.is_none()));
+                self.answer(ack, result);
             }
         }
         self.record_degraded(left);
@@ -221,7 +228,8 @@ impl Writer {
             }
         };
         let told = [(book.about(Event::AuditWriteDegraded { cause }), again)];
-        let restored = Event::AuditWriteRestored { cause, kept_events: u64::try_from(facts.len()).unwrap_or(0), lost_b_events: 0 };
+        let restored =
+            Event::AuditWriteRestored { cause, kept_events: u64::try_from(facts.len()).unwrap_or(0), lost_b_events: 0 };
         let whole: Vec<_> = told.into_iter().chain(facts.iter().cloned()).chain([(book.about(restored), again)]).collect();
         let second = book.commit(&mut *self.disk, &whole).map_err(|fault| fault.word())?;
         Ok(second.into_iter().filter_map(|at| at.checked_sub(1)).collect())
@@ -316,7 +324,8 @@ impl Writer {
             let restored = (book.about(restored), now);
             let whole: Vec<_> = std::iter::once(told).chain(facts).chain([restored]).collect();
             let written = book.turn(&mut *self.disk, &self.settings.root, &|| moment(&*clock), &[]);
-            let written = written.and_then(|()| book.commit(&mut *self.disk, &whole)).and_then(|_| book.checkpoint(&mut *self.disk));
+            let written =
+                written.and_then(|()| book.commit(&mut *self.disk, &whole)).and_then(|_| book.checkpoint(&mut *self.disk));
             if let Err(fault) = written {
                 // Logs that took their part already will take it twice: better than not at all, and told by the ids.
                 tracing::warn!(%fault, "the audit log still cannot be written");
