@@ -336,8 +336,9 @@ impl Book {
         self.checkpoint(disk)?;
         disk.replace(&format!("{}/frontier", self.folder), write_frontier(&frontier).as_bytes(), false)?;
         remove_purged(disk, &self.folder, plan.to + 1, &mut self.closed)?;
-        let oldest = self.closed.first().map_or(limit, |written| written.newest.max(limit));
-        keys::destroy_pseudonyms(disk, &self.place.folder, crate::audit::Period::of(oldest.min(limit)))?;
+        // A room keeps the references of the month it was created in, and may outlast that month by hours.
+        let month = crate::audit::Period::of(Micros(limit.0.saturating_sub(2 * Micros::DAY)));
+        keys::destroy_pseudonyms(disk, &self.place.folder, month)?;
         Ok(plan.to - plan.from + 1)
     }
 }
@@ -367,11 +368,11 @@ fn mend_checkpoints(disk: &mut dyn Disk, folder: &str) -> Result<Option<Head>, O
     if !torn.is_empty() {
         disk.truncate(&list_name, u64::try_from(list.len() - torn.len()).unwrap_or(0))?;
     }
-    if !head.is_empty() && notes.last() != Some(&head.as_str()) {
-        disk.append(&list_name, format!("{head}\n").as_bytes())?;
-        disk.sync(&list_name)?;
-        disk.sync_folder(folder)?;
-    }
+    let missing = !head.is_empty() && notes.last() != Some(&head.as_str());
+    disk.append(&list_name, if missing { format!("{head}\n") } else { String::new() }.as_bytes())?;
+    disk.sync(&list_name)?;
+    // Its name must be as durable as what is written to it later.
+    disk.sync_folder(folder)?;
     if !head.is_empty() {
         disk.replace(&format!("{folder}/checkpoint"), head.as_bytes(), false)?;
     }

@@ -1,7 +1,7 @@
 //! A disk that loses what was not synced, and fails when it is told to.
 
 use super::disk::Disk;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -31,6 +31,7 @@ pub(super) enum Trouble {
 #[derive(Debug, Default)]
 pub(super) struct Platter {
     files: BTreeMap<String, Held>,
+    folders: BTreeSet<String>,
     pub(super) trouble: Trouble,
     pub(super) used: u8,
     /// Names whose sync failed, and that were synced or appended to afterwards: what must never happen.
@@ -64,7 +65,7 @@ impl FakeDisk {
             }
             files.insert(name.clone(), Held { durable: bytes.clone(), bytes, named: true });
         }
-        Self(Arc::new(Mutex::new(Platter { files, ..Platter::default() })))
+        Self(Arc::new(Mutex::new(Platter { files, folders: platter.folders.clone(), ..Platter::default() })))
     }
 
     /// The files below a folder, as the verifier wants them.
@@ -108,7 +109,9 @@ impl Disk for FakeDisk {
         let before = format!("{folder}/");
         let platter = self.platter();
         let below = platter.files.keys().filter_map(|name| name.strip_prefix(&before)?.split('/').next().map(str::to_owned));
-        let mut names: Vec<_> = below.collect();
+        let folders = platter.folders.iter().filter_map(|name| name.strip_prefix(&before)?.split('/').next().map(str::to_owned));
+        let mut names: Vec<_> = below.chain(folders).collect();
+        names.sort();
         names.dedup();
         Ok(names)
     }
@@ -118,7 +121,8 @@ impl Disk for FakeDisk {
         platter.files.get(name).map(|held| held.bytes.clone()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn make_folder(&mut self, _: &str) -> io::Result<()> {
+    fn make_folder(&mut self, name: &str) -> io::Result<()> {
+        self.platter().folders.insert(name.to_owned());
         Ok(())
     }
 

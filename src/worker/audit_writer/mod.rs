@@ -136,6 +136,9 @@ pub enum Unavailable {
     /// The event cannot stand in the record: a fault of ours.
     #[error("the event cannot stand in the audit record")]
     Refused,
+    /// The tenant's log is damaged and closed.
+    #[error("the tenant's audit log is damaged and closed")]
+    Damaged,
     /// The writer has ended.
     #[error("the audit log is closed")]
     Closed,
@@ -336,7 +339,7 @@ pub fn start(
 fn explain(fault: &book::OpenFault) -> String {
     match fault {
         book::OpenFault::Damaged(_) => {
-            format!("the node's {fault}; look with colloque audit verify, go on with colloque audit accept-break")
+            format!("{fault}; look with colloque audit verify, go on with colloque audit accept-break")
         }
         book::OpenFault::Log(LogFault::NoEpoch) => {
             "no audit epoch is prepared for today; make some with colloque audit init".to_owned()

@@ -368,7 +368,12 @@ fn a_year_later_old_segments_and_their_keys_are_gone_and_the_rest_verifies() {
     let report = desk.check(TENANT);
     assert_eq!(report.code().exit(), 0, "{}", report.to_text());
     assert!(report.first.unwrap() > 0);
-    assert!(before > 0 && !desk.disk.files("tenants/t-1/keys/").contains_key("2026-12.key"), "the month's key is gone");
+    assert_eq!(keys(&desk), before + 1, "December's key names people of days that are still kept");
+    desk.clock.advance(40 * Micros::DAY);
+    desk.writer.tick();
+    assert!(!desk.disk.files("tenants/t-1/keys/").contains_key("2026-12.key"), "the month's key is gone with its last day");
+    desk.clock.advance(10_000_000);
+    desk.writer.tick();
     let desk = Desk::open(desk.disk.cut_power(&mut Chance::new(4)), desk.clock);
     assert_eq!(desk.check(TENANT).code().exit(), 0, "{}", desk.check(TENANT).to_text());
 }
@@ -399,7 +404,8 @@ fn a_damaged_tenant_is_closed_and_the_others_go_on() {
     let mut desk = Desk::open(desk.disk, desk.clock);
     assert_eq!(desk.shared.figures().damaged, 1);
     assert!(events(&desk.disk, NODE).contains(&"audit.integrity_failed"));
-    assert!(desk.accept("kid-2").is_err());
+    assert_eq!(desk.accept("kid-2"), Err(Unavailable::Damaged));
+    assert_eq!(desk.shared.health(), Health::Writing);
     assert_eq!(desk.record("kid-3", accepted("t-2", "kid-3"), true), Some(Ok(())), "the other tenant is served");
 }
 

@@ -166,7 +166,10 @@ impl Writer {
             match self.commit(owner, facts) {
                 Ok(refused) => failed.insert(owner.clone(), Some(refused)),
                 Err(fault) => {
-                    self.degrade(fault);
+                    // A tenant whose log is damaged is not served; the others are.
+                    if !self.damaged.contains(owner) {
+                        self.degrade(fault);
+                    }
                     failed.insert(owner.clone(), None)
                 }
             };
@@ -174,20 +177,22 @@ impl Writer {
         let mut seen: BTreeMap<Owner, usize> = BTreeMap::new();
         let mut left = Vec::new();
         for ((fact, moment, ack), owners) in group.into_iter().zip(places) {
-            let mut durable = true;
-            let mut refused = false;
+            let mut result = Ok(());
             for owner in owners {
                 let at = seen.entry(owner.clone()).or_default();
                 match failed.get(&owner) {
-                    Some(Some(refusals)) => refused |= refusals.contains(at),
-                    Some(None) | None => durable = self.damaged.contains(&owner) && fact.event.degraded() == Degraded::Keep,
+                    Some(Some(refusals)) if refusals.contains(at) => result = Err(Unavailable::Refused),
+                    Some(Some(_)) => {}
+                    Some(None) | None if self.damaged.contains(&owner) => result = Err(Unavailable::Damaged),
+                    Some(None) | None => result = Err(Unavailable::Degraded),
                 }
                 *at += 1;
             }
-            if durable || refused {
-                self.answer(ack, if refused { Err(Unavailable::Refused) } else { Ok(()) });
-            } else {
+            if result == Err(Unavailable::Degraded) {
                 left.push((fact, moment, ack));
+            } else {
+                Shared::add(&self.shared.lost, usize::from(result.is_err() && ack.is_none()));
+                self.answer(ack, result);
             }
         }
         self.record_degraded(left);
