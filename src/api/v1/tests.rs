@@ -28,11 +28,11 @@ struct Rooms {
 impl Relay for Rooms {
     fn send(&self, command: Command) -> Result<(), Busy> {
         let Command::Admin { action, reply, .. } = command else { return Err(Busy) };
-        let answer = *self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = *self.answer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let AdminAction::Consult { by, act } = &action
             && answer.is_some()
         {
-            self.acts.lock().unwrap_or_else(PoisonError::into_inner).push((by.clone(), format!("{act:?}")));
+            self.acts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((by.clone(), format!("{act:?}")));
         }
         (reply.0)(match answer {
             None => Err(Refusal::NoSuchRoom),

@@ -1,0 +1,196 @@
+"""What a consultation leaves on record: in the right order, on disk before anybody saw the effect, and nothing it must not hold."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+
+import aiohttp
+import pytest
+from livekit import rtc
+from node import Node, binary
+from test_v1 import Platform
+
+import media
+from person import Person, eventually
+
+# Values that must never be found: a person's name, a French social security number, a qualified identity, an address, a chat.
+PLANTED = ("Jeanne Planted", "2 55 08 14 168 025 38", "255081416802538", "planted@patient.example", "planted chat text", "203.0.113.77")
+SETTINGS = """
+[audit]
+dir = "{folder}/audit"
+root_key_file = "{folder}/root.key"
+deployment = "clinic.example/test"
+node = "n1"
+region = "FR/par1"
+"""
+
+
+@pytest.fixture
+def record(tmp_path):
+    """A configuration with a record, its keys made."""
+    config = tmp_path / "colloque.toml"
+    config.write_text(SETTINGS.format(folder=tmp_path))
+    made = subprocess.run([binary(), "audit", "init", "--config", config], capture_output=True, text=True, timeout=30)
+    assert made.returncode == 0, made.stderr
+    return config
+
+
+@pytest.fixture
+async def session():
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+def entries(folder):
+    """The entries of a log, read from its frames without the relay's help."""
+    for segment in sorted(folder.glob("seg-*.log")):
+        data, at = segment.read_bytes(), 0
+        while at < len(data):
+            assert data[at : at + 4] == b"CLQ1", f"a frame at {at}"
+            length = int.from_bytes(data[at + 4 : at + 8], "big")
+            yield json.loads(data[at + 12 : at + 12 + length])
+            at += 12 + length
+
+
+def logs(config):
+    found = sorted(path.parent for path in (config.parent / "audit").rglob("checkpoints.log"))
+    return [path for path in found if any(path.glob("seg-*.log"))]
+
+
+def of_tenant(config):
+    """Entries of the tenants' logs, in order."""
+    return [entry for folder in logs(config) if "tenants" in folder.parts for entry in entries(folder)]
+
+
+def verified(config):
+    """Checks every log offline with the public key alone; 7 is intact with entries no witness has seen."""
+    codes = {}
+    for folder in logs(config):
+        words = [binary(), "audit", "verify", "--log", folder, "--root-key", config.parent / "root.pub", "--json"]
+        checked = subprocess.run(words, capture_output=True, text=True, timeout=60)
+        codes[folder.relative_to(config.parent).as_posix()] = (checked.returncode, checked.stdout)
+    return codes
+
+
+async def comes(node, invited, known):
+    person = Person(node, invited["seat"]["seat"])
+    known.append(person)
+    await person.connect(invited["token"])
+    return person
+
+
+async def test_a_consultation_on_record(record, session, room_name):
+    node, known, sources = Node(config=record), [], []
+    try:
+        v1 = Platform(session, node)
+        room = await v1.create(id=room_name)
+        doctor = await comes(node, await v1.invite(room, "d", "doctor", name=PLANTED[0]), known)
+        invited = await v1.invite(room, "p", "patient", name=PLANTED[0])
+        patient = await comes(node, invited, known)
+        for person, pitch in ((doctor, 440), (patient, 660)):
+            sources.append(media.Microphone(pitch))
+            await sources[-1].publish(person)
+        await eventually("the doctor sees who waits", lambda: doctor.room.remote_participants.get("p"))
+        assert not [entry for entry in of_tenant(record) if entry["ev"] == "media.subscribed"], "nobody receives anybody yet"
+        await v1.call("POST", f"/consultations/{room}/seats/p/admit")
+        await v1.call("POST", f"/consultations/{room}/consents", {"text": "v1"}, jwt=invited["token"])
+        await doctor.track("p", rtc.TrackKind.KIND_AUDIO)
+        # What the client just saw is on disk already.
+        seen = [entry["ev"] for entry in of_tenant(record)]
+        assert {"participant.admitted", "consent.given", "media.gate_opened", "media.subscribed"} <= set(seen), seen
+        for text in PLANTED:
+            await patient.me.publish_data(text.encode(), topic="chat")
+        await v1.call("DELETE", f"/consultations/{room}/consents/p", jwt=invited["token"])
+        await v1.call("POST", f"/consultations/{room}/seats/p/remove")
+        await patient.event("disconnected")
+        await v1.call("DELETE", f"/consultations/{room}")
+        await doctor.event("disconnected")
+    finally:
+        await asyncio.gather(*(person.leave() for person in known), return_exceptions=True)
+        await asyncio.gather(*(source.close() for source in sources))
+        code, _ = node.stop()
+    assert code == 0 and not node.faults()
+
+    told = of_tenant(record)
+    order = [entry["ev"] for entry in told]
+    print(order)
+    first = {name: order.index(name) for name in set(order)}
+    for before, after in (
+        ("room.created", "token.accepted"),
+        ("token.accepted", "participant.waiting"),
+        ("participant.waiting", "participant.admitted"),
+        ("participant.admitted", "media.gate_opened"),
+        ("consent.given", "media.subscribed"),
+        ("media.subscribed", "consent.withdrawn"),
+        ("consent.withdrawn", "participant.removed"),
+        ("participant.removed", "room.closed"),
+    ):
+        assert first[before] < first[after], f"{before} before {after}: {order}"
+    given = told[first["consent.given"]]
+    assert given["data"]["scope"] == ["teleconsultation"] and given["data"]["text_version"] == "v1"
+    assert given["obj"]["kind"] == "participant" and given["actor"]["role"] == "patient"
+    codes = verified(record)
+    print({name: code for name, (code, _) in codes.items()})
+    assert len(codes) >= 2 and all(code in (0, 7) for code, _ in codes.values()), codes
+
+    # One flipped byte is found, in the middle of an entry of the tenant's log.
+    folder = next(folder for folder in logs(record) if "tenants" in folder.parts)
+    segment = sorted(folder.glob("seg-*.log"))[0]
+    segment.chmod(0o600)
+    whole = bytearray(segment.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    segment.write_bytes(whole)
+    assert verified(record)[folder.relative_to(record.parent).as_posix()][0] == 3
+
+    # Nothing planted is anywhere: not in the record, not in what the relay said. The control finds what is there.
+    kept = b"".join(path.read_bytes() for path in (record.parent / "audit").rglob("*") if path.is_file())
+    heard = "".join(node.lines).encode()
+    assert b"participant.admitted" in kept and b"colloque ready" in heard, "positive control"
+    for text in (*PLANTED, room_name, invited["token"]):
+        assert text.encode() not in kept and text.encode() not in heard, "planted"
+
+
+async def test_what_a_client_saw_survives_being_killed(record, session, room_name):
+    """Rounds of SIGKILL at a random moment; `ROUNDS` makes it longer."""
+    rounds = int(os.environ.get("ROUNDS", "4"))
+    chance = random.Random(7)
+    saw = 0
+    for number in range(rounds):
+        node, known = Node(config=record), []
+        try:
+            v1 = Platform(session, node)
+            rooms = []
+
+            async def consult(seat, number=number, v1=v1, node=node, known=known, rooms=rooms):
+                room = await v1.create(id=f"{room_name}-{number}-{seat}", rules={"consent": [], "auto_admit": ["patient"]})
+                doctor = await comes(node, await v1.invite(room, "d", "doctor"), known)
+                patient = await comes(node, await v1.invite(room, "p", "patient"), known)
+                await eventually("both see each other", lambda: doctor.room.remote_participants and patient.room.remote_participants)
+                rooms.append(room)
+
+            calls = [asyncio.create_task(consult(seat)) for seat in range(3)]
+            await asyncio.wait(calls, timeout=chance.uniform(0.1, 1.5))
+            effects = len(rooms)
+            node.process.send_signal(signal.SIGKILL)
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+        finally:
+            node.stop()
+            await asyncio.gather(*(asyncio.wait_for(person.leave(), 5) for person in known), return_exceptions=True)
+        joined = {}
+        for entry in of_tenant(record):
+            if entry["ev"] == "participant.joined":
+                joined[entry["room"]] = joined.get(entry["room"], 0) + 1
+        saw += effects
+        both = sum(1 for count in joined.values() if count >= 2)
+        assert both >= saw, f"round {number}: {saw} rooms were seen with both inside, {both} are on record"
+        codes = {name: code for name, (code, _) in verified(record).items()}
+        assert all(code in (0, 2, 7) for code in codes.values()), codes
+    print(f"{rounds} kills, {saw} rooms seen with both inside, all on record")
+    node = Node(config=record)
+    node.stop()
+    assert all(code in (0, 7) for code, _ in verified(record).values()), "whole again after an orderly stop"
