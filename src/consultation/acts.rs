@@ -338,6 +338,7 @@ impl Room {
     }
 
     /// Takes back what could not be put on record. Who cannot be sent back to wait is asked to come again.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "facts that give nothing need no undoing")]
     pub(super) fn undo(&mut self, facts: Vec<Fact>, now: Now, effects: &mut Effects) {
         let mut doubtful: BTreeSet<Identity> = facts.iter().filter_map(|fact| self.undo_one(fact, now, effects)).collect();
         let opened = facts.iter().filter_map(|fact| match fact {
@@ -352,6 +353,7 @@ impl Room {
     }
 
     /// Takes one back; answers whose stay must end for it.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "facts that give nothing need no undoing")]
     fn undo_one(&mut self, fact: &Fact, now: Now, effects: &mut Effects) -> Option<Identity> {
         match fact {
             Fact::ConsentGiven { seat, scopes, .. } => {

@@ -133,7 +133,7 @@ impl Room {
             Command::Unbind { member, mid } => self.unbind(member, &mid, effects)?,
             Command::Mute { member, track, muted } => self.mute(member, &track, muted, effects)?,
             Command::MuteRemotely { identity, track, muted } => {
-                self.mute_remotely(&identity, &track, muted, &By::Platform, effects)?
+                self.mute_remotely(&identity, &track, muted, &By::Platform, effects)?;
             }
             Command::Subscribe { member, tracks, subscribe } => self.subscribe(member, tracks, subscribe)?,
             Command::Audience { member, permission } => self.audience(member, permission)?,
@@ -149,10 +149,12 @@ impl Room {
             }
             Command::Settings(settings) => self.change_settings(&settings, effects),
             Command::Close(reason) => {
-                let why = match reason {
-                    LeaveReason::ServerShutdown => Closing::NodeStopped,
-                    _ if self.members.is_empty() => Closing::Empty,
-                    _ => Closing::Ended,
+                let why = if reason == LeaveReason::ServerShutdown {
+                    Closing::NodeStopped
+                } else if self.members.is_empty() {
+                    Closing::Empty
+                } else {
+                    Closing::Ended
                 };
                 let by = if why == Closing::Ended { By::Platform } else { By::Policy };
                 self.end(why, by, reason, now, effects);

@@ -201,12 +201,11 @@ fn everybody_learns_that_somebody_is_gone_who_withdrew() {
     let mut scene = in_call();
     let effects = scene.act("p", withdrawal("p")).expect("always");
     let patient = scene.room.id_of(&name("p")).expect("it stays");
-    let gone = effects.iter().find_map(|effect| match effect {
-        Effect::Roster { to, records } if *to == To::One(patient) => {
-            records.iter().find(|record| record.state == ParticipantState::Disconnected)
-        }
-        _ => None,
+    let told = effects.iter().filter_map(|effect| {
+        let Effect::Roster { to, records } = effect else { return None };
+        (*to == To::One(patient)).then_some(records)
     });
+    let gone = told.flatten().find(|record| record.state == ParticipantState::Disconnected);
     assert_eq!(gone.map(|record| record.identity.clone()), Some(name("d")), "it sees nobody");
     assert!(scene.room.seen_by(patient).is_empty());
     let facts = scene.room.facts_for(patient);

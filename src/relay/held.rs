@@ -105,6 +105,7 @@ fn is_departure(records: &[std::sync::Arc<crate::model::roster::Participant>]) -
 
 impl Shard {
     /// Keeps back of a command's effects what must wait for the record; answers what is carried out at once.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what gives and what takes is told apart by `gives`")]
     pub(super) fn hold(&mut self, room: usize, effects: Effects, now: Now) -> Effects {
         let Some(state) = self.rooms.get(room) else { return effects };
         let generation = state.generation;
@@ -141,6 +142,7 @@ impl Shard {
     }
 
     /// Takes out of the queue what an effect contradicts; whether nothing else is left to do for it.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only what takes away contradicts")]
     fn contradict(&mut self, room: usize, effect: &Effect) -> bool {
         let Some(held) = self.rooms.get_mut(room).map(|state| &mut state.held).filter(|held| !held.0.is_empty()) else {
             return false;
@@ -237,7 +239,7 @@ impl Shard {
     }
 
     /// Lets go of what waited in a room that closes.
-    pub(super) fn drop_held(&mut self, held: Held) {
+    pub(super) fn drop_held(held: Held) {
         for (reply, _) in held.0.into_iter().filter_map(|batch| batch.reply) {
             (reply.0)(Err(Refusal::NoSuchRoom));
         }

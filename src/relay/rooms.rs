@@ -500,7 +500,7 @@ impl Shard {
         if let Some(state) = self.rooms.try_remove(room) {
             self.room_index.remove(&state.key);
             self.closed_rooms.push((state.key, state.openings));
-            self.drop_held(state.held);
+            Self::drop_held(state.held);
         }
         if self.rooms.is_empty() {
             self.release_memory();

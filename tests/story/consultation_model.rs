@@ -76,8 +76,8 @@ impl Model {
 
     /// What the rules do by themselves.
     fn align(&mut self) {
-        for seat in 0..ROLES.len() {
-            let welcome = ROLES[seat] == Role::Doctor || self.seats[seat].welcome;
+        for (seat, role) in ROLES.into_iter().enumerate() {
+            let welcome = role == Role::Doctor || self.seats[seat].welcome;
             if self.seats[seat].here.is_some() && !self.seats[seat].admitted && welcome && self.may_enter(seat) {
                 self.seats[seat].admitted = true;
             }

@@ -419,7 +419,6 @@ impl World {
         true
     }
 
-    #[expect(clippy::unwrap_in_result, reason = "a relay that does not answer fails the test")]
     pub(crate) fn admin(&mut self, name_of_room: &str, action: AdminAction) -> Result<AdminReply, Refusal> {
         let answer = self.ask(name_of_room, action);
         let mut got = answer.try_recv().ok();

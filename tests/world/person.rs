@@ -341,7 +341,7 @@ impl Person {
     }
 
     /// The next event, if it reads.
-    pub(crate) fn next_event(&mut self) -> Option<Event> {
+    pub(crate) fn next_event(&self) -> Option<Event> {
         if self.reads_slowly { None } else { self.inbox.take() }
     }
 
