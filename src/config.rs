@@ -158,7 +158,7 @@ impl Default for Media {
             pin_workers: true,
             gso: Use::Auto,
             gro: Use::Auto,
-            coalesce_us: 200,
+            coalesce_us: 500,
         }
     }
 }
