@@ -60,6 +60,9 @@ pub struct Need {
     pub all: Bitrate,
 }
 
+/// A wish that grew by so much is asked of the line at once: somebody made a picture large and waits for it.
+const RISEN: f64 = 1.3;
+
 /// What is known of a line, for statistics and logs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Figures {
@@ -299,6 +302,9 @@ impl Estimator {
 
     /// Sets what more the receiver would be sent, as the allocation says.
     pub fn set_need(&mut self, need: Need) {
+        if need.all > self.need.all.scale(RISEN) {
+            self.probes.hurry();
+        }
         self.need = need;
     }
 

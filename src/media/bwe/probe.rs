@@ -50,6 +50,8 @@ const RECOVERY_STEP: f64 = 3.0;
 const SOON: u64 = 1_500_000;
 const RECOVERY_LATEST: u64 = 4_000_000;
 const LATEST: u64 = 10_000_000;
+/// Time between probes when more is wanted than before, so that a wish that comes and goes does not fill the line.
+const SOONEST: u64 = 500_000;
 /// The first time between probes when nothing was lost.
 const IDLE_FIRST: u64 = 4_000_000;
 /// A lost rate is sought this long.
@@ -106,6 +108,8 @@ pub(crate) struct Prober {
     cluster: Option<Cluster>,
     last_id: u8,
     next_at: u64,
+    /// When the last one began.
+    began_at: u64,
     wait: u64,
     passed_in_row: u32,
     started: bool,
@@ -125,6 +129,7 @@ impl Prober {
         let bytes = rate.bytes_in(length).max(FEWEST_BYTES);
         let length = u64::try_from(rate.time_for(bytes).as_micros()).unwrap_or(0);
         self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+        self.began_at = now;
         let until = now + length * u64::from(PATIENCE);
         let deadline = until + situation.lag + 500_000;
         self.cluster = Some(Cluster { id: self.last_id, rate, bytes, until, sending: true, deadline, ..Cluster::default() });
@@ -151,6 +156,11 @@ impl Prober {
         // A little beyond: a measured rate falls a little short, and what is just missed would never be probed for again.
         let rate = estimate.scale(step).min(most.scale(BEYOND)).min(situation.max);
         (rate > estimate.scale(1.02)).then_some(rate)
+    }
+
+    /// More is wanted than before: the next probe need not wait for its turn.
+    pub(crate) fn hurry(&mut self) {
+        self.next_at = self.next_at.min(self.began_at + SOONEST);
     }
 
     /// Whether a probe is being sent.
