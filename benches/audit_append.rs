@@ -2,6 +2,7 @@
 //!
 //! `AUDIT_BENCH_DIR` names a folder on the disk to measure; without it the build folder is used. Results with machine and
 //! file system belong beside the figure: a network disk is another world.
+#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench reads the clock and says what it saw")]
 
 use colloque::audit::note::PrivateKey;
 use colloque::audit::record::Source;

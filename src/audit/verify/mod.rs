@@ -133,11 +133,11 @@ fn witness(seals: &Seals, end: &End, trust: &Trust, report: &mut Report) {
             None => report.find(Code::Inconsistent, "a witnessed checkpoint contradicts the log", None),
         }
     }
-    let size = witnessed.unwrap_or(end.base.min(end.size));
+    let size = witnessed.unwrap_or_else(|| end.base.min(end.size));
     report.unwitnessed_entries = end.size.saturating_sub(size);
     let seen = seals.time_at(size);
     let newest = end.newest.unwrap_or_default();
-    report.unwitnessed_seconds = newest.secs().saturating_sub(seen.or(seals.time_at(end.base)).unwrap_or(newest).secs());
+    report.unwitnessed_seconds = newest.secs().saturating_sub(seen.or_else(|| seals.time_at(end.base)).unwrap_or(newest).secs());
     if witnessed.is_some() && report.unwitnessed_entries > 0 {
         report.find(Code::Warning, "entries after the last witnessed checkpoint", Some(size));
     }

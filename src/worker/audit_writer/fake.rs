@@ -91,6 +91,10 @@ impl FakeDisk {
     }
 }
 
+fn place(number: u64) -> usize {
+    usize::try_from(number).expect("a small file")
+}
+
 impl Platter {
     fn write_fails(&mut self) -> io::Result<()> {
         match &mut self.trouble {
@@ -184,7 +188,7 @@ impl Disk for FakeDisk {
     fn truncate(&mut self, name: &str, length: u64) -> io::Result<()> {
         let mut platter = self.platter();
         let held = platter.files.get_mut(name).ok_or(io::ErrorKind::NotFound)?;
-        held.bytes.truncate(usize::try_from(length).unwrap());
+        held.bytes.truncate(place(length));
         held.durable.clone_from(&held.bytes);
         Ok(())
     }
@@ -201,8 +205,8 @@ impl Disk for FakeDisk {
 
     fn allocate(&mut self, name: &str, length: u64) -> io::Result<()> {
         let mut platter = self.platter();
-        let zeroes = vec![0; usize::try_from(length).unwrap()];
-        platter.files.entry(name.to_owned()).or_insert(Held { bytes: zeroes.clone(), durable: zeroes, named: true });
+        let zeroes = vec![0; place(length)];
+        platter.files.entry(name.to_owned()).or_insert_with(|| Held { bytes: zeroes.clone(), durable: zeroes, named: true });
         Ok(())
     }
 
@@ -212,7 +216,7 @@ impl Disk for FakeDisk {
             return Err(io::Error::other("input/output error"));
         }
         let held = platter.files.get_mut(name).ok_or(io::ErrorKind::NotFound)?;
-        let at = usize::try_from(offset).unwrap();
+        let at = place(offset);
         held.bytes[at..at + bytes.len()].copy_from_slice(bytes);
         held.durable.clone_from(&held.bytes);
         Ok(())

@@ -63,13 +63,16 @@ fn settings(root: Root) -> Settings {
     }
 }
 
+/// What was acknowledged, by name.
+type Answers = Arc<Mutex<Vec<(String, Result<(), Unavailable>)>>>;
+
 /// A writer on a fake disk, driven by hand.
 struct Desk {
     disk: FakeDisk,
     clock: Arc<Still>,
     shared: Arc<Shared>,
     writer: Writer,
-    answers: Arc<Mutex<Vec<(String, Result<(), Unavailable>)>>>,
+    answers: Answers,
 }
 
 impl Desk {

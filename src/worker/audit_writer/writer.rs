@@ -34,6 +34,7 @@ const CRITICAL: u8 = 90;
 const FULL: u8 = 95;
 
 /// What the queue carries.
+#[expect(clippy::large_enum_variant, reason = "the small one is sent once; boxing would cost every event an allocation")]
 pub(super) enum Order {
     /// A fact, its time, and who waits for it.
     Record(Fact, Stamp, Option<Ack>),
@@ -135,7 +136,7 @@ impl Writer {
         while let Some(order) = next {
             match order {
                 Order::Record(fact, stamp, ack) => {
-                    group.push((fact, Moment { stamp, random: random().unwrap_or_default() }, ack))
+                    group.push((fact, Moment { stamp, random: random().unwrap_or_default() }, ack));
                 }
                 Order::Stop => return true,
             }
