@@ -102,7 +102,9 @@ impl Log {
     /// A log as it was found: its end and its last signed head.
     #[must_use]
     pub fn new(origin: Word, source: Source, state: State, signed: Option<Head>) -> Self {
-        Self { origin, source, state, signed, epoch: None, unsigned_since: None }
+        // Entries a crash left without a checkpoint are due at once.
+        let unsigned_since = (state.next() > signed.map_or(0, |head| head.size)).then_some(0);
+        Self { origin, source, state, signed, epoch: None, unsigned_since }
     }
 
     /// The origin.
