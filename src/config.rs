@@ -121,6 +121,8 @@ pub struct Media {
     pub gso: Use,
     /// Whether the kernel puts neighbouring datagrams together when receiving.
     pub gro: Use,
+    /// Whether layers and frame rates follow what each receiver's line is estimated to bear.
+    pub adapt: bool,
     /// Microseconds a worker with thick traffic may let pass to take more datagrams in one go; 0 never lets any pass.
     pub coalesce_us: u16,
 }
@@ -158,6 +160,7 @@ impl Default for Media {
             pin_workers: true,
             gso: Use::Auto,
             gro: Use::Auto,
+            adapt: false,
             coalesce_us: 500,
         }
     }

@@ -180,6 +180,7 @@ fn start_workers(config: &Config, count: usize, placement: &Arc<Placement>, audi
         .enumerate()
         .map(|(index, opened)| {
             let shard = ShardConfig {
+                adapt: config.media.adapt,
                 audit,
                 id: ShardId(u8::try_from(index).unwrap_or(u8::MAX)),
                 room_defaults: Defaults {

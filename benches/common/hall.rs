@@ -112,6 +112,7 @@ impl Hall {
     /// An empty hall whose relay takes these SRTP profiles.
     pub(crate) fn with_profiles(profiles: &[Profile]) -> Self {
         let config = ShardConfig {
+            adapt: true,
             audit: false,
             id: ShardId(0),
             room_defaults: Defaults { empty_timeout_s: 300, departure_timeout_s: 0, max_participants: 0 },

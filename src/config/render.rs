@@ -31,6 +31,7 @@ impl Config {
         page.line("pin_workers", media.pin_workers);
         page.line("gso", quoted(media.gso.as_str()));
         page.line("gro", quoted(media.gro.as_str()));
+        page.line("adapt", media.adapt);
         page.line("coalesce_us", media.coalesce_us);
         page.head("[limits]");
         page.line("participants_per_room", limits.participants_per_room);

@@ -169,8 +169,8 @@ impl Gathered {
 impl Shard {
     /// Shares a receiver's line out among the tracks it gets, and carries the outcome out.
     pub(super) fn share_out(&mut self, link: usize, line: &mut Line, now: Instant) {
-        let rate = line.take_budget(now);
-        if !line.is_heard() && line.age(now) >= UNHEARD {
+        let rate = line.take_budget(self.config.adapt, now);
+        if !self.config.adapt || !line.is_heard() && line.age(now) >= UNHEARD {
             return self.let_everything_pass(link, line, now);
         }
         line.free = false;

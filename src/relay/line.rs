@@ -215,7 +215,7 @@ impl Line {
     }
 
     /// What may be sent now; it is also what is paced at from now on.
-    pub(super) fn take_budget(&mut self, now: Instant) -> Bitrate {
+    pub(super) fn take_budget(&mut self, adapt: bool, now: Instant) -> Bitrate {
         (self.looked, self.stale) = (now, false);
         let before = (self.budget, self.estimate);
         (self.budget, self.estimate) = (self.estimator.budget(now), self.estimator.estimate(now));
@@ -223,7 +223,7 @@ impl Line {
         if self.is_too_narrow(now) && fell {
             self.troubled = Some(now);
         }
-        self.pacer.set_budget(if self.heard { self.budget } else { UNPACED }, now);
+        self.pacer.set_budget(if self.heard && adapt { self.budget } else { UNPACED }, now);
         self.estimator.release_memory();
         self.pacer.release_memory();
         self.budget

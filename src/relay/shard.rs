@@ -45,6 +45,8 @@ pub struct ShardConfig {
     pub publisher_rate: Rate,
     /// Certificates, candidates and random numbers for transports.
     pub transport: Arc<Transport>,
+    /// Layers follow what each receiver's line is estimated to bear; without it receivers get what they ask for.
+    pub adapt: bool,
     /// Facts of consultations go to an audit log, and what they give waits until they are on disk.
     pub audit: bool,
     /// The data channels' message format.

@@ -179,6 +179,7 @@ impl World {
 
     pub(crate) fn with(seed: u64, rules: Rules) -> Self {
         let config = ShardConfig {
+            adapt: true,
             audit: rules.audit,
             resume_window: rules.resume_window,
             id: ShardId(0),
