@@ -59,8 +59,8 @@ mod tests {
     use crate::audit::attestation::{Account, LogRange, Member, Modality, Place, SigningKey, sign};
     use crate::audit::words::Role;
     use crate::audit::{Micros, Word};
-    use crate::cli::{self, Rooms};
-    use std::ffi::OsString;
+    use crate::cli;
+    use crate::cli::tests::told;
     use std::fs;
     use std::path::Path;
     use std::time::{Duration, Instant};
@@ -92,14 +92,6 @@ mod tests {
         sign(&statement, &SigningKey::from_pem(PRIVATE).expect("a key"))
     }
 
-    fn colloque(words: &[&str]) -> (u8, String, String) {
-        let rooms = Rooms { log: |_, _| (), serve: |_, _| Ok(()), mint: |_| Err(String::new()) };
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let words = std::iter::once("colloque").chain(words.iter().copied()).map(OsString::from);
-        let code = cli::run(words, &rooms, &mut out, &mut err);
-        (code, String::from_utf8(out).expect("text"), String::from_utf8(err).expect("text"))
-    }
-
     #[test]
     fn an_attestation_is_explained_or_refused() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/attestation");
@@ -110,21 +102,21 @@ mod tests {
         let jws = attestation();
         fs::write(file("good"), format!("{jws}\n")).expect("a file");
 
-        let (code, table, err) = colloque(&["attestation", "verify", &file("good"), "--key", &file("public.pem")]);
+        let (code, table, err) = told(&["attestation", "verify", &file("good"), "--key", &file("public.pem")]);
         assert_eq!((code, err.as_str()), (0, ""));
         assert!(table.contains("Two-way video   yes, 00:00:59 between physician and patient"), "{table}");
         assert!(!table.contains("p-1"), "people appear by role only");
-        let (code, json, _) = colloque(&["attestation", "verify", &file("good"), "--key", &file("public.pem"), "--json"]);
+        let (code, json, _) = told(&["attestation", "verify", &file("good"), "--key", &file("public.pem"), "--json"]);
         assert_eq!(code, 0);
         assert!(json.contains("\"video_two_way_s\":59"));
 
         let mut bytes = jws.into_bytes();
         bytes[100] ^= 1;
         fs::write(file("bad"), bytes).expect("a file");
-        let (code, table, err) = colloque(&["attestation", "verify", &file("bad"), "--key", &file("public.pem")]);
+        let (code, table, err) = told(&["attestation", "verify", &file("bad"), "--key", &file("public.pem")]);
         assert_eq!((code, table.as_str()), (super::EXIT_CHANGED, ""));
         assert!(err.contains("bad: "), "{err}");
-        assert_eq!(colloque(&["attestation", "verify", &file("none"), "--key", &file("public.pem")]).0, cli::EXIT_CONFIG);
-        assert_eq!(colloque(&["attestation", "verify", &file("good"), "--key", &file("good")]).0, cli::EXIT_CONFIG);
+        assert_eq!(told(&["attestation", "verify", &file("none"), "--key", &file("public.pem")]).0, cli::EXIT_CONFIG);
+        assert_eq!(told(&["attestation", "verify", &file("good"), "--key", &file("good")]).0, cli::EXIT_CONFIG);
     }
 }

@@ -41,6 +41,12 @@ fn colloque(words: &[&str]) -> Run {
     Run { code, out: String::from_utf8(out).expect("text"), err: String::from_utf8(err).expect("text") }
 }
 
+/// The same as code, output and errors.
+pub(super) fn told(words: &[&str]) -> (u8, String, String) {
+    let Run { code, out, err } = colloque(words);
+    (code, out, err)
+}
+
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 #[test]

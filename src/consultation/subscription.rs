@@ -161,8 +161,9 @@ fn permits(audience: &SubscriptionPermission, receiver: &Participant, track: &Tr
 mod tests {
     use super::*;
     use crate::consultation::room::Defaults;
+    use crate::consultation::tests::microphone;
     use crate::consultation::{AddTrack, Command, Policy, RoomSettings, Seat, Section, TrackPermission};
-    use crate::model::roster::{Attributes, ClientFacts, Encryption, LeaveReason, ParticipantKind, Permissions, Source, Text};
+    use crate::model::roster::{Attributes, ClientFacts, LeaveReason, ParticipantKind, Permissions, Text};
     use crate::model::{Codec, Identity, MediaKind, Now, ParticipantSid, RoomKey, RoomName, RoomSid, TenantId, TrackCid};
     use proptest::prelude::*;
     use std::time::Instant;
@@ -227,25 +228,7 @@ mod tests {
     }
 
     fn announcement(track: u8) -> AddTrack {
-        AddTrack {
-            cid: TrackCid::new(format!("cid-{track}")),
-            codec_cids: Vec::new(),
-            name: Text::default(),
-            kind: MediaKind::Audio,
-            source: Source::Microphone,
-            muted: false,
-            width: 0,
-            height: 0,
-            layers: Vec::new(),
-            codec: None,
-            stereo: false,
-            disable_dtx: false,
-            disable_red: false,
-            encryption: Encryption::default(),
-            stream: Text::default(),
-            audio_features: Vec::new(),
-            existing: None,
-        }
+        microphone(TrackCid::new(format!("cid-{track}")))
     }
 
     fn section(track: u8) -> Section {

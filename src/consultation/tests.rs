@@ -17,6 +17,29 @@ fn name(seat: &str) -> Identity {
     Identity::new(seat)
 }
 
+/// What a client announces before it sends a voice.
+pub(super) fn microphone(cid: TrackCid) -> AddTrack {
+    AddTrack {
+        cid,
+        codec_cids: Vec::new(),
+        name: Text::default(),
+        kind: MediaKind::Audio,
+        source: Source::Microphone,
+        muted: false,
+        width: 0,
+        height: 0,
+        layers: Vec::new(),
+        codec: None,
+        stereo: false,
+        disable_dtx: false,
+        disable_red: false,
+        encryption: Encryption::default(),
+        stream: Text::default(),
+        audio_features: Vec::new(),
+        existing: None,
+    }
+}
+
 fn platform(act: Act) -> Command {
     Command::Consult { by: By::Platform, act }
 }
@@ -85,25 +108,7 @@ impl Scene {
 
     fn publish(&mut self, seat: &str) -> Effects {
         let member = self.room.id_of(&name(seat)).expect("it is here");
-        let add = AddTrack {
-            cid: TrackCid::new("cid"),
-            codec_cids: Vec::new(),
-            name: Text::default(),
-            kind: MediaKind::Audio,
-            source: Source::Microphone,
-            muted: false,
-            width: 0,
-            height: 0,
-            layers: Vec::new(),
-            codec: None,
-            stereo: false,
-            disable_dtx: false,
-            disable_red: false,
-            encryption: Encryption::default(),
-            stream: Text::default(),
-            audio_features: Vec::new(),
-            existing: None,
-        };
+        let add = microphone(TrackCid::new("cid"));
         self.apply(Command::AddTrack { member, sid: TrackSid::new(format!("TR_{seat}")), add: Box::new(add) }).expect("it may");
         let section = Section {
             mid: "0".into(),

@@ -4,7 +4,7 @@
 //! room only what an entry needs and the fact does not say: roles, the kind of a track, since when somebody received it. It
 //! decides nothing and writes nothing.
 //!
-//! Entry points: [`Chronicle::entries`], [`Chronicle::is_over`].
+//! Entry point: [`Chronicle::entries`].
 
 use crate::audit::event::Event;
 use crate::audit::pseudonym::{RoomPseudonyms, TenantPseudonyms};
@@ -32,7 +32,6 @@ pub(crate) struct Chronicle {
     receiving: HashMap<(Identity, TrackSid), Micros>,
     /// Members of the aside that runs, and who is left out; the fact of its end names nobody.
     aside: (Vec<ParticipantRef>, Vec<ParticipantRef>),
-    over: bool,
 }
 
 #[derive(Debug, Default)]
@@ -61,13 +60,7 @@ impl Chronicle {
             tracks: HashMap::new(),
             receiving: HashMap::new(),
             aside: (Vec::new(), Vec::new()),
-            over: false,
         }
-    }
-
-    /// Whether the room's last fact has been told, so that its owner lets it go.
-    pub(crate) fn is_over(&self) -> bool {
-        self.over
     }
 
     /// The entries a fact makes, in order.
@@ -102,7 +95,7 @@ impl Chronicle {
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "`entries` sorts the facts")]
-    fn of_room(&mut self, fact: &Fact) -> Vec<Entry> {
+    fn of_room(&self, fact: &Fact) -> Vec<Entry> {
         let room = Target::Room(self.refs.room());
         let micros = |ms: &u64| Micros(ms.saturating_mul(1_000));
         let (actor, event) = match fact {
@@ -123,7 +116,6 @@ impl Chronicle {
                 (self.actor(by), Event::RoomExtended { by: self.by(by), ends_at: micros(ends_at_ms) })
             }
             Fact::RoomClosed { why, by, lasted_s, seats, peak } => {
-                self.over = true;
                 let why = self.end(*why, by);
                 (self.actor(by), Event::RoomClosed { why, dur_s: *lasted_s, participants: *seats, peak: *peak })
             }

@@ -75,7 +75,7 @@ impl Record {
         }
         let chronicle = rooms.get_mut(&recorded.sid)?;
         let entries = chronicle.entries(&recorded.fact, at);
-        if chronicle.is_over() || matches!(recorded.fact, Fact::RoomClosed { .. }) {
+        if matches!(recorded.fact, Fact::RoomClosed { .. }) {
             rooms.remove(&recorded.sid);
         }
         Some(entries)

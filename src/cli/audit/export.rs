@@ -357,8 +357,8 @@ fn time(text: &str) -> Result<Micros, String> {
 mod tests {
     use super::*;
     use crate::audit::samples;
-    use crate::cli::{self, Rooms};
-    use std::ffi::OsString;
+    use crate::cli;
+    use crate::cli::tests::told;
 
     #[test]
     fn times_are_days_or_moments() {
@@ -396,7 +396,7 @@ mod tests {
         fn run(&self, words: &[&str]) -> (u8, String, String) {
             let log = self.file("log");
             let all = ["audit", words[0], "--log", &log, "--root-key", &self.root, "--from", "2020-01-01", "--to", "2100-01-01"];
-            colloque(&[&all[..], &words[1..]].concat())
+            told(&[&all[..], &words[1..]].concat())
         }
 
         /// A consultation of the log.
@@ -406,14 +406,6 @@ mod tests {
             let consult = entries.iter().find_map(|entry| entry.optional("consult"));
             consult.expect("a consultation").to_owned()
         }
-    }
-
-    fn colloque(words: &[&str]) -> (u8, String, String) {
-        let rooms = Rooms { log: |_, _| (), serve: |_, _| Ok(()), mint: |_| Err(String::new()) };
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let words = std::iter::once("colloque").chain(words.iter().copied()).map(OsString::from);
-        let code = cli::run(words, &rooms, &mut out, &mut err);
-        (code, String::from_utf8(out).expect("text"), String::from_utf8(err).expect("text"))
     }
 
     #[test]
@@ -441,11 +433,11 @@ mod tests {
         let case = Case::new("bounds");
         let log = case.file("log");
         let unbounded = ["audit", "export", "--log", &log, "--root-key", &case.root, "--format", "ndjson"];
-        assert_eq!(colloque(&unbounded).0, cli::EXIT_USAGE);
+        assert_eq!(told(&unbounded).0, cli::EXIT_USAGE);
         let empty = [&unbounded[..], &["--from", "2020-01-01", "--to", "2020-01-02"]].concat();
-        assert_eq!(colloque(&empty), (0, String::new(), String::new()));
+        assert_eq!(told(&empty), (0, String::new(), String::new()));
         let turned = [&unbounded[..], &["--from", "2020-01-02", "--to", "2020-01-01"]].concat();
-        assert_eq!(colloque(&turned).0, cli::EXIT_USAGE);
+        assert_eq!(told(&turned).0, cli::EXIT_USAGE);
     }
 
     #[test]
@@ -455,12 +447,12 @@ mod tests {
         let (code, _, err) = case.run(&["extract", "--consult", &case.consult(), "--out", &file]);
         assert_eq!((code, err.as_str()), (0, ""));
         fs::remove_dir_all(case.file("log")).expect("a folder");
-        let (code, words, _) = colloque(&["audit", "check-extract", &file, "--root-key", &case.root]);
+        let (code, words, _) = told(&["audit", "check-extract", &file, "--root-key", &case.root]);
         assert_eq!(code, 0);
         assert!(words.contains("all as they were signed"));
         let changed = fs::read_to_string(&file).expect("a file").replacen("ok", "no", 1);
         fs::write(&file, changed).expect("a file");
-        let (code, words, err) = colloque(&["audit", "check-extract", &file, "--root-key", &case.root]);
+        let (code, words, err) = told(&["audit", "check-extract", &file, "--root-key", &case.root]);
         assert_eq!((code, words.as_str()), (cli::EXIT_CONFIG, ""));
         assert!(err.contains("extract.json"), "{err}");
     }
