@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from livekit import rtc
 from node import Node, binary
+from test_audit import second
 from test_v1 import Platform
 
 import media
@@ -47,12 +48,9 @@ async def session():
 def entries(folder):
     """The entries of a log, read from its frames without the relay's help."""
     for segment in sorted(folder.glob("seg-*.log")):
-        data, at = segment.read_bytes(), 0
-        while at < len(data):
-            assert data[at : at + 4] == b"CLQ1", f"a frame at {at}"
-            length = int.from_bytes(data[at + 4 : at + 8], "big")
-            yield json.loads(data[at + 12 : at + 12 + length])
-            at += 12 + length
+        whole, state = second.read_segment(segment.read_bytes())
+        assert state == "whole", segment.name
+        yield from map(json.loads, whole)
 
 
 def logs(config):
