@@ -8,6 +8,7 @@
 mod args;
 mod attestation;
 mod audit;
+mod memory;
 pub mod ready;
 mod token;
 
@@ -35,6 +36,7 @@ pub const EXIT_CONFIG: u8 = 78;
 #[derive(Clone, Copy)]
 struct Rooms {
     log: fn(LogLevel, LogFormat),
+    memory: fn(),
     serve: fn(Config, Mode) -> Result<(), NodeError>,
     mint: Mint,
 }
@@ -74,7 +76,7 @@ impl From<NodeError> for Failure {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let rooms = Rooms { log: logs::install, serve: node::run, mint: token::mint };
+    let rooms = Rooms { log: logs::install, memory: memory::use_large_pages, serve: node::run, mint: token::mint };
     ExitCode::from(run(std::env::args_os(), &rooms, &mut std::io::stdout(), &mut std::io::stderr()))
 }
 
@@ -119,6 +121,7 @@ fn serve(args: &ServeArgs, rooms: &Rooms, err: &mut dyn Write) -> Result<(), Fai
     let mode = if args.dev { Mode::Dev } else { Mode::Production };
     let config = serve_config(args, mode)?;
     (rooms.log)(config.log.level, config.log.format);
+    (rooms.memory)();
     if mode == Mode::Dev {
         // The node must start even when nobody reads the warning.
         let _closed = writeln!(err, "{}", ready::DEV_WARNING);

@@ -34,7 +34,7 @@ struct Run {
 }
 
 fn colloque(words: &[&str]) -> Run {
-    let rooms = Rooms { log: |_, _| (), serve: served, mint: signed };
+    let rooms = Rooms { log: |_, _| (), memory: || (), serve: served, mint: signed };
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let words = std::iter::once("colloque").chain(words.iter().copied()).map(OsString::from);
     let code = run(words, &rooms, &mut out, &mut err);

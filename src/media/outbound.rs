@@ -43,15 +43,22 @@ pub struct OutboundStream {
     octets: u32,
     /// RTP timestamp of the last packet.
     timestamp: u32,
-    first_sent: Option<Instant>,
     /// Whether a packet went out since the last report.
     unreported: bool,
-    last_report: Option<Instant>,
+    first_sent: Option<Instant>,
+    /// Apart, so that what each packet writes is one cache line.
+    reports: Box<Reports>,
+}
+
+/// What was told of a stream, and what the receiver answered.
+#[derive(Debug, Default)]
+struct Reports {
+    last: Option<Instant>,
     /// Middle 32 bits of the NTP time of recent reports, and when they went out.
-    reports: [Option<(u32, Instant)>; REMEMBERED],
+    sent: [Option<(u32, Instant)>; REMEMBERED],
     reception: Option<Reception>,
     /// Highest number and losses of the block before.
-    reported: Option<(u32, i32)>,
+    covered: Option<(u32, i32)>,
 }
 
 impl OutboundStream {
@@ -64,12 +71,9 @@ impl OutboundStream {
             packets: 0,
             octets: 0,
             timestamp: 0,
-            first_sent: None,
             unreported: false,
-            last_report: None,
-            reports: [None; REMEMBERED],
-            reception: None,
-            reported: None,
+            first_sent: None,
+            reports: Box::default(),
         }
     }
 
@@ -97,9 +101,10 @@ impl OutboundStream {
     /// The fields of a sender report that says `ntp` and `rtp` are the same moment, and remembers it for the round trip.
     pub fn sender_report(&mut self, ntp: u64, rtp: u32, now: Instant) -> SenderInfo {
         self.unreported = false;
-        self.last_report = Some(now);
-        self.reports.rotate_right(1);
-        if let Some(newest) = self.reports.first_mut() {
+        let reports = &mut *self.reports;
+        reports.last = Some(now);
+        reports.sent.rotate_right(1);
+        if let Some(newest) = reports.sent.first_mut() {
             *newest = Some(((ntp >> 16) as u32, now));
         }
         SenderInfo { ssrc: self.ssrc, ntp, rtp, packets: self.packets, octets: self.octets }
@@ -111,7 +116,7 @@ impl OutboundStream {
     #[must_use]
     pub fn next_report(&self) -> Option<Instant> {
         let first = self.first_sent.filter(|_| self.unreported)?;
-        let Some(last) = self.last_report else { return Some(first) };
+        let Some(last) = self.reports.last else { return Some(first) };
         let early = last.saturating_duration_since(first) < EARLY;
         Some(last + if early { EARLY_INTERVAL } else { INTERVAL })
     }
@@ -121,7 +126,7 @@ impl OutboundStream {
     /// The round trip is measured between our own send time of the report it answers and now: an answer to a report we
     /// did not send gives none.
     pub fn on_report_block(&mut self, block: &ReportBlock, now: Instant) -> Reception {
-        let sent = self.reports.iter().flatten().find(|(ntp, _)| *ntp == block.last_sr && block.last_sr != 0);
+        let sent = self.reports.sent.iter().flatten().find(|(ntp, _)| *ntp == block.last_sr && block.last_sr != 0);
         let held = Duration::from_secs_f64(f64::from(block.delay_since_last_sr) / 65_536.0);
         let rtt = sent
             // A receiver may round its delay up beyond the truth; the round trip is then next to nothing.
@@ -133,14 +138,14 @@ impl OutboundStream {
             jitter: Duration::from_secs_f64(f64::from(block.jitter) / f64::from(self.clock_rate)),
             rtt: rtt.or_else(|| self.rtt()),
         };
-        self.reception = Some(reception);
+        self.reports.reception = Some(reception);
         reception
     }
 
     /// Packets that a block covers beyond the one before it, and how many of these were lost; nothing for a stream's first.
     pub fn covered(&mut self, block: &ReportBlock) -> (u32, u32) {
         let now = (block.highest_sequence, block.cumulative_lost);
-        let Some((highest, lost)) = self.reported.replace(now) else { return (0, 0) };
+        let Some((highest, lost)) = self.reports.covered.replace(now) else { return (0, 0) };
         // A receiver that begins anew, or says nonsense, covers nothing.
         let packets = Some(now.0.wrapping_sub(highest)).filter(|packets| *packets < 1 << 16).unwrap_or(0);
         let lost = u32::try_from(now.1.saturating_sub(lost)).unwrap_or(0);
@@ -150,13 +155,13 @@ impl OutboundStream {
     /// What the receiver said last.
     #[must_use]
     pub fn reception(&self) -> Option<Reception> {
-        self.reception
+        self.reports.reception
     }
 
     /// The last round trip measured.
     #[must_use]
     pub fn rtt(&self) -> Option<Duration> {
-        self.reception.and_then(|reception| reception.rtt)
+        self.reports.reception.and_then(|reception| reception.rtt)
     }
 }
 

@@ -6,6 +6,7 @@
 
 use super::link::{Attention, Link};
 use super::shard::Shard;
+use crate::media::ahead;
 use crate::media::allocation::Allocator;
 use crate::media::bwe::{Estimator, Figures, Limits};
 use crate::media::pacer::{Departure, Pacer};
@@ -55,8 +56,14 @@ impl Waiting {
     }
 }
 
+/// What a packet sent touches of a [`Line`], in cache lines: all up to the first fields of the estimator.
+const TOUCHED: usize = 8;
+
 /// The line to one receiver.
+///
+/// In this order: what each packet touches comes first and lies together.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Line {
     /// When it is to be looked at; nothing while nothing is sent.
     due: Option<Instant>,
@@ -119,7 +126,12 @@ impl Line {
         admitted
     }
 
-    /// Asks for where the next packet is noted; the line itself was asked for a step before.
+    /// Asks for what a packet sent touches.
+    pub(super) fn warm_first(&self) {
+        ahead::fetch_some(Some(self), TOUCHED);
+    }
+
+    /// Asks for where the next packet is noted, a step further away.
     pub(super) fn warm(&self) {
         self.estimator.warm();
     }

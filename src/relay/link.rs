@@ -173,10 +173,13 @@ impl Budget {
 
     /// Takes one packet out, if there is room for it. A full second's worth may come at once: key frames are bursts.
     pub(super) fn take(&mut self, bytes: usize, now: Instant) -> bool {
-        let elapsed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.at = now;
-        self.packets = (self.packets + elapsed * f64::from(self.rate.packets)).min(f64::from(self.rate.packets));
-        self.bytes = (self.bytes + elapsed * f64::from(self.rate.bytes)).min(f64::from(self.rate.bytes));
+        // The packets of a batch share one reading of the clock.
+        if now != self.at {
+            let elapsed = now.saturating_duration_since(self.at).as_secs_f64();
+            self.at = now;
+            self.packets = (self.packets + elapsed * f64::from(self.rate.packets)).min(f64::from(self.rate.packets));
+            self.bytes = (self.bytes + elapsed * f64::from(self.rate.bytes)).min(f64::from(self.rate.bytes));
+        }
         let size = bytes as f64;
         if self.packets < 1.0 || self.bytes < size {
             return false;
@@ -309,7 +312,9 @@ impl Link {
     /// Asks for the parts that a packet to it needs.
     pub(super) fn warm_receiver(&self) {
         ahead::fetch(&self.timing);
-        ahead::fetch_some(self.line.as_deref(), usize::MAX);
+        if let Some(line) = &self.line {
+            line.warm_first();
+        }
         self.peer.warm();
     }
 

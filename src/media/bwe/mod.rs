@@ -107,28 +107,33 @@ const FUTILE: u32 = 4;
 const PROBED_HOLDS: u64 = 3_000_000;
 
 /// The estimate of one receiver's line.
+///
+/// In this order: what each packet sent is noted in comes first and lies together.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Estimator {
-    limits: Limits,
     log: SentLog,
+    sent: SentRate,
+    /// Bytes sent with a number and bytes known to have arrived, of all time.
+    totals: (u64, u64),
+    /// Whether the receiver sends transport-wide feedback; it then does for good.
+    has_feedback: bool,
+    limited: bool,
+    /// A probe is being sent; said here too, since nearly always there is none.
+    probing: bool,
+    limits: Limits,
     delay: DelayDetector,
     loss: LossControl,
     rate: RateControl,
     probes: Prober,
     arrived: Acknowledged,
-    sent: SentRate,
     fallback: Fallback,
     need: Need,
     /// Least and last round trip, in microseconds.
     rtt: Option<(u64, u64)>,
     /// How long the oldest packet waits for its feedback while no queue stands, at most, in microseconds.
     wait: u64,
-    limited: bool,
-    /// Whether the receiver sends transport-wide feedback; it then does for good.
-    has_feedback: bool,
     probed_at: Option<u64>,
-    /// Bytes sent with a number and bytes known to have arrived, of all time.
-    totals: (u64, u64),
     /// Decreases since the standing queue was last seen to shorten, and its length then.
     futile: (u32, u64),
 }
@@ -138,22 +143,23 @@ impl Estimator {
     #[must_use]
     pub fn new(limits: Limits, now: Instant) -> Self {
         Self {
-            limits,
             log: SentLog::new(now),
+            sent: SentRate::default(),
+            totals: (0, 0),
+            has_feedback: false,
+            limited: false,
+            probing: false,
+            limits,
             delay: DelayDetector::default(),
             loss: LossControl::default(),
             rate: RateControl::new(limits.start, limits.min, limits.max),
             probes: Prober::default(),
             arrived: Acknowledged::default(),
-            sent: SentRate::default(),
             fallback: Fallback::new(limits.start),
             need: Need::default(),
             rtt: None,
             wait: UNKNOWN_RTT + FEEDBACK_WAIT,
-            limited: false,
-            has_feedback: false,
             probed_at: None,
-            totals: (0, 0),
             futile: (0, 0),
         }
     }
@@ -165,7 +171,11 @@ impl Estimator {
         let bytes = bytes + DATAGRAM_OVERHEAD;
         self.sent.on_sent(bytes, at);
         self.totals.0 += bytes as u64;
-        let cluster = self.probes.on_sent(bytes, at);
+        let mut cluster = 0;
+        if self.probing {
+            cluster = self.probes.on_sent(bytes, at);
+            self.probing = self.probes.is_sending();
+        }
         self.log.on_sent(bytes, cluster, at)
     }
 
@@ -368,6 +378,7 @@ impl Estimator {
             heard: self.has_feedback,
         };
         let (cluster, bitrate, bytes, until) = self.probes.poll(&situation, at)?;
+        self.probing = true;
         Some(Probe { cluster, bitrate, bytes, until: now + Duration::from_micros(until.saturating_sub(at)) })
     }
 

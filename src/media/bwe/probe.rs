@@ -164,7 +164,6 @@ impl Prober {
     }
 
     /// Whether a probe is being sent.
-    #[cfg(test)]
     pub(crate) fn is_sending(&self) -> bool {
         self.cluster.as_ref().is_some_and(|cluster| cluster.sending)
     }

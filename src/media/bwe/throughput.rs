@@ -66,7 +66,8 @@ const SLOTS: usize = 5;
 /// Rate of what was sent over the last half second.
 #[derive(Debug, Default)]
 pub(crate) struct SentRate {
-    slots: [u64; SLOTS],
+    /// Bytes of each slot.
+    slots: [u32; SLOTS],
     slot: u64,
     started: Option<u64>,
 }
@@ -77,7 +78,7 @@ impl SentRate {
         self.turn(at);
         self.started.get_or_insert(at);
         if let Some(current) = self.slots.get_mut((self.slot % SLOTS as u64) as usize) {
-            *current += bytes as u64;
+            *current = current.saturating_add(bytes as u32);
         }
     }
 
@@ -86,7 +87,8 @@ impl SentRate {
         self.turn(at);
         let span = SLOT * (SLOTS as u64 - 1) + at % SLOT;
         let since = self.started.map_or(span, |started| at.saturating_sub(started).max(SLOT));
-        Bitrate::of(self.slots.iter().sum(), Duration::from_micros(span.min(since))).unwrap_or_default()
+        Bitrate::of(self.slots.iter().map(|slot| u64::from(*slot)).sum(), Duration::from_micros(span.min(since)))
+            .unwrap_or_default()
     }
 
     fn turn(&mut self, at: u64) {

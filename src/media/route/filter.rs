@@ -20,11 +20,17 @@ pub(super) struct Filter {
     spatial: u8,
     /// The newest frame, and whether it is left out.
     frame: Option<(u32, bool)>,
-    /// The last frames left out, as a ring.
-    left_out: [Option<u32>; DROPPED_FRAMES],
-    next: usize,
+    /// Apart, since most streams leave nothing out and every packet reads the rest; there from the first frame left out.
+    left_out: Option<Box<LeftOut>>,
     targets: Targets,
     needs_key_frame: bool,
+}
+
+/// The last frames left out, as a ring.
+#[derive(Debug, Default)]
+struct LeftOut {
+    frames: [Option<u32>; DROPPED_FRAMES],
+    next: usize,
 }
 
 /// What goes out of a stream with dependency descriptors.
@@ -36,6 +42,15 @@ struct Targets {
     newest: u16,
     /// Which frames went out: bit n stands for the one n before the newest.
     sent: u64,
+}
+
+impl LeftOut {
+    fn push(&mut self, name: u32) {
+        if let Some(slot) = self.frames.get_mut(self.next) {
+            *slot = Some(name);
+        }
+        self.next = (self.next + 1) % DROPPED_FRAMES;
+    }
 }
 
 pub(super) enum Admission {
@@ -57,8 +72,7 @@ impl Default for Filter {
             temporal: u8::MAX,
             spatial: u8::MAX,
             frame: None,
-            left_out: [None; DROPPED_FRAMES],
-            next: 0,
+            left_out: None,
             targets: Targets::default(),
             needs_key_frame: false,
         }
@@ -89,7 +103,9 @@ impl Filter {
     pub(super) fn begin(&mut self) {
         (self.spatial, self.temporal) = self.wanted;
         self.frame = None;
-        self.left_out = [None; DROPPED_FRAMES];
+        if let Some(left_out) = &mut self.left_out {
+            **left_out = LeftOut::default();
+        }
         self.targets = Targets::default();
         self.needs_key_frame = false;
     }
@@ -109,10 +125,7 @@ impl Filter {
         if !left_out {
             return self.take(packet.facts);
         }
-        if let Some(slot) = self.left_out.get_mut(self.next) {
-            *slot = Some(name);
-        }
-        self.next = (self.next + 1) % DROPPED_FRAMES;
+        self.left_out.get_or_insert_default().push(name);
         Admission::Leave { new_frame: true }
     }
 
@@ -120,7 +133,7 @@ impl Filter {
     pub(super) fn has_left_out(&self, packet: &Incoming<'_>) -> bool {
         let unwanted = packet.facts.dependencies.as_ref().zip(self.targets.now);
         unwanted.is_some_and(|(known, target)| known.indication(target) == Indication::NotPresent)
-            || self.left_out.contains(&Some(name(packet)))
+            || self.left_out.as_ref().is_some_and(|left_out| left_out.frames.contains(&Some(name(packet))))
     }
 
     fn take(&self, facts: &Facts) -> Admission {

@@ -29,7 +29,8 @@ pub(super) struct Timeline {
     true_shift: u32,
     /// The newest outgoing timestamp and when its frame began to arrive.
     newest: Option<(u32, Instant)>,
-    clocks: [Option<LayerClock>; MAX_LAYERS],
+    /// Apart, since only a layer change reads them; there from the first sender report on.
+    clocks: Option<Box<[Option<LayerClock>; MAX_LAYERS]>>,
 }
 
 /// One moment on a layer's two clocks.
@@ -55,12 +56,12 @@ impl Timeline {
             shift: 0,
             true_shift: 0,
             newest: None,
-            clocks: [None; MAX_LAYERS],
+            clocks: None,
         }
     }
 
     pub(super) fn set_clock(&mut self, layer: u8, ntp: u64, rtp: u32) {
-        if let Some(clock) = self.clocks.get_mut(usize::from(layer)) {
+        if let Some(clock) = self.clocks.get_or_insert_default().get_mut(usize::from(layer)) {
             *clock = Some(LayerClock { ntp, rtp });
         }
     }
@@ -112,7 +113,7 @@ impl Timeline {
         if old == layer {
             return Some(timestamp.wrapping_sub(self.true_shift));
         }
-        let clock = |layer: u8| self.clocks.get(usize::from(layer)).copied().flatten();
+        let clock = |layer: u8| self.clocks.as_ref()?.get(usize::from(layer)).copied().flatten();
         let (from, to) = (clock(layer)?, clock(old)?);
         // NTP time is in units of 2^-32 s.
         let apart = (i128::from(from.ntp.wrapping_sub(to.ntp) as i64) * i128::from(self.rate)) >> 32;
