@@ -13,8 +13,9 @@ const WINDOW: Duration = Duration::from_millis(20);
 /// Datagrams a pause must promise: with fewer it saves no wake-up worth its delay.
 const WORTHWHILE: f64 = 2.0;
 
-/// Datagrams a pause need not exceed: one batch of the socket. Beyond, a longer pause only adds delay.
-const PLENTY: f64 = 32.0;
+/// Datagrams a pause need not exceed. With 47,000 a second, about half of what a core carries, pausing for 8 takes 4.8 us of processor
+/// time per delivered packet and adds 0.26 ms (99 of 100: 0.8 ms); pausing for 23 takes 4.3 us and adds 0.48 ms (1.4 ms).
+const PLENTY: f64 = 8.0;
 
 /// Shorter pauses are not taken: they would end about when they began.
 const SHORTEST: Duration = Duration::from_micros(20);
@@ -90,7 +91,7 @@ mod tests {
         assert_eq!(*thick.last().expect("some"), Some(500 * US));
         assert_eq!(*thick.first().expect("some"), None, "not before it is known to be thick");
         let mut pace = Pace::new(500 * US, t0);
-        let last = run(&mut pace, t0, 100 * US, 32).last().copied().flatten().expect("a pause");
+        let last = run(&mut pace, t0, 100 * US, 8).last().copied().flatten().expect("a pause");
         assert!((80 * US..=110 * US).contains(&last), "{last:?}");
     }
 
