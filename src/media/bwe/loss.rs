@@ -168,7 +168,8 @@ impl LossControl {
         Verdict::Inherent { before: trial.sent }
     }
 
-    fn start(&mut self, now: u64) {
+    /// Begins anew: results of packets sent before are of another rate, or of a way that was interrupted.
+    pub(crate) fn start(&mut self, now: u64) {
         (self.packets, self.lost, self.since, self.judged) = (0, 0, now, now);
     }
 }

@@ -80,6 +80,8 @@ pub struct Figures {
     pub rtt: Option<Duration>,
     /// Queue beyond the line's own delay.
     pub queue: Duration,
+    /// Queues grow.
+    pub growing: bool,
 }
 
 /// A round trip before one is known, in microseconds.
@@ -103,6 +105,10 @@ const DRAIN_FULL: u64 = 400_000;
 const STANDING: u64 = 150_000;
 /// A queue that outlasts so many decreases is not ours.
 const FUTILE: u32 = 4;
+/// Without a word for so long, in microseconds, the way was interrupted: what was lost meanwhile says nothing of its width.
+const INTERRUPTED: u64 = 1_000_000;
+/// A queue below this, in microseconds, is none: what arrives then is borne.
+const BORNE_QUEUE: u64 = 20_000;
 /// A rate that passed counts as proven this long, in microseconds: the allocation uses it in its next rounds.
 const PROBED_HOLDS: u64 = 3_000_000;
 
@@ -127,6 +133,8 @@ pub struct Estimator {
     /// Whether the receiver sends transport-wide feedback; it then does for good.
     has_feedback: bool,
     probed_at: Option<u64>,
+    /// When feedback came last.
+    told_at: u64,
     /// Bytes sent with a number and bytes known to have arrived, of all time.
     totals: (u64, u64),
     /// Decreases since the standing queue was last seen to shorten, and its length then.
@@ -153,6 +161,7 @@ impl Estimator {
             limited: false,
             has_feedback: false,
             probed_at: None,
+            told_at: 0,
             totals: (0, 0),
             futile: (0, 0),
         }
@@ -178,6 +187,10 @@ impl Estimator {
     /// Reads a transport-wide feedback packet.
     pub fn on_feedback(&mut self, feedback: &TransportFeedback<'_>, now: Instant) {
         let at = self.log.micros(now);
+        if at.saturating_sub(self.told_at) > INTERRUPTED {
+            self.loss.start(at);
+        }
+        self.told_at = at;
         let waited = self.log.oldest_in_flight().map_or(0, |sent| at.saturating_sub(sent));
         let Self { log, delay, loss, probes, arrived, totals, .. } = self;
         let mut newest = None;
@@ -242,7 +255,23 @@ impl Estimator {
             self.rate.raise_to(passed, at);
             self.probed_at = Some(at);
         }
+        if usage == Usage::Normal && queue < BORNE_QUEUE {
+            // What arrives without a queue is borne, whatever made the estimate small.
+            self.rate.raise_to(self.arrived.rate().map_or(Bitrate::ZERO, |arrived| arrived.min(sent)), at);
+        }
         self.probes.on_estimate(self.rate.estimate(), at);
+    }
+
+    /// The receiver has another address: what is under way to the old one is neither lost nor late, and the new way has a delay
+    /// of its own. The estimate stays until the new way says otherwise.
+    pub fn on_moved(&mut self, now: Instant) {
+        let at = self.log.micros(now);
+        self.log.forget();
+        self.delay = DelayDetector::default();
+        self.loss.start(at);
+        self.probes.give_up(at);
+        (self.rtt, self.wait, self.futile) = (None, UNKNOWN_RTT + FEEDBACK_WAIT, (0, 0));
+        self.told_at = at;
     }
 
     fn on_decrease(&mut self, at: u64) {
@@ -331,6 +360,19 @@ impl Estimator {
         estimate.scale(share.clamp(0.0, 1.0)).max(self.limits.min)
     }
 
+    /// Whether feedback is missing that should have come.
+    #[must_use]
+    pub fn is_overdue(&self, now: Instant) -> bool {
+        let at = self.log.micros(now);
+        self.log.oldest_in_flight().is_some_and(|sent| at.saturating_sub(sent) > self.wait)
+    }
+
+    /// Whether the receiver itself says what it can receive (REMB), and nothing else is known.
+    #[must_use]
+    pub fn is_told(&self, now: Instant) -> bool {
+        !self.has_feedback && self.fallback.is_told(self.log.micros(now))
+    }
+
     /// How long what is under way will queue, in microseconds: bytes in flight beyond what the line holds, or by how much
     /// feedback is overdue.
     fn backlog(&self, at: u64) -> u64 {
@@ -408,6 +450,7 @@ impl Estimator {
             loss: if has_feedback { self.loss.loss() } else { self.fallback.loss() },
             rtt: self.rtt.map(|(_, last)| Duration::from_micros(last)),
             queue: Duration::from_micros(self.delay.queue()),
+            growing: self.delay.usage() == Usage::Over,
         }
     }
 }
