@@ -182,6 +182,9 @@ impl Shard {
         // A queue that drains is no reason to pause what the line bears.
         let lowest: Bitrate = gathered.iter().map(Gathered::lowest).sum();
         let pausable = line.is_bounded() && line.trust.may_pause(now) && line.estimate() < lowest.scale(ROOM);
+        if !line.is_bounded() {
+            line.allocator.forget_falls();
+        }
         let smaller = line.is_very_lossy();
         let tracks = gathered.iter().map(|track| track.track(pausable, smaller));
         let budget = Budget { rate, probed: !line.is_bounded() || line.estimator.is_probed(now) };

@@ -338,8 +338,7 @@ mod tests {
     #[test]
     fn packets_are_kept_as_long_as_the_longest_line_asks_for_them() {
         let ms = Duration::from_millis;
-        let within =
-            |lines: &[(Option<u64>, bool)]| asked_again_within(lines.iter().map(|(rtt, lossy)| (rtt.map(ms), *lossy)));
+        let within = |lines: &[(Option<u64>, bool)]| asked_again_within(lines.iter().map(|(rtt, lossy)| (rtt.map(ms), *lossy)));
         assert_eq!(within(&[]), ms(1_000));
         assert_eq!(within(&[(Some(20), false), (None, false)]), ms(1_000));
         assert_eq!(within(&[(Some(20), false), (Some(5), false)]), ms(250));

@@ -7,9 +7,8 @@
 use super::link::{Attention, Link, Outbound};
 use super::shard::Shard;
 use super::tracks::Track;
-use super::trust::{Look, Trust};
 use crate::media::allocation::Allocator;
-use crate::media::bwe::{Estimator, Limits};
+use crate::media::bwe::{Estimator, Limits, Look, Trust};
 use crate::media::pacer::{Departure, Pacer};
 use crate::media::rate::Bitrate;
 use crate::media::rtcp::TransportFeedback;
@@ -29,7 +28,7 @@ const AMPLE_LEAST: Bitrate = Bitrate::from_kbps(1_000);
 /// Loss from which repairs may take half of the line, and are kept longer.
 const LOSSY: f64 = 0.03;
 /// Loss from which each repair goes out twice, and pictures come in fewer packets; below the second no longer.
-const VERY_LOSSY: (f64, f64) = (0.15, 0.08);
+const VERY_LOSSY: (f64, f64) = (0.20, 0.12);
 /// How much of a past loss is forgotten with each look: half of it in a second.
 const LOSS_FADES: f64 = 0.07;
 /// How long sound goes out twice after it was needed: what comes twice hides the loss.

@@ -3,7 +3,7 @@
 //! Sans-IO: it is driven by datagrams, commands and time, and reads no clock. Its parts: [`shard`] the whole, `rooms` commands and
 //! effects, `negotiation` offers and answers, `downlink` what the relay offers itself, `tracks` what is published and routed,
 //! `datagrams` what the socket received, `media` the packet path, `repeats` what goes out later, `sound` redundant audio,
-//! `feedback` control packets, `line` what a receiver's line bears, `trust` whether that bounds it, `allocation` how it is shared out, `data` data messages,
+//! `feedback` control packets, `line` what a receiver's line bears, `allocation` how it is shared out, `data` data messages,
 //! `consult` consultations, `held` what waits for the record, `admin` what the platform asks. The doors see [`command`],
 //! [`event`] and [`envelope`] and nothing else.
 
@@ -34,5 +34,4 @@ pub mod shard;
 mod sound;
 mod timers;
 mod tracks;
-mod trust;
 mod warm;

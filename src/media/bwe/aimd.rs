@@ -89,6 +89,13 @@ impl RateControl {
         }
     }
 
+    /// Takes a rate that arrives, when it is higher and no rest is due.
+    pub(crate) fn bear(&mut self, rate: Bitrate, now: u64) {
+        if now >= self.hold_until {
+            self.estimate = self.estimate.max(rate.min(self.max));
+        }
+    }
+
     /// Goes down because of loss, takes what arrived for the capacity, and does not grow for a while.
     pub(crate) fn cut_to(&mut self, rate: Bitrate, hold: Duration, now: u64) {
         self.estimate = rate.clamp(self.min, self.estimate.max(self.min));

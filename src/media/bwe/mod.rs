@@ -5,6 +5,8 @@
 //! receiver has no transport-wide feedback. It never sends, never paces, and never chooses layers: `pacer` and `allocation`
 //! do. Times are arguments; nothing is allocated per packet once the rings are warm.
 //!
+//! A [`Trust`] says whether the estimate is to bound anything.
+//!
 //! Entry points: [`Estimator::on_sent`], [`Estimator::on_feedback`], [`Estimator::poll_probe`], [`Estimator::budget`],
 //! [`Estimator::handle_timeout`].
 
@@ -15,6 +17,7 @@ mod loss;
 mod probe;
 mod sent;
 mod throughput;
+mod trust;
 
 #[cfg(test)]
 mod line;
@@ -31,6 +34,7 @@ pub use self::probe::Probe;
 use self::probe::{Prober, Situation};
 pub use self::sent::{DATAGRAM_OVERHEAD, MAX_SENT, SentLog};
 use self::throughput::{Acknowledged, SentRate};
+pub use self::trust::{Look, Trust};
 use super::rate::Bitrate;
 use super::rtcp::TransportFeedback;
 
@@ -255,9 +259,9 @@ impl Estimator {
             self.rate.raise_to(passed, at);
             self.probed_at = Some(at);
         }
-        if usage == Usage::Normal && queue < BORNE_QUEUE {
+        if usage == Usage::Normal && queue < BORNE_QUEUE && self.loss.is_usual() {
             // What arrives without a queue is borne, whatever made the estimate small.
-            self.rate.raise_to(self.arrived.rate().map_or(Bitrate::ZERO, |arrived| arrived.min(sent)), at);
+            self.rate.bear(self.arrived.rate().map_or(Bitrate::ZERO, |arrived| arrived.min(sent)), at);
         }
         self.probes.on_estimate(self.rate.estimate(), at);
     }

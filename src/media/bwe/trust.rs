@@ -4,7 +4,7 @@
 //! sent, or because a machine was busy, bounds nothing. Then the estimate rules, until the line bears everything again.
 //! Entry points: [`Trust::note`] after each look, [`Trust::is_bounded`] and [`Trust::may_pause`] for what follows.
 
-use crate::media::bwe::Figures;
+use super::Figures;
 use crate::media::rate::Bitrate;
 use std::time::{Duration, Instant};
 
@@ -42,17 +42,18 @@ const OWN: f64 = 0.6;
 
 /// What one look at a line found.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
-    pub(super) figures: Figures,
+pub struct Look {
+    /// What the estimator says.
+    pub figures: Figures,
     /// Bytes sent and arrived, of all time.
-    pub(super) totals: (u64, u64),
+    pub totals: (u64, u64),
     /// The receiver has said something of the line.
-    pub(super) heard: bool,
+    pub heard: bool,
 }
 
 /// What is known against one line.
 #[derive(Debug)]
-pub(super) struct Trust {
+pub struct Trust {
     /// When the receiver first said something.
     begun: Option<Instant>,
     since: Instant,
@@ -69,7 +70,9 @@ pub(super) struct Trust {
 }
 
 impl Trust {
-    pub(super) fn new(now: Instant) -> Self {
+    /// Starts with nothing heard.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
         Self {
             begun: None,
             since: now,
@@ -83,39 +86,39 @@ impl Trust {
     }
 
     /// The first picture is about to be sent: nothing is known yet.
-    pub(super) fn begin(&mut self, now: Instant) {
+    pub fn begin(&mut self, now: Instant) {
         (self.since, self.begun) = (now, None);
     }
 
     /// How long media has been sent.
-    pub(super) fn age(&self, now: Instant) -> Duration {
+    #[must_use]
+    pub fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.since)
     }
 
     /// The receiver has another address: what was lost or late on the way to the old one says nothing.
-    pub(super) fn on_moved(&mut self, (sent, arrived): (u64, u64), now: Instant) {
+    pub fn on_moved(&mut self, (sent, arrived): (u64, u64), now: Instant) {
         (self.full_since, self.queued_since) = (None, None);
         self.carried = [(now, sent, arrived); 2];
     }
 
     /// Something pauses.
-    pub(super) fn on_pause(&mut self, now: Instant) {
+    pub fn on_pause(&mut self, now: Instant) {
         self.troubled = Some(now);
     }
 
     /// Takes note of a look.
-    pub(super) fn note(&mut self, look: &Look, now: Instant) {
+    pub fn note(&mut self, look: &Look, now: Instant) {
         let Figures { budget, estimate, queue, loss, inherent, arrived, .. } = look.figures;
         if look.heard {
             self.begun.get_or_insert(now);
         }
         let fell = budget < self.before.0.scale(TROUBLE.0) || estimate < self.before.1.scale(TROUBLE.1);
         self.before = (budget, estimate);
-        let too_narrow = self.is_too_narrow(look, now);
-        if too_narrow && fell {
+        if self.is_too_narrow(look, now) && fell {
             self.troubled = Some(now);
         }
-        if self.is_full(&look.figures, now) || too_narrow {
+        if self.is_full(&look.figures, now) || loss > LOSSY + inherent {
             self.narrow = Some((now, arrived.unwrap_or(estimate)));
         } else if queue < SHORT_QUEUE && loss > 0.0 && inherent >= loss * OWN && inherent > LOSSY / 2.0 {
             // It was the air, as sending less has shown.
@@ -124,7 +127,8 @@ impl Trust {
     }
 
     /// Whether pictures are bounded by the estimate; `wanted` is what everything asked for takes.
-    pub(super) fn is_bounded(&self, estimate: Bitrate, wanted: Bitrate, now: Instant) -> bool {
+    #[must_use]
+    pub fn is_bounded(&self, estimate: Bitrate, wanted: Bitrate, now: Instant) -> bool {
         if self.begun.is_none_or(|at| now.saturating_duration_since(at) < BEGIN) {
             return true;
         }
@@ -135,7 +139,8 @@ impl Trust {
     }
 
     /// Whether it has shown that it does not bear everything, so that pictures may have to pause.
-    pub(super) fn may_pause(&self, now: Instant) -> bool {
+    #[must_use]
+    pub fn may_pause(&self, now: Instant) -> bool {
         let troubled = self.troubled.is_some_and(|at| now.saturating_duration_since(at) < DISTRUST);
         troubled && self.begun.is_some() && self.age(now) >= GRACE
     }
@@ -160,8 +165,11 @@ impl Trust {
         if now.saturating_duration_since(late.0) >= CARRIED_OVER {
             (*before, *late) = (*late, (now, sent, arrived));
         }
-        // Where nothing is numbered, the receiver's own word is all there is.
-        let carried = if sent > before.1 { arrived.saturating_sub(before.2) as f64 / (sent - before.1) as f64 } else { 0.0 };
+        let carried = match sent - before.1.min(sent) {
+            // Where nothing is numbered, the receiver's own word is all there is.
+            0 => f64::from(u8::from(sent > 0)),
+            sent => arrived.saturating_sub(before.2) as f64 / sent as f64,
+        };
         // Feedback that is lost makes the share look small; then nothing queues, and nothing is lost beyond the line's own.
         if queue < SHORT_QUEUE && loss <= LOSSY && budget >= estimate.scale(TROUBLE.0) {
             return false;
