@@ -84,8 +84,8 @@ pub struct Figures {
     pub rtt: Option<Duration>,
     /// Queue beyond the line's own delay.
     pub queue: Duration,
-    /// Queues grow.
-    pub growing: bool,
+    /// The same of the packet that came last.
+    pub tail: Duration,
 }
 
 /// A round trip before one is known, in microseconds.
@@ -113,6 +113,8 @@ const FUTILE: u32 = 4;
 const INTERRUPTED: u64 = 1_000_000;
 /// A queue below this, in microseconds, is none: what arrives then is borne.
 const BORNE_QUEUE: u64 = 20_000;
+/// As much of it as is no chance of what came just then.
+const BORNE: f64 = 0.85;
 /// A rate that passed counts as proven this long, in microseconds: the allocation uses it in its next rounds.
 const PROBED_HOLDS: u64 = 3_000_000;
 
@@ -261,7 +263,7 @@ impl Estimator {
         }
         if usage == Usage::Normal && queue < BORNE_QUEUE && self.loss.is_usual() {
             // What arrives without a queue is borne, whatever made the estimate small.
-            self.rate.bear(self.arrived.rate().map_or(Bitrate::ZERO, |arrived| arrived.min(sent)), at);
+            self.rate.bear(self.arrived.rate().map_or(Bitrate::ZERO, |arrived| arrived.min(sent).scale(BORNE)), at);
         }
         self.probes.on_estimate(self.rate.estimate(), at);
     }
@@ -454,7 +456,7 @@ impl Estimator {
             loss: if has_feedback { self.loss.loss() } else { self.fallback.loss() },
             rtt: self.rtt.map(|(_, last)| Duration::from_micros(last)),
             queue: Duration::from_micros(self.delay.queue()),
-            growing: self.delay.usage() == Usage::Over,
+            tail: Duration::from_micros(self.delay.tail()),
         }
     }
 }

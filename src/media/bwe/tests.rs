@@ -289,7 +289,7 @@ fn a_consultation_on_a_line_that_loses_a_tenth_keeps_its_best_layer() {
         figure(&name, &worlds, |flow| flow.arrived(3.0, 60.0), least, 2_500.0);
         let most = changes.iter().map(|count| count.get()).max();
         println!("  changes of layer at most {most:?}");
-        assert!(most <= Some(3));
+        assert!(most <= Some(5));
     }
 }
 

@@ -13,13 +13,11 @@ use std::time::{Duration, Instant};
 const BEGIN: Duration = Duration::from_millis(1_200);
 /// At first nothing is paused: the estimate begins low, and probes need a second or two to show what the line bears.
 const GRACE: Duration = Duration::from_secs(2);
-/// A queue of this length that lasts so long is a line that is full. The queue is that of the fastest packet between two
-/// words of the receiver, so what comes in heaps, as at a machine that is too busy, is none.
-const FULL: (Duration, Duration) = (Duration::from_millis(120), Duration::from_millis(250));
-/// The same while it grows.
-const GROWING: Duration = Duration::from_millis(60);
-/// The same for one that is very long.
-const VERY_FULL: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(100));
+/// A queue of this length that lasts so long, two words of the receiver, is a line that is full. The queue is that of the fastest
+/// packet between two words, so what comes in heaps, as at a machine that is too busy, is none.
+const FULL: (Duration, Duration) = (Duration::from_millis(120), Duration::from_millis(90));
+/// What the last packet waited, where more is under way than can have come: no need to wait for the next word.
+const TAIL: Duration = Duration::from_millis(80);
 /// A budget or estimate that falls below this share of what it was is trouble; without any, an estimate is low only because
 /// little was sent. A budget swings with late feedback, an estimate does not.
 const TROUBLE: (f64, f64) = (0.7, 0.9);
@@ -146,13 +144,15 @@ impl Trust {
     }
 
     fn is_full(&mut self, figures: &Figures, now: Instant) -> bool {
-        let queue = figures.queue;
-        if queue < FULL.0 && !(figures.growing && queue >= GROWING) {
+        let Figures { queue, tail, budget, estimate, .. } = *figures;
+        if tail >= TAIL && budget < estimate.scale(TROUBLE.0) {
+            return true;
+        }
+        if queue < FULL.0 {
             self.full_since = None;
             return false;
         }
-        let lasted = now.saturating_duration_since(*self.full_since.get_or_insert(now));
-        lasted >= FULL.1 || queue >= VERY_FULL.0 && lasted >= VERY_FULL.1
+        now.saturating_duration_since(*self.full_since.get_or_insert(now)) >= FULL.1
     }
 
     /// Whether it shows that less gets through than is sent. Loss that sending less does not heal is the air's; repairs make up for it.
@@ -196,7 +196,7 @@ mod tests {
             inherent,
             rtt: None,
             queue: Duration::from_millis(queue),
-            growing: false,
+            tail: Duration::from_millis(queue),
         };
         Look { figures, totals: (0, 0), heard: true }
     }
@@ -228,7 +228,7 @@ mod tests {
         let mut trust = Trust::new(t0);
         let (low, wanted) = (Bitrate::from_kbps(150), Bitrate::from_kbps(2_000));
         let at = run(&mut trust, t0, 2_000, look(2_000, 5, 0.0, 0.0));
-        let at = run(&mut trust, at, 200, look(2_000, 200, 0.0, 0.0));
+        let at = run(&mut trust, at, 100, look(2_000, 200, 0.0, 0.0));
         let at = run(&mut trust, at, 200, look(2_000, 5, 0.0, 0.0));
         assert!(!trust.is_bounded(low, wanted, at), "what lasts no longer is a heap");
         let at = run(&mut trust, at, 400, look(150, 300, 0.0, 0.0));
