@@ -160,7 +160,7 @@ impl Default for Media {
             pin_workers: true,
             gso: Use::Auto,
             gro: Use::Auto,
-            adapt: false,
+            adapt: true,
             coalesce_us: 500,
         }
     }

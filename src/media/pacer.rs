@@ -23,10 +23,13 @@ const FLOOD: Duration = Duration::from_millis(150);
 /// Debt beyond this is forgotten, so that repairs are not held for ever by an estimate that fell.
 const MOST_DEBT: Duration = Duration::from_millis(300);
 
-/// Repairs get one part in so many of the media (draft-ietf-rmcat-gcc-02 has none; a line that loses more than this asks in vain).
+/// Repairs get one part in so many of the media (draft-ietf-rmcat-gcc-02 has none): a fifth, and as much again on a line that
+/// loses a lot, where repairs are lost as well.
 const REPAIR_PART: u64 = 5;
-/// Unused budget of repairs is kept up to this: one lost burst of 10 packets.
+const REPAIR_PART_LOSSY: u64 = 1;
+/// Unused budget of repairs is kept up to this: one lost burst of 10 packets, and a large picture on a line that loses a lot.
 const REPAIR_MOST: u64 = 12_000;
+const REPAIR_MOST_LOSSY: u64 = 36_000;
 /// Repairs waiting: a burst of 50 ms at 5 Mbit/s. Further ones are refused; the receiver asks again.
 pub const MAX_REPAIRS: usize = 64;
 /// Room for so many is kept.
@@ -80,6 +83,8 @@ pub struct Pacer<T> {
     /// When debt was last looked at: the packets of a batch share one reading of the clock.
     looked: Option<Instant>,
     repair_budget: u64,
+    /// Repairs need more room.
+    lossy: bool,
     repairs: VecDeque<Waiting<T>>,
     held: VecDeque<Waiting<T>>,
     probe: Option<ActiveProbe>,
@@ -99,6 +104,7 @@ impl<T: Copy> Pacer<T> {
             updated: now,
             looked: None,
             repair_budget: REPAIR_MOST,
+            lossy: false,
             repairs: VecDeque::new(),
             held: VecDeque::new(),
             probe: None,
@@ -112,6 +118,11 @@ impl<T: Copy> Pacer<T> {
         self.pace = budget.scale(PACE);
         (self.flood, self.most_debt) = (self.pace.bytes_in(FLOOD), self.pace.bytes_in(MOST_DEBT));
         self.debt = self.debt.min(self.most_debt);
+    }
+
+    /// Sets whether the line loses so much that repairs need more room.
+    pub fn set_lossy(&mut self, lossy: bool) {
+        self.lossy = lossy;
     }
 
     /// Takes note of a voice packet that goes out now, in bytes of UDP payload.
@@ -212,7 +223,8 @@ impl<T: Copy> Pacer<T> {
 
     fn count_media(&mut self, bytes: u64) {
         self.debt = self.debt.saturating_add(bytes).min(self.most_debt.max(bytes));
-        self.repair_budget = (self.repair_budget + bytes / REPAIR_PART).min(REPAIR_MOST);
+        let (part, most) = if self.lossy { (REPAIR_PART_LOSSY, REPAIR_MOST_LOSSY) } else { (REPAIR_PART, REPAIR_MOST) };
+        self.repair_budget = (self.repair_budget + bytes / part).min(most);
         self.count_to_probe(bytes);
     }
 

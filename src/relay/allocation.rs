@@ -9,6 +9,7 @@ use super::shard::Shard;
 use super::tracks::{RouteState, Track};
 use crate::media::MAX_LAYERS;
 use crate::media::allocation::{self, Budget, Choice, Class, Favour, Layer, MAX_STEPS};
+use crate::media::bwe::Need;
 use crate::media::codec::MAX_TEMPORAL;
 use crate::media::layers::{Cap, LayerTarget};
 use crate::media::rate::Bitrate;
@@ -158,10 +159,12 @@ impl Gathered {
         self.wanted.and_then(|_| self.costs.as_slice().iter().find(worth)).map_or(Bitrate::ZERO, Layer::cost)
     }
 
-    fn track(&self, pausable: bool) -> allocation::Track<'_> {
+    /// The track as it is shared out; a face that hardly gets through whole is `smaller`, and whole more often.
+    fn track(&self, pausable: bool, smaller: bool) -> allocation::Track<'_> {
         let favour = if matches!(self.class, Class::Screen | Class::Instrument) { Favour::Detail } else { Favour::Motion };
         let Self { key, class, wanted, floor, .. } = *self;
         let layers = self.costs.as_slice();
+        let wanted = if smaller && favour == Favour::Motion { wanted.map(|layer| layer.saturating_sub(1)) } else { wanted };
         allocation::Track { key, class, priority: class.priority(), favour, layers, wanted, floor, pausable }
     }
 }
@@ -170,7 +173,7 @@ impl Shard {
     /// Shares a receiver's line out among the tracks it gets, and carries the outcome out.
     pub(super) fn share_out(&mut self, link: usize, line: &mut Line, now: Instant) {
         let rate = line.take_budget(self.config.adapt, now);
-        if !self.config.adapt || !line.is_heard() && line.age(now) >= UNHEARD {
+        if !self.config.adapt || !line.is_heard() && line.trust.age(now) >= UNHEARD {
             return self.let_everything_pass(link, line, now);
         }
         line.free = false;
@@ -178,9 +181,13 @@ impl Shard {
         self.gather(link, &mut gathered, now);
         // A queue that drains is no reason to pause what the line bears.
         let lowest: Bitrate = gathered.iter().map(Gathered::lowest).sum();
-        let pausable = line.may_pause(now) && line.estimate() < lowest.scale(ROOM);
-        let tracks = gathered.iter().map(|track| track.track(pausable));
-        let budget = Budget { rate, probed: line.estimator.is_probed(now) };
+        let pausable = line.is_bounded() && line.trust.may_pause(now) && line.estimate() < lowest.scale(ROOM);
+        if !line.is_bounded() {
+            line.allocator.forget_falls();
+        }
+        let smaller = line.is_very_lossy();
+        let tracks = gathered.iter().map(|track| track.track(pausable, smaller));
+        let budget = Budget { rate, probed: !line.is_bounded() || line.estimator.is_probed(now) };
         let mut news = Vec::new();
         for (choice, track) in line.allocator.allocate(tracks, budget, now).iter().zip(&gathered) {
             if track.class != Class::Voice {
@@ -188,9 +195,10 @@ impl Shard {
             }
         }
         self.gathered = gathered;
-        line.estimator.set_need(line.allocator.need());
+        // What goes out anyway need not be probed for.
+        line.estimator.set_need(if line.is_bounded() { line.allocator.need() } else { Need::default() });
         if pausable && line.allocator.choices().iter().any(|choice| choice.paused) {
-            line.on_pause(now);
+            line.trust.on_pause(now);
         }
         if !news.is_empty() {
             self.tell(link, Event::StreamState(news));

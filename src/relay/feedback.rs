@@ -24,6 +24,9 @@ const MAX_BLOCKS: usize = 31;
 /// Requests for packets answered per message: what a receiver could miss in half a second of video.
 const MAX_RETRANSMISSIONS: usize = 128;
 
+/// How long packets are kept for a line that loses much.
+const LOSSY_AGE: Duration = Duration::from_secs(1);
+
 /// Round trip that a line may have as long as none was measured: packets are kept for a second then.
 const UNTOLD_RTT: Duration = Duration::from_millis(225);
 
@@ -230,8 +233,8 @@ impl Shard {
     fn look_after(&mut self, track: usize, now: Instant) {
         let Some(state) = self.tracks.get_mut(track) else { return };
         let receivers = state.routes.iter().filter(|route| route.out.is_some());
-        let round_trips = receivers.filter_map(|route| self.links.get(route.receiver)).map(|link| link.rtt);
-        let age = asked_again_within(round_trips);
+        let lines = receivers.filter_map(|route| self.links.get(route.receiver));
+        let age = asked_again_within(lines.map(|link| (link.rtt, link.line.as_ref().is_some_and(|line| line.is_lossy()))));
         for layer in &mut state.layers {
             layer.cache.set_age(age);
             layer.cache.expire(now);
@@ -306,13 +309,19 @@ impl Shard {
     }
 }
 
-/// How long a packet may be asked for again on lines of these round trips; one that nobody has told counts as long.
+/// How long a packet may be asked for again on lines of these round trips, and whether they lose much; a round trip that nobody
+/// has told counts as long.
 ///
 /// Receivers ask when they see a gap and again each round trip, and the fourth answer comes too late for most of them. The
-/// bounds are a packet that came late anyway, and two seconds, beyond which no picture waits.
-fn asked_again_within(round_trips: impl Iterator<Item = Option<Duration>>) -> Duration {
-    let longest = round_trips.map(|rtt| rtt.unwrap_or(UNTOLD_RTT)).max().unwrap_or(UNTOLD_RTT);
-    (longest * 4 + Duration::from_millis(100)).clamp(Duration::from_millis(250), Duration::from_secs(2))
+/// bounds are a packet that came late anyway, and two seconds, beyond which no picture waits. Where much is lost the fourth
+/// answer is lost too, and a picture that comes late is better than none: a second.
+fn asked_again_within(lines: impl Iterator<Item = (Option<Duration>, bool)>) -> Duration {
+    let within = |(rtt, lossy): (Option<Duration>, bool)| {
+        let usual = rtt.unwrap_or(UNTOLD_RTT) * 4 + Duration::from_millis(100);
+        if lossy { usual.max(LOSSY_AGE) } else { usual }
+    };
+    let longest = lines.map(within).max().unwrap_or_else(|| within((None, false)));
+    longest.clamp(Duration::from_millis(250), Duration::from_secs(2))
 }
 
 impl super::tracks::Layer {
@@ -329,11 +338,12 @@ mod tests {
     #[test]
     fn packets_are_kept_as_long_as_the_longest_line_asks_for_them() {
         let ms = Duration::from_millis;
-        let within = |lines: &[Option<u64>]| asked_again_within(lines.iter().map(|rtt| rtt.map(ms)));
+        let within = |lines: &[(Option<u64>, bool)]| asked_again_within(lines.iter().map(|(rtt, lossy)| (rtt.map(ms), *lossy)));
         assert_eq!(within(&[]), ms(1_000));
-        assert_eq!(within(&[Some(20), None]), ms(1_000));
-        assert_eq!(within(&[Some(20), Some(5)]), ms(250));
-        assert_eq!(within(&[Some(20), Some(80)]), ms(420));
-        assert_eq!(within(&[Some(3_000)]), ms(2_000));
+        assert_eq!(within(&[(Some(20), false), (None, false)]), ms(1_000));
+        assert_eq!(within(&[(Some(20), false), (Some(5), false)]), ms(250));
+        assert_eq!(within(&[(Some(20), false), (Some(80), false)]), ms(420));
+        assert_eq!(within(&[(Some(20), true), (Some(80), false)]), ms(1_000));
+        assert_eq!(within(&[(Some(3_000), true)]), ms(2_000));
     }
 }

@@ -4,11 +4,12 @@
 //! to packets, never packets. Entry points: `Link::admits` before a packet is written, `Line::on_sent` while it is sealed,
 //! `Shard::poll_line` when its time has come.
 
-use super::link::{Attention, Link};
+use super::link::{Attention, Link, Outbound};
 use super::shard::Shard;
+use super::tracks::Track;
 use crate::media::ahead;
 use crate::media::allocation::Allocator;
-use crate::media::bwe::{Estimator, Figures, Limits};
+use crate::media::bwe::{Estimator, Limits, Look, Trust};
 use crate::media::pacer::{Departure, Pacer};
 use crate::media::rate::Bitrate;
 use crate::media::rtcp::TransportFeedback;
@@ -22,22 +23,19 @@ const LOOK_AT_LEAST: Duration = Duration::from_millis(200);
 const LOOK_PER_TRACK: Duration = Duration::from_millis(4);
 /// A receiver that has said nothing for so long never will; it gets what it asks for.
 pub(super) const UNHEARD: Duration = Duration::from_secs(3);
-/// At first nothing is paused: the estimate begins low, and probes need a second or two to show what the line bears.
-const GRACE: Duration = Duration::from_secs(2);
-/// A budget or estimate that falls below this share of what it was is trouble; without any, an estimate is low only because
-/// little was sent. A budget swings with late feedback, an estimate does not.
-const TROUBLE: (f64, f64) = (0.7, 0.9);
-/// A line that is too narrow carries less than this share of what is sent, or queues so long for such a time, or loses so much. What only
-/// comes late or in heaps, as at a machine that is too busy, all arrives: pausing would not help.
-const CARRIED: f64 = 0.85;
-const QUEUED: (Duration, Duration) = (Duration::from_millis(150), Duration::from_millis(1_500));
-const LOSSY: f64 = 0.15;
-/// A queue this short is none.
-const SHORT_QUEUE: Duration = Duration::from_millis(30);
-/// What is carried is looked at over one to two of these.
-const CARRIED_OVER: Duration = Duration::from_secs(1);
-/// How long a line is not trusted after trouble, and after the last pause.
-const DISTRUST: Duration = Duration::from_secs(30);
+/// Everything wanted goes out at so many times its rate where nothing is held against the line: pictures swing.
+const AMPLE: f64 = 1.5;
+const AMPLE_LEAST: Bitrate = Bitrate::from_kbps(1_000);
+/// Loss from which repairs may take half of the line, and are kept longer.
+const LOSSY: f64 = 0.03;
+/// Loss from which each repair goes out twice, and pictures come in fewer packets; below the second no longer.
+const VERY_LOSSY: (f64, f64) = (0.20, 0.12);
+/// How much of a past loss is forgotten with each look: half of it in a second.
+const LOSS_FADES: f64 = 0.07;
+/// How long sound goes out twice after it was needed: what comes twice hides the loss.
+const ECHOES: Duration = Duration::from_secs(10);
+/// A feedback this late says that nothing gets through, whatever is held against the line.
+const SILENT: Duration = Duration::from_millis(1_500);
 /// What a receiver that says nothing is paced at.
 const UNPACED: Bitrate = Bitrate::from_kbps(100_000);
 
@@ -73,21 +71,24 @@ pub(super) struct Line {
     sent: bool,
     /// The receiver has said something of the line.
     heard: bool,
+    /// The estimate bounds what is sent.
+    bounded: bool,
     /// Everything wanted is sent without a limit, since the receiver never says anything.
     pub(super) free: bool,
     pub(super) pacer: Pacer<Waiting>,
     pub(super) estimator: Estimator,
     pub(super) allocator: Allocator,
-    since: Instant,
+    pub(super) trust: Trust,
     looked: Instant,
+    /// When the receiver last said something of the line.
+    heard_at: Instant,
     budget: Bitrate,
     estimate: Bitrate,
-    /// When it last bore less than before, or made something pause.
-    troubled: Option<Instant>,
-    /// Since when packets queue.
-    queued_since: Option<Instant>,
-    /// Bytes sent and arrived, lately and before that.
-    carried: [(Instant, u64, u64); 2],
+    /// Share of packets lost on the way, as last known, and whether it is very much.
+    loss: f64,
+    very_lossy: bool,
+    /// Until when each packet of sound goes out twice.
+    echoes_until: Option<Instant>,
 }
 
 impl Line {
@@ -98,17 +99,19 @@ impl Line {
             stale: true,
             sent: false,
             heard: false,
+            bounded: true,
             free: false,
             pacer: Pacer::new(UNPACED, now),
             estimator: Estimator::new(limits, now),
             allocator: Allocator::default(),
-            since: now,
+            trust: Trust::new(now),
             looked: now,
+            heard_at: now,
             budget: limits.start,
             estimate: limits.start,
-            troubled: None,
-            queued_since: None,
-            carried: [(now, 0, 0); 2],
+            loss: 0.0,
+            very_lossy: false,
+            echoes_until: None,
         }
     }
 
@@ -146,6 +149,12 @@ impl Line {
         None
     }
 
+    /// Takes note of a packet of sound that goes out once more.
+    pub(super) fn on_echo(&mut self, bytes: usize, now: Instant) {
+        self.estimator.on_sent_unnumbered(bytes, now);
+        self.pacer.on_voice(bytes, now);
+    }
+
     /// Queues a packet that is to be sent again.
     pub(super) fn push_repair(&mut self, item: Waiting, bytes: usize, now: Instant) -> bool {
         let pushed = self.pacer.push_repair(item, bytes, now);
@@ -173,8 +182,17 @@ impl Line {
         }
     }
 
+    /// The receiver comes from another address: what is under way to the old one is no measure of the new.
+    pub(super) fn on_moved(&mut self, now: Instant) {
+        self.estimator.on_moved(now);
+        self.trust.on_moved(self.estimator.totals(), now);
+        self.heard_at = now;
+        self.wake(now);
+    }
+
     fn on_heard(&mut self, now: Instant) {
         self.heard = true;
+        self.heard_at = now;
         let fell = self.estimator.budget(now) < self.budget;
         self.hurry(Some(if fell { now } else { (self.looked + LOOK).max(now) }));
     }
@@ -210,56 +228,55 @@ impl Line {
         self.heard
     }
 
-    /// How long media has been sent.
-    pub(super) fn age(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.since)
+    /// Whether so much is lost that repairs need room and time.
+    pub(super) fn is_lossy(&self) -> bool {
+        self.loss >= LOSSY
     }
 
-    /// Whether it has shown that it does not bear everything, so that pictures may have to pause.
-    pub(super) fn may_pause(&self, now: Instant) -> bool {
-        let troubled = self.troubled.is_some_and(|at| now.saturating_duration_since(at) < DISTRUST);
-        self.heard && troubled && self.age(now) >= GRACE
+    /// Whether a picture of many packets hardly gets through.
+    pub(super) fn is_very_lossy(&self) -> bool {
+        self.very_lossy
     }
 
-    /// Something pauses.
-    pub(super) fn on_pause(&mut self, now: Instant) {
-        self.troubled = Some(now);
+    /// Whether each packet of sound is to go out twice; `redundant` where later packets hold it anyway.
+    pub(super) fn echoes(&self, redundant: bool, now: Instant) -> bool {
+        self.echoes_until.is_some_and(|until| now < until) && (!redundant || self.very_lossy)
     }
 
-    /// What may be sent now; it is also what is paced at from now on.
+    /// What may be shared out now; what is paced at from now on follows it. On a line that nothing is held against that is
+    /// everything anybody may ask for.
     pub(super) fn take_budget(&mut self, adapt: bool, now: Instant) -> Bitrate {
         (self.looked, self.stale) = (now, false);
-        let before = (self.budget, self.estimate);
-        (self.budget, self.estimate) = (self.estimator.budget(now), self.estimator.estimate(now));
-        let fell = self.budget < before.0.scale(TROUBLE.0) || self.estimate < before.1.scale(TROUBLE.1);
-        if self.is_too_narrow(now) && fell {
-            self.troubled = Some(now);
+        let figures = self.estimator.figures(now);
+        (self.budget, self.estimate) = (figures.budget, figures.estimate);
+        let lost = figures.loss.max(figures.inherent);
+        // Down slowly: repairs are needed where loss comes and goes.
+        self.loss = lost.max(self.loss - (self.loss - lost) * LOSS_FADES);
+        self.very_lossy = self.loss >= if self.very_lossy { VERY_LOSSY.1 } else { VERY_LOSSY.0 };
+        self.trust.note(&Look { figures, totals: self.estimator.totals(), heard: self.heard }, now);
+        let wanted = self.allocator.need().all;
+        let silent = now.saturating_duration_since(self.heard_at) >= SILENT && self.estimator.is_overdue(now);
+        let bounded = self.estimator.is_told(now) || silent || self.trust.is_bounded(self.estimate, wanted, now);
+        let pace = match (self.heard && adapt, bounded) {
+            (true, true) => self.budget,
+            (true, false) => self.budget.max(wanted.scale(AMPLE)).max(AMPLE_LEAST),
+            (false, _) => UNPACED,
+        };
+        self.bounded = bounded;
+        // A full line is not helped by more.
+        if self.is_lossy() && !bounded {
+            self.echoes_until = Some(now + ECHOES);
         }
-        self.pacer.set_budget(if self.heard && adapt { self.budget } else { UNPACED }, now);
+        self.pacer.set_budget(pace, now);
+        self.pacer.set_lossy(self.is_lossy());
         self.estimator.release_memory();
         self.pacer.release_memory();
-        self.budget
+        if bounded { self.budget } else { UNPACED }
     }
 
-    /// Whether it shows that less gets through than is sent. Loss that sending less does not heal is the air's; repairs make up for it.
-    fn is_too_narrow(&mut self, now: Instant) -> bool {
-        let Figures { queue, loss, inherent, .. } = self.estimator.figures(now);
-        let queued = if queue > QUEUED.0 { Some(*self.queued_since.get_or_insert(now)) } else { None };
-        self.queued_since = queued;
-        let (sent, arrived) = self.estimator.totals();
-        let [before, late] = &mut self.carried;
-        if now.saturating_duration_since(late.0) >= CARRIED_OVER {
-            (*before, *late) = (*late, (now, sent, arrived));
-        }
-        // Where nothing is numbered, the receiver's own word is all there is.
-        let carried = if sent > before.1 { (arrived - before.2) as f64 / (sent - before.1) as f64 } else { 0.0 };
-        // Feedback that is lost makes the share look small; then nothing queues, and nothing is lost beyond the line's own.
-        if queue < SHORT_QUEUE && loss <= LOSSY && self.budget >= self.estimate.scale(TROUBLE.0) {
-            return false;
-        }
-        carried < CARRIED * (1.0 - inherent)
-            || loss > LOSSY + inherent
-            || queued.is_some_and(|since| now.saturating_duration_since(since) >= QUEUED.1)
+    /// Whether the estimate bounds what is sent.
+    pub(super) fn is_bounded(&self) -> bool {
+        self.bounded
     }
 
     /// Whether it is time to share out anew.
@@ -305,9 +322,10 @@ impl Shard {
     pub(super) fn open_line(&mut self, link: usize, now: Instant) {
         if let Some(state) = self.links.get_mut(link) {
             let line = state.line.get_or_insert_with(|| Box::new(Line::new(now)));
-            if state.outbound.len() <= 1 {
-                // Nothing was sent before, so nothing is known.
-                line.since = now;
+            let is_picture = |sent: &&Outbound| self.tracks.get(sent.track).is_some_and(Track::is_video);
+            if state.outbound.iter().filter(is_picture).count() <= 1 {
+                // No picture was sent before, so little is known.
+                line.trust.begin(now);
             }
             line.wake(now);
             state.timing.want(Attention::Feedback, link, &mut self.dirty);

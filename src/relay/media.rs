@@ -271,7 +271,9 @@ impl Shard {
             };
             receiver.admits(route.receiver, None, payload.len() + HEADER + TAG, incoming.now, &mut self.dirty);
             let source = Source { header, packet, payload, urgent: true, now: incoming.now };
+            out.echo(receiver, &mut self.outbox, incoming.now);
             if write_media(out, payload_type, receiver, &mut self.outbox, &rewrite, source, &elements) {
+                out.keep_echo(&self.outbox);
                 self.counters.forwarded += 1;
                 out.stats.on_sent(rewrite.timestamp, payload.len(), incoming.now);
                 want_reports(receiver, route.receiver, incoming.now, &mut self.dirty);

@@ -54,7 +54,11 @@ impl Shard {
         let source = Source { header: &header, packet, payload, urgent, now };
         let rewrite = &sent.rewrite;
         if again {
-            self.counters.retransmitted += u64::from(write_again(out, receiver, &mut self.outbox, rewrite, source));
+            // Where a repair may well be lost, the next would come a round trip later.
+            let copies = if receiver.line.as_ref().is_some_and(|line| line.is_very_lossy()) { 2 } else { 1 };
+            for _ in 0..copies {
+                self.counters.retransmitted += u64::from(write_again(out, receiver, &mut self.outbox, rewrite, source));
+            }
             return;
         }
         let elements = Elements::of(&out.passes, &header, packet);

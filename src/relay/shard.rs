@@ -150,6 +150,7 @@ impl Shard {
     /// those it receives and those it sends.
     pub(super) fn on_moved(&mut self, link: usize, now: Instant) {
         self.counters.path_changes += 1;
+        self.on_line(link, |line| line.on_moved(now));
         self.request_key_frames_for(link, now);
         let published: Vec<usize> = self.links.get(link).map(|state| state.published().collect()).unwrap_or_default();
         for track in published {

@@ -7,6 +7,7 @@ use super::feedback::TICK;
 use super::link::{Attention, Link};
 use super::sections::Use;
 use super::shard::Shard;
+use super::sound::Echo;
 use crate::consultation::MemberId;
 use crate::media::allocation::Class;
 use crate::media::cache::{CacheLimits, PacketCache};
@@ -135,6 +136,8 @@ pub(super) struct OutStream {
     pub(super) red: Option<u8>,
     /// How much redundant sound its line needs.
     pub(super) redundancy: Redundancy,
+    /// The last packet of sound, where each goes out twice.
+    pub(super) echo: Option<Box<Echo>>,
 }
 
 /// The retransmission stream beside it (RFC 4588).
@@ -164,6 +167,7 @@ impl OutStream {
             stats: OutboundStream::new(ssrc, clock_rate),
             red: None,
             redundancy: Redundancy::default(),
+            echo: None,
         }
     }
 }

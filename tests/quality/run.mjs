@@ -65,7 +65,7 @@ async function runOnce(row, { seed, length }) {
     late = setTimeout(() => fail(new Error(`longer than ${row.seconds} s`)), row.seconds * 1000);
   });
   const body = (async () => {
-    await stage?.open({ args: ['--config', 'tests/quality/adapt.toml'] });
+    await stage?.open({ args: [] });
     return row.run({ stage, seed, ms: (ms) => ms * length, signal: abort.signal });
   })();
   body.catch(() => {});

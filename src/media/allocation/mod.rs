@@ -213,6 +213,11 @@ impl Allocator {
         &self.choices
     }
 
+    /// Nothing is held against the line any more: the next step up need not wait for the last fall to be over.
+    pub fn forget_falls(&mut self) {
+        (self.hold_until, self.last_up) = (None, None);
+    }
+
     /// The choices of the last round.
     #[must_use]
     pub fn choices(&self) -> &[Choice] {

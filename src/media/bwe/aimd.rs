@@ -89,6 +89,13 @@ impl RateControl {
         }
     }
 
+    /// Takes a rate that arrives, when it is higher and no rest is due.
+    pub(crate) fn bear(&mut self, rate: Bitrate, now: u64) {
+        if now >= self.hold_until {
+            self.estimate = self.estimate.max(rate.min(self.max));
+        }
+    }
+
     /// Goes down because of loss, takes what arrived for the capacity, and does not grow for a while.
     pub(crate) fn cut_to(&mut self, rate: Bitrate, hold: Duration, now: u64) {
         self.estimate = rate.clamp(self.min, self.estimate.max(self.min));
@@ -152,6 +159,10 @@ impl RateControl {
         }
         let mut rate = arrived.scale(BACK_OFF);
         let little = signals.limited || arrived < self.estimate.scale(LITTLE);
+        if signals.limited && signals.queue < SHORT_QUEUE {
+            // Less is sent than the line was shown to bear, and nothing queues: no line is made narrower by that.
+            return false;
+        }
         if little && signals.queue < SHORT_QUEUE {
             // What arrives is what was sent, not what the line bears.
             rate = rate.max(self.estimate.scale(BACK_OFF));
@@ -254,12 +265,11 @@ mod tests {
     }
 
     #[test]
-    fn a_jitter_while_little_is_sent_costs_a_step_not_the_estimate() {
+    fn a_jitter_while_little_is_sent_costs_nothing_and_a_queue_does() {
         let mut control = control();
         let limited = Signals { limited: true, queue: 20_000, ..signals(Usage::Over, 50) };
-        assert!(control.update(&limited, 0));
-        assert_eq!(control.estimate(), KBPS(425));
-        assert!(!control.update(&limited, 50_000), "not again at once");
+        assert!(!control.update(&limited, 0));
+        assert_eq!(control.estimate(), KBPS(500));
         let long = Signals { queue: 90_000, ..limited };
         assert!(control.update(&long, 400_000));
         assert_eq!(control.estimate(), KBPS(42) + Bitrate::from_bps(500));

@@ -118,6 +118,11 @@ impl DelayDetector {
         self.base.queue
     }
 
+    /// What the last packet of the last feedback waited, in microseconds.
+    pub(crate) fn tail(&self) -> u64 {
+        self.base.tail
+    }
+
     /// Takes the present delay for the line's own: sending less did not shorten it, so it is not our queue.
     pub(crate) fn rebase(&mut self) {
         self.base = BaseDelay::default();
@@ -224,9 +229,11 @@ struct BaseDelay {
     /// Least delay of this and of the last half window.
     halves: [Option<i64>; 2],
     started: i64,
-    /// Least delay of the feedback being read.
+    /// Least and last delay of the feedback being read.
     least: Option<i64>,
+    last: i64,
     queue: u64,
+    tail: u64,
 }
 
 impl BaseDelay {
@@ -244,12 +251,14 @@ impl BaseDelay {
             *newest = Some(newest.map_or(delay, |least| least.min(delay)));
         }
         self.least = Some(self.least.map_or(delay, |least| least.min(delay)));
+        self.last = delay;
     }
 
     fn close(&mut self) {
         let base = self.halves.iter().flatten().min();
         if let (Some(least), Some(base)) = (self.least.take(), base) {
             self.queue = u64::try_from(least.saturating_sub(*base)).unwrap_or(0);
+            self.tail = u64::try_from(self.last.saturating_sub(*base)).unwrap_or(0);
         }
     }
 }

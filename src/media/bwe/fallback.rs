@@ -62,6 +62,11 @@ impl Fallback {
         self.loss.loss()
     }
 
+    /// Whether the receiver has said of late what it can receive.
+    pub(crate) fn is_told(&self, now: u64) -> bool {
+        self.remb.is_some_and(|(_, at)| now.saturating_sub(at) <= REMB_HOLDS)
+    }
+
     pub(crate) fn estimate(&self, now: u64) -> Bitrate {
         let remb = self.remb.filter(|(_, at)| now.saturating_sub(*at) <= REMB_HOLDS);
         remb.map_or(self.rate, |(remb, _)| remb.min(self.rate))

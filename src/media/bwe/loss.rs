@@ -109,6 +109,11 @@ impl LossControl {
         self.last
     }
 
+    /// Whether no more is lost than anywhere, or than the line loses by itself, and nothing is being tried.
+    pub(crate) fn is_usual(&self) -> bool {
+        self.trial.is_none() && self.last <= self.inherent.max(FORGIVEN)
+    }
+
     /// The loss the line has at any rate, 0 to 1.
     pub(crate) fn inherent(&self) -> f64 {
         self.inherent
@@ -168,7 +173,8 @@ impl LossControl {
         Verdict::Inherent { before: trial.sent }
     }
 
-    fn start(&mut self, now: u64) {
+    /// Begins anew: results of packets sent before are of another rate, or of a way that was interrupted.
+    pub(crate) fn start(&mut self, now: u64) {
         (self.packets, self.lost, self.since, self.judged) = (0, 0, now, now);
     }
 }

@@ -5,6 +5,8 @@
 //! receiver has no transport-wide feedback. It never sends, never paces, and never chooses layers: `pacer` and `allocation`
 //! do. Times are arguments; nothing is allocated per packet once the rings are warm.
 //!
+//! A [`Trust`] says whether the estimate is to bound anything.
+//!
 //! Entry points: [`Estimator::on_sent`], [`Estimator::on_feedback`], [`Estimator::poll_probe`], [`Estimator::budget`],
 //! [`Estimator::handle_timeout`].
 
@@ -15,6 +17,7 @@ mod loss;
 mod probe;
 mod sent;
 mod throughput;
+mod trust;
 
 #[cfg(test)]
 mod line;
@@ -31,6 +34,7 @@ pub use self::probe::Probe;
 use self::probe::{Prober, Situation};
 pub use self::sent::{DATAGRAM_OVERHEAD, MAX_SENT, SentLog};
 use self::throughput::{Acknowledged, SentRate};
+pub use self::trust::{Look, Trust};
 use super::rate::Bitrate;
 use super::rtcp::TransportFeedback;
 
@@ -80,6 +84,8 @@ pub struct Figures {
     pub rtt: Option<Duration>,
     /// Queue beyond the line's own delay.
     pub queue: Duration,
+    /// The same of the packet that came last.
+    pub tail: Duration,
 }
 
 /// A round trip before one is known, in microseconds.
@@ -103,6 +109,12 @@ const DRAIN_FULL: u64 = 400_000;
 const STANDING: u64 = 150_000;
 /// A queue that outlasts so many decreases is not ours.
 const FUTILE: u32 = 4;
+/// Without a word for so long, in microseconds, the way was interrupted: what was lost meanwhile says nothing of its width.
+const INTERRUPTED: u64 = 1_000_000;
+/// A queue below this, in microseconds, is none: what arrives then is borne.
+const BORNE_QUEUE: u64 = 20_000;
+/// As much of it as is no chance of what came just then.
+const BORNE: f64 = 0.85;
 /// A rate that passed counts as proven this long, in microseconds: the allocation uses it in its next rounds.
 const PROBED_HOLDS: u64 = 3_000_000;
 
@@ -134,6 +146,8 @@ pub struct Estimator {
     /// How long the oldest packet waits for its feedback while no queue stands, at most, in microseconds.
     wait: u64,
     probed_at: Option<u64>,
+    /// When feedback came last.
+    told_at: u64,
     /// Decreases since the standing queue was last seen to shorten, and its length then.
     futile: (u32, u64),
 }
@@ -160,6 +174,7 @@ impl Estimator {
             rtt: None,
             wait: UNKNOWN_RTT + FEEDBACK_WAIT,
             probed_at: None,
+            told_at: 0,
             futile: (0, 0),
         }
     }
@@ -188,6 +203,10 @@ impl Estimator {
     /// Reads a transport-wide feedback packet.
     pub fn on_feedback(&mut self, feedback: &TransportFeedback<'_>, now: Instant) {
         let at = self.log.micros(now);
+        if at.saturating_sub(self.told_at) > INTERRUPTED {
+            self.loss.start(at);
+        }
+        self.told_at = at;
         let waited = self.log.oldest_in_flight().map_or(0, |sent| at.saturating_sub(sent));
         let Self { log, delay, loss, probes, arrived, totals, .. } = self;
         let mut newest = None;
@@ -252,7 +271,23 @@ impl Estimator {
             self.rate.raise_to(passed, at);
             self.probed_at = Some(at);
         }
+        if usage == Usage::Normal && queue < BORNE_QUEUE && self.loss.is_usual() {
+            // What arrives without a queue is borne, whatever made the estimate small.
+            self.rate.bear(self.arrived.rate().map_or(Bitrate::ZERO, |arrived| arrived.min(sent).scale(BORNE)), at);
+        }
         self.probes.on_estimate(self.rate.estimate(), at);
+    }
+
+    /// The receiver has another address: what is under way to the old one is neither lost nor late, and the new way has a delay
+    /// of its own. The estimate stays until the new way says otherwise.
+    pub fn on_moved(&mut self, now: Instant) {
+        let at = self.log.micros(now);
+        self.log.forget();
+        self.delay = DelayDetector::default();
+        self.loss.start(at);
+        self.probes.give_up(at);
+        (self.rtt, self.wait, self.futile) = (None, UNKNOWN_RTT + FEEDBACK_WAIT, (0, 0));
+        self.told_at = at;
     }
 
     fn on_decrease(&mut self, at: u64) {
@@ -341,6 +376,19 @@ impl Estimator {
         estimate.scale(share.clamp(0.0, 1.0)).max(self.limits.min)
     }
 
+    /// Whether feedback is missing that should have come.
+    #[must_use]
+    pub fn is_overdue(&self, now: Instant) -> bool {
+        let at = self.log.micros(now);
+        self.log.oldest_in_flight().is_some_and(|sent| at.saturating_sub(sent) > self.wait)
+    }
+
+    /// Whether the receiver itself says what it can receive (REMB), and nothing else is known.
+    #[must_use]
+    pub fn is_told(&self, now: Instant) -> bool {
+        !self.has_feedback && self.fallback.is_told(self.log.micros(now))
+    }
+
     /// How long what is under way will queue, in microseconds: bytes in flight beyond what the line holds, or by how much
     /// feedback is overdue.
     fn backlog(&self, at: u64) -> u64 {
@@ -419,6 +467,7 @@ impl Estimator {
             loss: if has_feedback { self.loss.loss() } else { self.fallback.loss() },
             rtt: self.rtt.map(|(_, last)| Duration::from_micros(last)),
             queue: Duration::from_micros(self.delay.queue()),
+            tail: Duration::from_micros(self.delay.tail()),
         }
     }
 }

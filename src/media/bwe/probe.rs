@@ -248,6 +248,12 @@ impl Prober {
         self.peak = if estimate >= self.peak { estimate } else { self.peak - (self.peak - estimate).scale(0.01) };
     }
 
+    /// Gives up the probe under way: its packets will not be heard of.
+    pub(crate) fn give_up(&mut self, now: u64) {
+        self.cluster = None;
+        self.next_at = self.next_at.min(now + SOONEST);
+    }
+
     /// Puts the next probe off: queues have just grown.
     pub(crate) fn on_decrease(&mut self, now: u64) {
         self.passed_in_row = 0;

@@ -151,6 +151,13 @@ impl SentLog {
         self.sent.get(usize::try_from(next).ok()?).map(|sent| sent.at)
     }
 
+    /// Forgets what is under way, but not that its numbers are used.
+    pub(crate) fn forget(&mut self) {
+        self.first += self.sent.len() as u64;
+        self.sent.clear();
+        (self.arrived_total, self.highest_arrived) = (self.total, self.first.saturating_sub(1));
+    }
+
     /// Reads a feedback packet; `on_result` gets what is new in it, in sending order. Answers whether anything was.
     pub(crate) fn on_feedback(&mut self, feedback: &TransportFeedback<'_>, mut on_result: impl FnMut(PacketResult)) -> bool {
         let mut at = self.unwrap_reference(feedback.header.reference_time).saturating_mul(REFERENCE_MICROS);

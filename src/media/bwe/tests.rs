@@ -219,7 +219,18 @@ fn consultation(changes: Rc<Cell<u32>>) -> Source {
     let sound = [Layer { bitrate: voice(), ..layer(0, 0) }];
     let camera = [layer(0, 160), layer(1, 450), layer(2, 1_700)];
     let mut allocator = Allocator::default();
+    let mut trust: Option<(Trust, Instant)> = None;
     Box::new(move |estimator, now| {
+        let (trust, looked) = trust.get_or_insert_with(|| (Trust::new(now), now));
+        if now.saturating_duration_since(*looked) >= Duration::from_millis(80) {
+            *looked = now;
+            let figures = estimator.figures(now);
+            trust.note(&Look { figures, totals: estimator.totals(), heard: figures.rtt.is_some() }, now);
+        }
+        let bounded = trust.is_bounded(estimator.estimate(now), allocator.need().all, now);
+        if !bounded {
+            allocator.forget_falls();
+        }
         let of = |key, class: Class| (key, class, class.priority());
         let track = |(key, class, priority), layers| Track {
             key,
@@ -232,9 +243,10 @@ fn consultation(changes: Rc<Cell<u32>>) -> Source {
             pausable: true,
         };
         let tracks = [track(of(1, Class::Voice), &sound[..]), track(of(2, Class::ActiveFace), &camera[..])];
-        let budget = Budget { rate: estimator.budget(now), probed: estimator.is_probed(now) };
+        let rate = if bounded { estimator.budget(now) } else { Limits::default().max };
+        let budget = Budget { rate, probed: !bounded || estimator.is_probed(now) };
         let choice = allocator.allocate(tracks.iter().copied(), budget, now)[1];
-        estimator.set_need(allocator.need());
+        estimator.set_need(if bounded { allocator.need() } else { Need::default() });
         changes.set(changes.get() + u32::from(choice.changed));
         choice.layer.and_then(|(spatial, _)| camera.get(usize::from(spatial))).map_or(Bitrate::ZERO, |layer| layer.bitrate)
     })
@@ -259,6 +271,25 @@ fn a_consultation_climbs_its_layers_and_stays() {
         let most = changes.iter().map(|count| count.get()).max();
         println!("  changes of layer at most {most:?}");
         assert!(most <= Some(8));
+    }
+}
+
+#[test]
+fn a_consultation_on_a_line_that_loses_a_tenth_keeps_its_best_layer() {
+    for loss in [0.02, 0.05, 0.1] {
+        let changes: Vec<_> = SEEDS.map(|_| Rc::new(Cell::new(0))).collect();
+        let worlds = runs(|seed| {
+            let source = consultation(changes[seed as usize - 1].clone());
+            let mut world = World::new(Line { loss, ..Line::new(5_000, 60) }, vec![source], seed);
+            world.run_to(60.0);
+            world
+        });
+        let least = 1_700.0 * (1.0 - loss) * 0.95;
+        let name = format!("layers with {loss} lost: from 3 s on (kbit/s)");
+        figure(&name, &worlds, |flow| flow.arrived(3.0, 60.0), least, 2_500.0);
+        let most = changes.iter().map(|count| count.get()).max();
+        println!("  changes of layer at most {most:?}");
+        assert!(most <= Some(5));
     }
 }
 

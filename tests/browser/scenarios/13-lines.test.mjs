@@ -51,7 +51,7 @@ scenario('a line of 300 kbit/s: the voice stays whole, the picture takes what is
   assert.ok(heard(audio) <= 0.1, `${(heard(audio) * 100).toFixed(1)} % of the sound was made up`);
   assert.ok(video.since.framesDecoded >= 15, `only ${video.since.framesDecoded} pictures in 8 s`);
   assert.ok(video.height < 540, 'the top layer does not fit into this line');
-}, { relay: { args: ['--config', 'tests/quality/adapt.toml'] } });
+});
 
 scenario('a relay out of reach for 8 s and another source address: the call resumes by itself', async (stage) => {
   const tcp = await stage.tcpLink();
