@@ -10,6 +10,7 @@ use super::envelope::Envelope;
 use super::event::Recorded;
 use super::link::{Attention, Link, Rate};
 use super::rooms::RoomState;
+use super::stray::Ssrcs;
 use super::timers::{Owner, Timers};
 use super::tracks::Track;
 use super::warm::Burst;
@@ -62,6 +63,8 @@ pub enum Disposition {
     Elsewhere(ShardId),
     /// From an address this shard does not know; another shard may.
     Unknown,
+    /// The same, and it looks like media: another shard may know the sender by what the packet itself says.
+    Unclaimed,
 }
 
 /// The rooms and links of one worker.
@@ -86,6 +89,8 @@ pub struct Shard {
     pub(super) serving: usize,
     /// User fragments; entries go with their link.
     pub(super) ufrags: HashMap<Box<str>, usize>,
+    /// Links by what they send, for packets from addresses nobody has.
+    pub(super) ssrcs: Ssrcs,
     pub(super) timers: Timers,
     pub(super) dirty: Vec<usize>,
     pub(super) outbox: Outbox,
@@ -127,6 +132,7 @@ impl Shard {
             bursts: Vec::new(),
             serving: 0,
             ufrags: HashMap::new(),
+            ssrcs: Ssrcs::default(),
             timers: Timers::default(),
             dirty: Vec::new(),
             outbox: Outbox::default(),
@@ -341,6 +347,7 @@ impl Shard {
             let _ = self.apply(room, crate::consultation::Command::Connected(member), now);
         }
         self.request_key_frames_for(link, now.mono);
+        self.look_soon(link, now.mono);
     }
 
     /// Ends a stay whose transport failed.
@@ -405,6 +412,7 @@ impl Shard {
         self.room_index.shrink_to_fit();
         self.addresses.shrink_to_fit();
         self.ufrags.shrink_to_fit();
+        self.ssrcs.shrink();
         self.dirty.shrink_to(64);
         self.gathered.shrink_to(0);
         self.timers.shrink();
