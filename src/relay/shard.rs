@@ -157,6 +157,10 @@ impl Shard {
     pub(super) fn on_moved(&mut self, link: usize, now: Instant) {
         self.counters.path_changes += 1;
         self.request_key_frames_for(link, now);
+        let other = self.links.get(link).and_then(|state| Some((state.down()?, state.peer.path()?.remote.ip())));
+        if let Some((down, host)) = other {
+            self.ssrcs.expect(host, down, now);
+        }
         let published: Vec<usize> = self.links.get(link).map(|state| state.published().collect()).unwrap_or_default();
         for track in published {
             for layer in 0..crate::media::MAX_LAYERS as u8 {

@@ -11,17 +11,27 @@ use crate::media::packet::Class;
 use crate::model::counters::DropReason;
 use crate::model::{Now, Path};
 use crate::transport::peer::{Outcome, slot_of_answer};
-use std::collections::HashMap;
-use std::time::Instant;
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 /// Packets looked at in a second: opening a forged one costs about a microsecond, and of a moving peer's one is enough.
 const TRIES_PER_SECOND: u32 = 4_000;
+
+/// What libwebrtc names as the sender where it only receives: so many links have it that it leads to none.
+const NOBODYS_SSRC: u32 = 1;
+
+/// Moves remembered, and for how long: clients with two peer connections move both within one feedback interval.
+const MAX_MOVES: usize = 64;
+const MOVED_LATELY: Duration = Duration::from_secs(10);
 
 /// Which link an SSRC leads to. Clients choose the numbers: one that takes another's takes away its short cut and no more.
 #[derive(Debug, Default)]
 pub(super) struct Ssrcs {
     /// Bounded by what links receive, and one more for each; entries go with their stream or link.
     links: HashMap<u32, usize, foldhash::fast::RandomState>,
+    /// Links on which members receive whose other link has just moved, and to which host.
+    moves: VecDeque<(IpAddr, usize, Instant)>,
     second: Option<Instant>,
     tries: u32,
 }
@@ -39,11 +49,23 @@ impl Ssrcs {
 
     pub(super) fn shrink(&mut self) {
         self.links.shrink_to_fit();
+        self.moves = VecDeque::new();
+    }
+
+    /// A member moved with one of its links; the other will come from the same host.
+    pub(super) fn expect(&mut self, host: IpAddr, link: usize, now: Instant) {
+        self.moves.truncate(MAX_MOVES - 1);
+        self.moves.push_front((host, link, now));
     }
 
     /// The link of a packet that may be looked at.
-    fn find(&mut self, ssrc: u32, now: Instant) -> Option<usize> {
-        let link = self.links.get(&ssrc).copied()?;
+    fn find(&mut self, ssrc: u32, host: IpAddr, now: Instant) -> Option<usize> {
+        let link = if ssrc == NOBODYS_SSRC {
+            let lately = |at: &Instant| now.saturating_duration_since(*at) < MOVED_LATELY;
+            self.moves.iter().find(|(moved, _, at)| *moved == host && lately(at)).map(|(_, link, _)| *link)?
+        } else {
+            self.links.get(&ssrc).copied()?
+        };
         if self.second.is_none_or(|since| now.saturating_duration_since(since).as_secs() >= 1) {
             (self.second, self.tries) = (Some(now), 0);
         }
@@ -68,7 +90,7 @@ impl Shard {
         let Some(ssrc) = ssrc_of(class, datagram) else { return Disposition::Unknown };
         let mut copy = [0u8; MAX_DATAGRAM];
         let Some(copy) = copy.get_mut(..datagram.len()) else { return Disposition::Unknown };
-        let Some(link) = self.ssrcs.find(ssrc, now.mono) else { return Disposition::Unclaimed };
+        let Some(link) = self.ssrcs.find(ssrc, path.remote.ip(), now.mono) else { return Disposition::Unclaimed };
         // Opening spoils what is not this link's; two shards may have links with one number.
         copy.copy_from_slice(datagram);
         let refused = self.counters.drops(DropReason::SrtpAuth);
@@ -120,7 +142,7 @@ impl Shard {
     pub(super) fn note_control_ssrc(&mut self, link: usize, datagram: &[u8]) {
         let Some(ssrc) = ssrc_of(Class::Rtcp, datagram) else { return };
         let Some(state) = self.links.get_mut(link) else { return };
-        if state.control_ssrc == Some(ssrc) || state.inbound(ssrc).is_some() {
+        if ssrc == NOBODYS_SSRC || state.control_ssrc == Some(ssrc) || state.inbound(ssrc).is_some() {
             return;
         }
         if let Some(before) = state.control_ssrc.replace(ssrc) {
@@ -133,7 +155,8 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+
+    const HOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
 
     #[test]
     fn an_ssrc_is_read_where_each_kind_has_it() {
@@ -147,11 +170,24 @@ mod tests {
     fn packets_looked_at_in_a_second_are_bounded() {
         let (mut ssrcs, t0) = (Ssrcs::default(), Instant::now());
         ssrcs.insert(7, 3);
-        let mut found = |ms| (0..10_000).filter(|_| ssrcs.find(7, t0 + Duration::from_millis(ms)).is_some()).count();
+        let mut found = |ms| (0..10_000).filter(|_| ssrcs.find(7, HOST, t0 + Duration::from_millis(ms)).is_some()).count();
         assert_eq!((found(0), found(900), found(1_000)), (TRIES_PER_SECOND as usize, 0, TRIES_PER_SECOND as usize));
         ssrcs.remove(7, 4);
-        assert_eq!(ssrcs.find(7, t0 + Duration::from_secs(9)), Some(3), "another link's number stays");
+        assert_eq!(ssrcs.find(7, HOST, t0 + Duration::from_secs(9)), Some(3), "another link's number stays");
         ssrcs.remove(7, 3);
-        assert_eq!(ssrcs.find(7, t0 + Duration::from_secs(9)), None);
+        assert_eq!(ssrcs.find(7, HOST, t0 + Duration::from_secs(9)), None);
+    }
+
+    #[test]
+    fn who_only_receives_is_found_by_its_other_link() {
+        let (mut ssrcs, t0) = (Ssrcs::default(), Instant::now());
+        let other = IpAddr::from([192, 0, 2, 8]);
+        assert_eq!(ssrcs.find(1, HOST, t0), None);
+        ssrcs.expect(HOST, 5, t0);
+        ssrcs.expect(other, 6, t0);
+        assert_eq!((ssrcs.find(1, HOST, t0), ssrcs.find(1, other, t0)), (Some(5), Some(6)));
+        assert_eq!(ssrcs.find(1, HOST, t0 + MOVED_LATELY), None);
+        (0..1_000).for_each(|link| ssrcs.expect(HOST, link, t0));
+        assert_eq!((ssrcs.moves.len(), ssrcs.find(1, HOST, t0)), (MAX_MOVES, Some(999)));
     }
 }

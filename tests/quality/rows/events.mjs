@@ -110,6 +110,8 @@ function changes(name, what, { line, view, agree }) {
       await settled(viewer, 2, 15_000);
       await sleep(5_000);
       const { freezes, stills } = await viewer.call('stillness');
+      const received = (await viewer.call('received')).find((track) => track.kind === 'video');
+      const buffer = received && received.total.jitterBufferDelay / received.total.jitterBufferEmittedCount;
       await guard.stop();
       // Pictures that were not to come do not count, neither here nor there, nor does the time in which they begin again; the
       // relay's page of counts is up to a second old.
@@ -126,7 +128,7 @@ function changes(name, what, { line, view, agree }) {
           told("freezes by the relay's count", guarded, 'count'),
           told('changes', changes, 'count'),
         ],
-        notes: { from: guard.from, guard: guard.log, paused, freezes, stills },
+        notes: { buffer, from: guard.from, guard: guard.log, paused, freezes, stills },
       };
     },
   };
