@@ -226,10 +226,12 @@ impl Shard {
             }
             let Verdict::Forward(rewrite) = verdict else { continue };
             // What waits goes out in order and soon, or the guardian will see that nothing follows it.
-            let Rewrite { sequence, marker, .. } = rewrite;
+            let Rewrite { sequence, timestamp, marker, .. } = rewrite;
             let key_frame_start = incoming.facts.key_frame_start;
             let begins = incoming.facts.vp8.as_ref().and_then(Begins::of);
-            if let Some(cause) = route.guardian.on_forwarded(Forwarded { sequence, marker, key_frame_start, begins }, now) {
+            if let Some(cause) =
+                route.guardian.on_forwarded(Forwarded { sequence, timestamp, marker, key_frame_start, begins }, now)
+            {
                 self.counters.freeze(cause);
             }
             // Only what is kept can go out later.

@@ -160,7 +160,8 @@ fn a_thousand_changes_under_loss_leave_no_picture_still_for_three_seconds() {
     let mut longest = Duration::ZERO;
     for pair in times.windows(2).filter(|pair| pair[1] <= end) {
         let asked_for = holds.iter().filter(|(from, to)| *from < pair[1] && *to > pair[0]);
-        let still = asked_for.fold(pair[1] - pair[0], |gap, (from, to)| gap.saturating_sub(*to.min(&pair[1]) - *from.max(&pair[0])));
+        let still =
+            asked_for.fold(pair[1] - pair[0], |gap, (from, to)| gap.saturating_sub(*to.min(&pair[1]) - *from.max(&pair[0])));
         longest = longest.max(still);
     }
     println!("{} pictures, {} pauses on purpose, longest standstill {longest:?}", times.len(), holds.len());
