@@ -429,6 +429,13 @@ pub enum Command {
         /// The ticket of [`Effect::Receipt`].
         ticket: u64,
     },
+    /// What really reaches a member of the others' tracks has changed; consultations show it to all who see the member.
+    Receives {
+        /// Who receives.
+        member: MemberId,
+        /// One entry for each track, bounded by the one who says it.
+        what: Box<str>,
+    },
     /// Time has passed.
     Tick,
     /// Facts that [widen](Fact::widens) could not be put on record: what they gave is taken back.

@@ -164,6 +164,7 @@ impl Room {
             Command::Away(member) => self.away(member, now)?,
             Command::Back(member) => self.back(member, now, effects)?,
             Command::Written { member, ticket } => self.written(member, ticket)?,
+            Command::Receives { member, what } => self.member_mut(member)?.place.receives = what,
             Command::Tick => self.tick(now, effects),
             Command::Undo(facts) => self.undo(facts, now, effects),
         }

@@ -99,6 +99,8 @@ pub(super) struct Place {
     pub(super) written: u64,
     /// What it was last shown of whom: the record's version, and whether the whole of it.
     pub(super) shown: BTreeMap<MemberId, (u32, bool)>,
+    /// What really reaches it of whom, in the words of [`Command::Receives`](super::Command::Receives).
+    pub(super) receives: Box<str>,
 }
 
 impl File {
@@ -459,6 +461,7 @@ impl Room {
         label("scopes", listed(file.consent.iter()));
         label("emergency", file.emergency.map_or_else(String::new, |why| why.as_str().to_owned()));
         label("beside", listed(file.beside.iter().map(|(role, count)| format!("{}:{count}", role.as_str()))));
+        label("receives", if member.place.open { member.place.receives.to_string() } else { String::new() });
         label("locked", if consultation.locked { "true".to_owned() } else { String::new() });
         label("ends_at", consultation.policy.ends_at_ms.map_or_else(String::new, |ends| ends.to_string()));
         if let Some(aside) = consultation.aside.as_ref().filter(|_| member.place.apart) {

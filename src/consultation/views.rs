@@ -10,6 +10,9 @@ use crate::model::{Identity, Now};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// Names tracks of others: for those who see these others only.
+const RECEIVES: &str = "consultation.receives";
+
 impl Room {
     /// Puts a fact on record, in consultations.
     pub(super) fn note(&mut self, fact: Fact) {
@@ -188,6 +191,13 @@ impl Room {
         shown.filter_map(|member| self.view(viewer, member)).map(|(record, _)| record).collect()
     }
 
+    /// Whether a member's roster names another, or itself.
+    #[must_use]
+    pub fn shows(&self, viewer: MemberId, subject: MemberId) -> bool {
+        let whole = |viewer: &Member| viewer.place.shown.get(&subject).is_some_and(|(_, whole)| *whole);
+        viewer == subject || self.consultation.is_none() || self.member(viewer).is_some_and(whole)
+    }
+
     /// The room as a member may see it: somebody before the gate sees a room with nobody in it.
     #[must_use]
     pub fn facts_for(&self, member: MemberId) -> RoomFacts {
@@ -212,6 +222,6 @@ fn outside(record: &Participant) -> Participant {
     let mut record = record.clone();
     record.tracks.clear();
     record.metadata = "".into();
-    record.attributes.retain(|key, _| key.starts_with("consultation."));
+    record.attributes.retain(|key, _| key.starts_with("consultation.") && key != RECEIVES);
     record
 }

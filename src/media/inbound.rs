@@ -211,6 +211,12 @@ impl InboundStream {
         self.received
     }
 
+    /// Packets that should have come since the stream began, and those that came by themselves.
+    #[must_use]
+    pub fn arrived(&self) -> (u64, u64) {
+        (self.highest().map_or(0, |highest| highest - self.first + 1), self.received)
+    }
+
     /// Interarrival jitter.
     #[must_use]
     pub fn jitter(&self) -> Duration {

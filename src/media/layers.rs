@@ -92,6 +92,13 @@ impl LayerSet {
         Some(layer.bitrate).filter(|bits| *bits > 0)
     }
 
+    /// Pixels of a layer's shorter edge; nothing where that was not announced.
+    #[must_use]
+    pub fn lines(&self, layer: u8) -> Option<u32> {
+        let layer = self.layers.get(..usize::from(self.count))?.get(usize::from(layer))?;
+        Some(layer.width.min(layer.height)).filter(|lines| *lines != u32::MAX)
+    }
+
     /// How many layers there are, at least one.
     #[must_use]
     pub fn count(&self) -> u8 {
@@ -290,6 +297,12 @@ impl LayerChoice {
         } else {
             Some(set.of_quality(wish.quality.unwrap_or(Quality::High)))
         }
+    }
+
+    /// The layer chosen last; nothing while none is forwarded.
+    #[must_use]
+    pub fn held(&self) -> Option<u8> {
+        self.held
     }
 
     /// The highest temporal layer asked for.

@@ -5,6 +5,7 @@ pub mod allocation;
 pub mod bwe;
 pub mod cache;
 pub mod codec;
+pub mod grade;
 pub mod guardian;
 pub mod inbound;
 pub mod keyframe;

@@ -92,6 +92,12 @@ impl OutboundStream {
         self.first_sent.get_or_insert(now);
     }
 
+    /// Packets sent so far; the number wraps.
+    #[must_use]
+    pub fn packets(&self) -> u32 {
+        self.packets
+    }
+
     /// RTP timestamp of the last packet sent; nothing before the first.
     #[must_use]
     pub fn last_timestamp(&self) -> Option<u32> {

@@ -89,7 +89,7 @@ reasons! {
 }
 
 reasons! {
-    /// Why a receiver's picture stood still while its publisher sent.
+    /// Why a receiver's picture stood still.
     FreezeCause {
         /// Packets were lost on their way to the relay.
         Loss = "loss",
@@ -97,6 +97,8 @@ reasons! {
         KeyFrame = "key_frame",
         /// Whole pictures came late.
         Stall = "stall",
+        /// The publisher sent nothing for half a second or longer.
+        Source = "source",
     }
 }
 
@@ -139,6 +141,10 @@ reasons! {
 /// Upper bounds of the forwarding-delay histogram, in microseconds; the last bucket is open.
 pub const DELAY_BOUNDS_US: [u64; 12] = [50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 500_000];
 
+/// Upper bounds of the histogram of lines' estimates, in kbit/s: voice alone, a small, a middling, a large picture, several; the last
+/// bucket is open.
+pub const ESTIMATE_BOUNDS_KBPS: [u64; 12] = [64, 128, 200, 300, 500, 800, 1_200, 2_000, 3_000, 5_000, 10_000, 20_000];
+
 /// The counters of one shard; everything but the gauges only grows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -178,6 +184,8 @@ pub struct Counters {
     pub tracks_paused: u64,
     /// Times a paused picture went on.
     pub tracks_resumed: u64,
+    /// Times a receiver's line made a picture go on smaller.
+    pub layer_downs: u64,
     /// NACKed packets asked of publishers.
     pub nack_out: u64,
     /// NACKed packets asked by receivers.
@@ -188,6 +196,8 @@ pub struct Counters {
     pub pli_in: u64,
     /// Connectivity checks answered.
     pub stun_answered: u64,
+    /// Connectivity checks sent to where a peer's media came from unexpectedly.
+    pub stun_sent: u64,
     /// DTLS handshakes completed.
     pub dtls_completed: u64,
     /// Transports that negotiated AES-GCM.
@@ -216,6 +226,8 @@ pub struct Counters {
     repairs: [u64; FreezeRepair::ALL.len()],
     delays: [u64; DELAY_BOUNDS_US.len() + 1],
     delay_sum_us: u64,
+    estimates: [u64; ESTIMATE_BOUNDS_KBPS.len() + 1],
+    estimate_sum_kbps: u64,
 }
 
 impl Counters {
@@ -274,6 +286,19 @@ impl Counters {
         let bucket = DELAY_BOUNDS_US.iter().position(|bound| us <= *bound).unwrap_or(DELAY_BOUNDS_US.len());
         self.delays[bucket] += packets;
         self.delay_sum_us = self.delay_sum_us.saturating_add(us.saturating_mul(packets));
+    }
+
+    /// Takes note of what a line was estimated to bear.
+    pub fn estimate(&mut self, kbps: u64) {
+        let bucket = ESTIMATE_BOUNDS_KBPS.iter().position(|bound| kbps <= *bound).unwrap_or(ESTIMATE_BOUNDS_KBPS.len());
+        self.estimates[bucket] += 1;
+        self.estimate_sum_kbps = self.estimate_sum_kbps.saturating_add(kbps);
+    }
+
+    /// Looks per bucket of [`ESTIMATE_BOUNDS_KBPS`] (not cumulative; one more bucket than bounds), and the sum in kbit/s.
+    #[must_use]
+    pub fn estimates(&self) -> (&[u64], u64) {
+        (&self.estimates, self.estimate_sum_kbps)
     }
 
     /// Packets per bucket of [`DELAY_BOUNDS_US`] (not cumulative; one more bucket than bounds), and the sum in microseconds.

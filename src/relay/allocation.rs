@@ -250,10 +250,14 @@ impl Shard {
         if route.choice.cap() == cap {
             return;
         }
+        let before = route.choice.held();
         route.choice.set_cap(cap);
         let flows = route.out.is_some() && !muted;
         let target = if flows { route.choice.target(&state.set, &state.activity, now) } else { None };
         route.aim(target);
+        if target.is_some() && route.choice.held() < before {
+            self.counters.layer_downs += 1;
+        }
         if route.route.wants_key_frame().is_some() {
             self.request_wanted_key_frames(track, now);
         }

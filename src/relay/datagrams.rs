@@ -133,7 +133,7 @@ impl Shard {
             link = self.addresses.get(&Endpoint::of(path.remote)).copied().unwrap_or(NOBODY);
         }
         if link == NOBODY {
-            return Disposition::Unknown;
+            return self.handle_stray(class, now, path, datagram);
         }
         self.serving = link;
         match class {
@@ -146,6 +146,9 @@ impl Shard {
     }
 
     fn handle_stun(&mut self, now: Now, path: Path, datagram: &[u8]) -> Disposition {
+        if let Some(disposition) = self.handle_answer(now.mono, path, datagram) {
+            return disposition;
+        }
         let Some((ufrag, _)) = parse_username(datagram) else {
             self.counters.drop(DropReason::Malformed);
             return Disposition::Taken;
@@ -174,7 +177,7 @@ impl Shard {
     }
 
     /// An authenticated address leads to this link from now on, whoever had it before (a NAT may reuse a port).
-    fn learn_address(&mut self, link: usize, address: SocketAddr) {
+    pub(super) fn learn_address(&mut self, link: usize, address: SocketAddr) {
         let Some(state) = self.links.get_mut(link) else { return };
         if !state.addresses.contains(&address) {
             state.addresses.push(address);

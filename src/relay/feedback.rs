@@ -44,6 +44,7 @@ impl Shard {
             self.on_moved(link, now);
             self.mark_dirty(link);
         }
+        self.note_control_ssrc(link, datagram);
         let mut covered = (0, 0);
         for packet in packets(datagram.get(..len).unwrap_or_default()) {
             match packet {
@@ -146,6 +147,7 @@ impl Shard {
         if report_at.is_some_and(|at| at <= now) {
             self.each_published(link, |shard, track| shard.look_after(track, now));
             self.send_reports(link, now);
+            self.look_soon(link, now);
             // Who neither sends nor receives has nothing to report and is not looked at again: the next packet begins anew.
             let busy = self.is_busy(link, now);
             if let Some(state) = self.links.get_mut(link) {

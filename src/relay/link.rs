@@ -42,6 +42,8 @@ pub(super) struct Link {
     pub(super) extensions: ExtensionMap,
     /// SSRCs received, each with what it carries.
     pub(super) inbound: Vec<Inbound>,
+    /// The sender its control packets name, where that is none of the above.
+    pub(super) control_ssrc: Option<u32>,
     /// SSRCs sent, each with the route behind it.
     pub(super) outbound: Vec<Outbound>,
     /// Slots of the tracks it should receive and has no section for, oldest first.

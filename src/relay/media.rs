@@ -9,7 +9,7 @@ use super::tracks::{Layer, OutStream, Passes, RouteState, Track};
 use crate::media::bwe::DATAGRAM_OVERHEAD;
 use crate::media::codec::dependency::{DependencyReader, write_active};
 use crate::media::codec::{Facts, inspect};
-use crate::media::guardian::{Forwarded, Repair};
+use crate::media::guardian::{Begins, Forwarded, Repair};
 use crate::media::inbound::InboundStream;
 use crate::media::nacker::NackAction;
 use crate::media::outbox::Outbox;
@@ -89,8 +89,10 @@ impl Shard {
         let same = |known: &mut Inbound| (known.track, known.layer, known.rtx) == (inbound.track, inbound.layer, inbound.rtx);
         for old in state.inbound.extract_if(.., same) {
             state.peer.forget_inbound(old.ssrc);
+            self.ssrcs.remove(old.ssrc, link);
         }
         state.inbound.push(inbound);
+        self.ssrcs.insert(inbound.ssrc, link);
         if !rtx {
             self.start_stream(inbound);
         }
@@ -224,9 +226,12 @@ impl Shard {
             }
             let Verdict::Forward(rewrite) = verdict else { continue };
             // What waits goes out in order and soon, or the guardian will see that nothing follows it.
-            let Rewrite { sequence, marker, .. } = rewrite;
+            let Rewrite { sequence, timestamp, marker, .. } = rewrite;
             let key_frame_start = incoming.facts.key_frame_start;
-            if let Some(cause) = route.guardian.on_forwarded(Forwarded { sequence, marker, key_frame_start }, now) {
+            let begins = incoming.facts.vp8.as_ref().and_then(Begins::of);
+            if let Some(cause) =
+                route.guardian.on_forwarded(Forwarded { sequence, timestamp, marker, key_frame_start, begins }, now)
+            {
                 self.counters.freeze(cause);
             }
             // Only what is kept can go out later.

@@ -2,9 +2,9 @@
 //!
 //! Sans-IO: it is driven by datagrams, commands and time, and reads no clock. Its parts: [`shard`] the whole, `rooms` commands and
 //! effects, `negotiation` offers and answers, `downlink` what the relay offers itself, `tracks` what is published and routed,
-//! `datagrams` what the socket received, `media` the packet path, `repeats` what goes out later, `sound` redundant audio,
+//! `datagrams` what the socket received, `stray` what came from nowhere, `media` the packet path, `repeats` what goes out later, `sound` redundant audio,
 //! `feedback` control packets, `line` what a receiver's line bears, `allocation` how it is shared out, `data` data messages,
-//! `consult` consultations, `held` what waits for the record, `admin` what the platform asks. The doors see [`command`],
+//! `truth` what really reaches whom, `consult` consultations, `held` what waits for the record, `admin` what the platform asks. The doors see [`command`],
 //! [`event`] and [`envelope`] and nothing else.
 
 pub use crate::media::outbox;
@@ -32,6 +32,8 @@ mod rooms;
 mod sections;
 pub mod shard;
 mod sound;
+mod stray;
 mod timers;
 mod tracks;
+mod truth;
 mod warm;

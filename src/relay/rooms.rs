@@ -34,6 +34,8 @@ pub(super) struct RoomState {
     pub(super) nonces: super::data::Nonces,
     /// When it closes, while nobody is in it.
     pub(super) close_at: Option<Instant>,
+    /// What its members were told of each other's lines.
+    pub(super) truth: super::truth::Truth,
     /// Effects that wait for the record.
     pub(super) held: Held,
     /// When its rules want to hear of the time.
@@ -170,6 +172,7 @@ impl Shard {
             sections: Sections::default(),
             extensions: crate::model::ExtensionMap::default(),
             inbound: Vec::new(),
+            control_ssrc: None,
             outbound: Vec::new(),
             waiting: Vec::new(),
             twcc: TwccRecorder::default(),
@@ -204,6 +207,7 @@ impl Shard {
             recent: super::data::Recent::default(),
             nonces: super::data::Nonces::default(),
             close_at: None,
+            truth: super::truth::Truth::default(),
             held: Held::default(),
             rules_at: None,
             scheduled: None,
@@ -454,6 +458,9 @@ impl Shard {
         for ufrag in &state.ufrags {
             self.ufrags.remove(ufrag);
         }
+        for ssrc in state.inbound.iter().map(|inbound| inbound.ssrc).chain(state.control_ssrc) {
+            self.ssrcs.remove(ssrc, link);
+        }
         for address in state.addresses {
             self.addresses.remove(&super::datagrams::Endpoint::of(address));
             self.address_changes.push((address, false));
@@ -470,8 +477,8 @@ impl Shard {
             let seconds = if state.visited { facts.departure_timeout_s } else { facts.empty_timeout_s };
             state.close_at = Some(now + Duration::from_secs(seconds.into()));
         }
-        let due =
-            [state.close_at, state.speakers.next_deadline(), state.rules_at, state.held.deadline()].into_iter().flatten().min();
+        let of_parts = [state.speakers.next_deadline(), state.held.deadline(), state.truth.next_deadline()];
+        let due = of_parts.into_iter().chain([state.close_at, state.rules_at]).flatten().min();
         if let Some(due) = due
             && state.scheduled.is_none_or(|scheduled| due < scheduled)
         {
@@ -492,6 +499,7 @@ impl Shard {
         }
         self.expire_held(room, now);
         self.poll_speakers(room, now.mono);
+        self.poll_truth(room, now);
         self.note_rules_deadline(room, now);
         self.check_room(room, now.mono);
     }

@@ -10,6 +10,7 @@ use super::envelope::Envelope;
 use super::event::Recorded;
 use super::link::{Attention, Link, Rate};
 use super::rooms::RoomState;
+use super::stray::Ssrcs;
 use super::timers::{Owner, Timers};
 use super::tracks::Track;
 use super::warm::Burst;
@@ -62,6 +63,8 @@ pub enum Disposition {
     Elsewhere(ShardId),
     /// From an address this shard does not know; another shard may.
     Unknown,
+    /// The same, and it looks like media: another shard may know the sender by what the packet itself says.
+    Unclaimed,
 }
 
 /// The rooms and links of one worker.
@@ -86,6 +89,8 @@ pub struct Shard {
     pub(super) serving: usize,
     /// User fragments; entries go with their link.
     pub(super) ufrags: HashMap<Box<str>, usize>,
+    /// Links by what they send, for packets from addresses nobody has.
+    pub(super) ssrcs: Ssrcs,
     pub(super) timers: Timers,
     pub(super) dirty: Vec<usize>,
     pub(super) outbox: Outbox,
@@ -127,6 +132,7 @@ impl Shard {
             bursts: Vec::new(),
             serving: 0,
             ufrags: HashMap::new(),
+            ssrcs: Ssrcs::default(),
             timers: Timers::default(),
             dirty: Vec::new(),
             outbox: Outbox::default(),
@@ -152,6 +158,10 @@ impl Shard {
         self.counters.path_changes += 1;
         self.on_line(link, |line| line.on_moved(now));
         self.request_key_frames_for(link, now);
+        let other = self.links.get(link).and_then(|state| Some((state.down()?, state.peer.path()?.remote.ip())));
+        if let Some((down, host)) = other {
+            self.ssrcs.expect(host, down, now);
+        }
         let published: Vec<usize> = self.links.get(link).map(|state| state.published().collect()).unwrap_or_default();
         for track in published {
             for layer in 0..crate::media::MAX_LAYERS as u8 {
@@ -342,6 +352,7 @@ impl Shard {
             let _ = self.apply(room, crate::consultation::Command::Connected(member), now);
         }
         self.request_key_frames_for(link, now.mono);
+        self.look_soon(link, now.mono);
     }
 
     /// Ends a stay whose transport failed.
@@ -406,6 +417,7 @@ impl Shard {
         self.room_index.shrink_to_fit();
         self.addresses.shrink_to_fit();
         self.ufrags.shrink_to_fit();
+        self.ssrcs.shrink();
         self.dirty.shrink_to(64);
         self.gathered.shrink_to(0);
         self.timers.shrink();

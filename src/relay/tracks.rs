@@ -322,6 +322,7 @@ impl Shard {
         let Some(state) = self.links.get_mut(closed.publisher) else { return };
         for inbound in state.inbound.extract_if(.., |inbound| inbound.track == track) {
             state.peer.forget_inbound(inbound.ssrc);
+            self.ssrcs.remove(inbound.ssrc, closed.publisher);
         }
         for section in state.sections.list.iter_mut().filter(|section| section.used == Use::Receive(Some(track))) {
             section.used = Use::Receive(None);

@@ -18,6 +18,9 @@ use tokio::sync::mpsc;
 /// Events waiting for one socket: a minute of a busy room. Full means the client does not read; it may resume.
 const QUEUE: usize = 256;
 
+/// The attribute in which the relay says what reaches a participant.
+const RECEIVES: &str = "consultation.receives";
+
 /// Time between refresh tokens, as the reference server has it.
 const REFRESH: Duration = Duration::from_secs(5 * 60);
 
@@ -163,13 +166,14 @@ impl Session {
         self.refresh_due = Some(now);
     }
 
+    /// Follows the own record: what a token repeats of it makes a new one due.
     fn on_roster(&mut self, records: &[Arc<Participant>], now: Instant) {
         let own = records.iter().rev().find(|record| Some(&record.sid) == self.participant.as_ref());
         let Some(own) = own else { return };
         let changed = self.record.as_ref().is_none_or(|before| {
             before.name != own.name
                 || before.metadata != own.metadata
-                || before.attributes != own.attributes
+                || !repeated(before).eq(repeated(own))
                 || before.permissions != own.permissions
         });
         self.record = Some(Arc::clone(own));
@@ -302,6 +306,11 @@ fn refuse(request: Request, refusal: Refusal) -> Step {
         | Request::Simulate(_) => return Step::Nothing,
     };
     Step::Answer(Event::Refused { request_id, refusal, request: Box::new(request) })
+}
+
+/// The attributes that are worth a new token; what reaches the client changes every few seconds and is no part of one.
+fn repeated(record: &Participant) -> impl Iterator<Item = (&String, &String)> {
+    record.attributes.iter().filter(|(key, _)| *key != RECEIVES)
 }
 
 /// A token bucket over messages.

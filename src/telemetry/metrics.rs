@@ -6,7 +6,9 @@
 use super::health::Health;
 use super::process;
 use crate::model::ShardId;
-use crate::model::counters::{Counters, DELAY_BOUNDS_US, DropReason, FailureReason, FreezeCause, FreezeRepair, Pressure};
+use crate::model::counters::{
+    Counters, DELAY_BOUNDS_US, DropReason, ESTIMATE_BOUNDS_KBPS, FailureReason, FreezeCause, FreezeRepair, Pressure,
+};
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -190,12 +192,14 @@ const PLAIN: &[Plain] = {
         ("colloque_padding_bytes_total", "Bytes sent to receivers only to fill probes", COUNTER, |c| c.padding_bytes),
         ("colloque_pictures_paused_total", "Times a receiver's line made a picture pause", COUNTER, |c| c.tracks_paused),
         ("colloque_pictures_resumed_total", "Times a paused picture went on", COUNTER, |c| c.tracks_resumed),
+        ("colloque_layer_downs_total", "Times a receiver's line made a picture go on smaller", COUNTER, |c| c.layer_downs),
         ("colloque_nacked_packets_out_total", "Lost packets asked of publishers", COUNTER, |c| c.nack_out),
         ("colloque_nacked_packets_in_total", "Lost packets asked by receivers", COUNTER, |c| c.nack_in),
         ("colloque_sound_recovered_total", "Lost packets of sound taken out of redundant ones", COUNTER, |c| c.recovered),
         ("colloque_key_frame_requests_out_total", "Key-frame requests sent to publishers", COUNTER, |c| c.pli_out),
         ("colloque_key_frame_requests_in_total", "Key-frame requests received", COUNTER, |c| c.pli_in),
         ("colloque_stun_answered_total", "Connectivity checks answered", COUNTER, |c| c.stun_answered),
+        ("colloque_stun_sent_total", "Connectivity checks sent to where a peer's media came from unexpectedly", COUNTER, |c| c.stun_sent),
         ("colloque_dtls_handshakes_total", "DTLS handshakes completed", COUNTER, |c| c.dtls_completed),
         ("colloque_srtp_gcm_total", "Transports that negotiated AES-GCM", COUNTER, |c| c.srtp_gcm),
         ("colloque_srtp_cm_sha1_total", "Transports that fell back to AES-CM with HMAC-SHA1", COUNTER, |c| c.srtp_cm_sha1),
@@ -229,7 +233,7 @@ pub fn render(shards: &[Counters], doors: &Doors, health: &Health, admitting: &A
     ));
     families.push(labelled(
         "colloque_freezes_total",
-        "Receivers' pictures that stood still while their publisher sent, by cause",
+        "Freezes of receivers' pictures as browsers count them, by cause",
         MetricType::COUNTER,
         "cause",
         FreezeCause::ALL.iter().map(|cause| (cause.as_str(), sum(shards, |counters| counters.freezes(*cause)))),
@@ -249,6 +253,7 @@ pub fn render(shards: &[Counters], doors: &Doors, health: &Health, admitting: &A
         [("gso", sum(shards, |c| u64::from(c.gso))), ("gro", sum(shards, |c| u64::from(c.gro)))].into_iter(),
     ));
     families.push(delay_histogram(shards));
+    families.push(estimate_histogram(shards));
     families.push(simple("colloque_shards", "Worker threads, one shard each", MetricType::GAUGE, float(shards.len() as u64)));
     families.push(simple(
         "colloque_ready",
@@ -289,10 +294,35 @@ fn delay_histogram(shards: &[Counters]) -> MetricFamily {
         packets.iter_mut().zip(buckets).for_each(|(total, own)| *total += own);
         sum_us = sum_us.saturating_add(shard_sum);
     }
+    histogram(
+        "colloque_forwarding_delay_seconds",
+        "Time a forwarded packet stays in the relay, from the wake-up that received it to the send call",
+        DELAY_BOUNDS_US.iter().map(|us| float(*us) / 1e6),
+        &packets,
+        float(sum_us) / 1e6,
+    )
+}
+
+fn estimate_histogram(shards: &[Counters]) -> MetricFamily {
+    let (mut looks, mut sum_kbps) = (vec![0_u64; ESTIMATE_BOUNDS_KBPS.len() + 1], 0_u64);
+    for counters in shards {
+        let (buckets, shard_sum) = counters.estimates();
+        looks.iter_mut().zip(buckets).for_each(|(total, own)| *total += own);
+        sum_kbps = sum_kbps.saturating_add(shard_sum);
+    }
+    histogram(
+        "colloque_line_estimate_kbps",
+        "What the lines to receivers were estimated to bear, in kbit/s, each looked at every other second while something is sent",
+        ESTIMATE_BOUNDS_KBPS.iter().map(|kbps| float(*kbps)),
+        &looks,
+        float(sum_kbps),
+    )
+}
+
+fn histogram(name: &str, help: &str, bounds: impl Iterator<Item = f64>, counts: &[u64], sum: f64) -> MetricFamily {
     let mut so_far = 0;
     // The encoder writes the open bucket from the sample count.
-    let bounds = DELAY_BOUNDS_US.iter().map(|us| float(*us) / 1e6);
-    let buckets = bounds.zip(&packets).map(|(bound, own)| {
+    let buckets = bounds.zip(counts).map(|(bound, own)| {
         so_far += own;
         let mut bucket = Bucket::default();
         bucket.set_upper_bound(bound);
@@ -301,16 +331,11 @@ fn delay_histogram(shards: &[Counters]) -> MetricFamily {
     });
     let mut histogram = Histogram::default();
     histogram.set_bucket(buckets.collect());
-    histogram.set_sample_count(packets.iter().sum());
-    histogram.set_sample_sum(float(sum_us) / 1e6);
+    histogram.set_sample_count(counts.iter().sum());
+    histogram.set_sample_sum(sum);
     let mut metric = Metric::default();
     metric.set_histogram(histogram);
-    family(
-        "colloque_forwarding_delay_seconds",
-        "Time a forwarded packet stays in the relay, from the wake-up that received it to the send call",
-        MetricType::HISTOGRAM,
-        vec![metric],
-    )
+    family(name, help, MetricType::HISTOGRAM, vec![metric])
 }
 
 fn by_reason<R: Copy>(name: &str, help: &str, reasons: &'static [R], read: impl Fn(R) -> (&'static str, u64)) -> MetricFamily {
@@ -430,9 +455,9 @@ mod tests {
         let fields = [
             &mut c.rooms, &mut c.participants, &mut c.tracks, &mut c.peers, &mut c.packets_in, &mut c.bytes_in,
             &mut c.packets_out, &mut c.bytes_out, &mut c.forwarded, &mut c.retransmitted, &mut c.nack_out, &mut c.nack_in,
-            &mut c.recovered, &mut c.pli_out, &mut c.pli_in, &mut c.stun_answered, &mut c.dtls_completed, &mut c.srtp_gcm, &mut c.srtp_cm_sha1,
+            &mut c.recovered, &mut c.pli_out, &mut c.pli_in, &mut c.stun_answered, &mut c.stun_sent, &mut c.dtls_completed, &mut c.srtp_gcm, &mut c.srtp_cm_sha1,
             &mut c.path_changes, &mut c.data_in, &mut c.data_out, &mut c.joins, &mut c.resumes, &mut c.panics, &mut c.facts_lost,
-            &mut c.facts_refused, &mut c.probes, &mut c.padding_bytes, &mut c.tracks_paused, &mut c.tracks_resumed,
+            &mut c.facts_refused, &mut c.probes, &mut c.padding_bytes, &mut c.tracks_paused, &mut c.tracks_resumed, &mut c.layer_downs,
         ];
         for (field, number) in fields.into_iter().zip(1..) {
             *field = number;
@@ -470,6 +495,19 @@ mod tests {
         assert_eq!(sample(&page, "colloque_forwarding_delay_seconds_count").to_bits(), 12.0_f64.to_bits());
         let sum = sample(&page, "colloque_forwarding_delay_seconds_sum");
         assert!((sum - 4.00106).abs() < 1e-9, "{sum}");
+    }
+
+    #[test]
+    fn estimates_fill_a_histogram_in_kilobits() {
+        let mut counters = Counters::default();
+        [40, 250, 250, 99_000].into_iter().for_each(|kbps| counters.estimate(kbps));
+        let page = page(&[counters]);
+        let bucket = |bound: &str| sample(&page, &format!("colloque_line_estimate_kbps_bucket{{le=\"{bound}\"}}"));
+        assert_eq!(
+            [bucket("64"), bucket("200"), bucket("300"), bucket("20000"), bucket("+Inf")].map(f64::to_bits),
+            [1.0_f64, 1.0, 3.0, 3.0, 4.0].map(f64::to_bits)
+        );
+        assert_eq!(sample(&page, "colloque_line_estimate_kbps_sum").to_bits(), 99_540.0_f64.to_bits());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! ICE-lite: answers the connectivity checks of one peer and says where its media goes (RFC 8445, 7675, 8489).
 //!
-//! A lite agent never sends a check of its own, so nobody can make it send to a third party; it only answers, and only
-//! after MESSAGE-INTEGRITY held. Whatever fails is dropped in silence.
+//! A lite agent answers checks, and only after MESSAGE-INTEGRITY held. It sends one of its own in a single case: authentic
+//! media comes from an address that passed no check (`stray` says why nobody can make it send to a third party by that).
+//! Whatever fails is dropped in silence.
 //!
 //! Which path carries media, where a peer nominates several:
 //!
@@ -15,7 +16,10 @@
 //! within the set-up: later pairs win only by priority, and pairs that alternate do not flap. A client that comes
 //! back to an earlier path is followed likewise, because that path was silent meanwhile.
 //!
-//! Entry points: [`parse_username`] and [`shard_of_ufrag`] find the peer of a datagram; [`IceLite::handle_request`].
+//! Media from elsewhere whose check was answered moves the call at once, unless the present path was heard meanwhile.
+//!
+//! Entry points: [`parse_username`], [`shard_of_ufrag`] and [`parse_tag`] find the peer of a datagram;
+//! [`IceLite::handle_request`], [`IceLite::on_media`], [`IceLite::poll_check`], [`IceLite::handle_answer`].
 
 use crate::media::ahead;
 use std::collections::VecDeque;
@@ -37,11 +41,14 @@ use rtc_stun::message::{
 };
 use rtc_stun::xoraddr::XorMappedAddress;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 mod candidate;
 mod credentials;
+mod stray;
 
 use credentials::ICE_CHARS;
+use stray::Strays;
 
 pub use candidate::{Candidate, MAX_CANDIDATES, candidate_line, host_candidates};
 pub use credentials::{Credentials, shard_of_ufrag};
@@ -104,7 +111,7 @@ pub enum IceError {
     /// Peer: the MESSAGE-INTEGRITY does not hold under our password.
     #[error("wrong message integrity")]
     WrongIntegrity,
-    /// Peer: the transaction was seen from another path before, so this is a copy.
+    /// Peer: the transaction was seen from another path before, or answers none of ours there, so this is a copy.
     #[error("replayed from another path")]
     Replayed,
     /// Peer: more checks than are answered.
@@ -241,6 +248,13 @@ pub fn parse_username(datagram: &[u8]) -> Option<(&str, &str)> {
     None
 }
 
+/// The tag in an answer to a check of ours, before anything is authenticated.
+#[must_use]
+pub fn parse_tag(datagram: &[u8]) -> Option<[u8; 5]> {
+    let [shard, a, b, c, d, ..] = stray::transaction_of(datagram)?;
+    Some([shard, a, b, c, d])
+}
+
 #[derive(Clone, Copy)]
 struct Known {
     path: Path,
@@ -282,13 +296,14 @@ impl Bucket {
 
 struct Side {
     local: Credentials,
-    remote_ufrag: Option<String>,
+    /// User fragment and password.
+    remote: Option<(String, Zeroizing<String>)>,
 }
 
 impl Side {
     fn answers_to(&self, username: &str) -> bool {
         username.split_once(':').is_some_and(|(local, remote)| {
-            let known = self.remote_ufrag.as_deref();
+            let known = self.remote.as_ref().map(|(ufrag, _)| ufrag.as_str());
             local == self.local.ufrag() && remote.len() >= MIN_UFRAG && known.is_none_or(|known| known == remote)
         })
     }
@@ -303,6 +318,7 @@ pub struct IceLite {
     transactions: VecDeque<([u8; 12], Path)>,
     last_check: Option<Instant>,
     bucket: Bucket,
+    strays: Strays,
 }
 
 impl fmt::Debug for IceLite {
@@ -316,13 +332,14 @@ impl IceLite {
     #[must_use]
     pub fn new(local: Credentials) -> Self {
         Self {
-            current: Side { local, remote_ufrag: None },
+            current: Side { local, remote: None },
             previous: None,
             paths: Vec::with_capacity(2),
             selected: None,
             transactions: VecDeque::with_capacity(MAX_TRANSACTIONS),
             last_check: None,
             bucket: Bucket { tokens: CHECK_BURST, filled_at: None },
+            strays: Strays::default(),
         }
     }
 
@@ -337,7 +354,7 @@ impl IceLite {
         std::iter::once(&self.current).chain(self.previous.as_ref()).map(|side| side.local.ufrag())
     }
 
-    /// Takes the peer's ufrag from its description; its password has no use here, because a lite agent sends no check.
+    /// Takes the peer's credentials from its description.
     ///
     /// Until it is known a check with any remote ufrag is accepted: an offerer's peer may check before its answer
     /// arrives (RFC 8445, section 7.3).
@@ -345,18 +362,18 @@ impl IceLite {
     /// # Errors
     ///
     /// [`IceError::BadRemote`] where it is not 4 to 256 ice-chars (RFC 8839, section 5.4).
-    pub fn set_remote(&mut self, ufrag: &str) -> Result<(), IceError> {
+    pub fn set_remote(&mut self, ufrag: &str, pwd: &str) -> Result<(), IceError> {
         let good = (MIN_UFRAG..=MAX_UFRAG).contains(&ufrag.len()) && ufrag.bytes().all(|byte| ICE_CHARS.contains(&byte));
         if !good {
             return Err(IceError::BadRemote);
         }
-        self.current.remote_ufrag = Some(ufrag.to_owned());
+        self.current.remote = Some((ufrag.to_owned(), Zeroizing::new(pwd.to_owned())));
         Ok(())
     }
 
     /// Begins an ICE restart: the old credentials stay valid until the new ones are first used, media stays where it is.
     pub fn restart(&mut self, local: Credentials) {
-        let fresh = Side { local, remote_ufrag: None };
+        let fresh = Side { local, remote: None };
         let old = std::mem::replace(&mut self.current, fresh);
         // A second restart before the first was used: the side that carries the call is the one to keep.
         self.previous.get_or_insert(old);
@@ -409,7 +426,8 @@ impl IceLite {
     }
 
     fn apply(&mut self, now: Instant, path: Path, request: &Request<'_>) -> IceEvent {
-        let nominated_before = self.touch(now, path, request);
+        let nomination = request.use_candidate.then_some(now);
+        let nominated_before = self.touch(now, path, nomination, request.priority);
         if !request.use_candidate {
             return IceEvent::Validated { path };
         }
@@ -439,11 +457,10 @@ impl IceLite {
     }
 
     /// Notes a check on a path and returns when that path was nominated before.
-    fn touch(&mut self, now: Instant, path: Path, request: &Request<'_>) -> Option<Instant> {
-        let nomination = request.use_candidate.then_some(now);
+    fn touch(&mut self, now: Instant, path: Path, nomination: Option<Instant>, priority: u32) -> Option<Instant> {
         if let Some(known) = self.paths.iter_mut().find(|known| known.path == path) {
             known.last_check = now;
-            known.priority = request.priority;
+            known.priority = priority;
             return if nomination.is_some() {
                 std::mem::replace(&mut known.last_nomination, nomination)
             } else {
@@ -457,7 +474,7 @@ impl IceLite {
                 self.paths.swap_remove(index);
             }
         }
-        self.paths.push(Known { path, last_check: now, last_nomination: nomination, priority: request.priority });
+        self.paths.push(Known { path, last_check: now, last_nomination: nomination, priority });
         None
     }
 
@@ -493,12 +510,73 @@ impl IceLite {
             selected.heard = now;
             return false;
         }
-        let unheard = now.saturating_duration_since(selected.heard) >= UNHEARD;
-        if !unheard || !self.is_validated(&path) {
+        let (present, unheard) = (selected.path, now.saturating_duration_since(selected.heard) >= UNHEARD);
+        if !self.is_validated(&path) {
+            self.strays.on_media(now, path, present);
+            return false;
+        }
+        if !unheard {
             return false;
         }
         self.selected = Some(Selected { path, since: now, heard: now });
         true
+    }
+
+    /// Whether media has just come from elsewhere, so that [`poll_check`](Self::poll_check) may have something.
+    #[must_use]
+    pub fn is_astray(&self) -> bool {
+        self.strays.is_due()
+    }
+
+    /// Writes the check that media from elsewhere gave cause for, and says where it goes.
+    ///
+    /// `tag` comes back in the answer and finds the peer then, see [`parse_tag`]; `random` makes the answer hard to guess.
+    pub fn poll_check(
+        &mut self,
+        now: Instant,
+        tag: [u8; 5],
+        random: &mut dyn FnMut(&mut [u8]),
+        out: &mut [u8],
+    ) -> Option<(Path, usize)> {
+        // As `spoken` says; the strays are borrowed beside it.
+        let side = self.previous.as_ref().filter(|side| side.remote.is_some()).unwrap_or(&self.current);
+        let (ufrag, pwd) = side.remote.as_ref()?;
+        let transaction = || {
+            let mut transaction = [0; 12];
+            random(&mut transaction);
+            transaction.iter_mut().zip(tag).for_each(|(slot, byte)| *slot = byte);
+            transaction
+        };
+        self.strays.poll_check(now, side.local.ufrag(), (ufrag, pwd), transaction, out)
+    }
+
+    /// Takes the answer to a check of ours; `true` when it moved the call.
+    ///
+    /// # Errors
+    /// The answer is dropped and nothing has changed: [`IceError::NotARequest`] where it is malformed, [`IceError::Replayed`] where
+    /// nothing was asked there, [`IceError::WrongIntegrity`] where it is not the peer's.
+    pub fn handle_answer(&mut self, now: Instant, path: Path, datagram: &[u8]) -> Result<bool, IceError> {
+        let (_, pwd) = self.spoken().remote.as_ref().ok_or(IceError::UnknownUsername)?;
+        let pwd = pwd.clone();
+        let since = self.strays.on_answer(path, &pwd, datagram)?;
+        self.last_check = Some(now);
+        self.touch(now, path, None, 0);
+        let moves = self.selected.is_some_and(|selected| selected.path != path && selected.heard < since);
+        if moves {
+            self.selected = Some(Selected { path, since: now, heard: now });
+        }
+        Ok(moves)
+    }
+
+    /// The credentials the peer is known to use: during a restart the old ones, until the new ones are first used.
+    fn spoken(&self) -> &Side {
+        self.previous.as_ref().filter(|side| side.remote.is_some()).unwrap_or(&self.current)
+    }
+
+    /// When authenticated media came over the selected path last, or since when it is selected.
+    #[must_use]
+    pub fn heard(&self) -> Option<Instant> {
+        self.selected.map(|selected| selected.heard)
     }
 
     /// Asks for what a media packet needs.
@@ -558,9 +636,9 @@ mod tests {
     use crate::model::ShardId;
     use rtc_stun::attributes::{AttrType, RawAttribute};
     use rtc_stun::message::{BINDING_REQUEST, Getter};
-    use zeroize::Zeroizing;
 
     const REMOTE: &str = "abcd";
+    const REMOTE_PWD: &str = "the-password-of-the-peer";
 
     fn random() -> impl FnMut(&mut [u8]) {
         let mut state = 0x9e37_79b9_u32;
@@ -578,7 +656,7 @@ mod tests {
 
     fn agent() -> IceLite {
         let mut ice = IceLite::new(Credentials::new(&mut random(), ShardId(3)));
-        ice.set_remote(REMOTE).unwrap();
+        ice.set_remote(REMOTE, REMOTE_PWD).unwrap();
         ice
     }
 
@@ -938,7 +1016,7 @@ mod tests {
 
         let new = Credentials::new(&mut |bytes| bytes.fill(7), ShardId(3));
         ice.restart(new.clone());
-        ice.set_remote(REMOTE).unwrap();
+        ice.set_remote(REMOTE, REMOTE_PWD).unwrap();
         assert_eq!(ice.ufrags().collect::<Vec<_>>(), [new.ufrag(), old.ufrag()]);
         assert!(ice.handle_request(t0, path(1), &check(&old, true, 100, 2), &mut answer).is_ok());
         assert_eq!(ice.selected(), Some(path(1)), "media stays");
@@ -952,10 +1030,10 @@ mod tests {
     #[test]
     fn remote_credentials_are_checked() {
         let mut ice = agent();
-        assert_eq!(ice.set_remote("abc"), Err(IceError::BadRemote));
-        assert_eq!(ice.set_remote("ab\r\nc"), Err(IceError::BadRemote));
-        assert_eq!(ice.set_remote(&"a".repeat(257)), Err(IceError::BadRemote));
-        assert_eq!(ice.set_remote("ab+/"), Ok(()));
+        assert_eq!(ice.set_remote("abc", REMOTE_PWD), Err(IceError::BadRemote));
+        assert_eq!(ice.set_remote("ab\r\nc", REMOTE_PWD), Err(IceError::BadRemote));
+        assert_eq!(ice.set_remote(&"a".repeat(257), REMOTE_PWD), Err(IceError::BadRemote));
+        assert_eq!(ice.set_remote("ab+/", REMOTE_PWD), Ok(()));
     }
 
     #[test]
@@ -971,6 +1049,63 @@ mod tests {
             ]
         );
         assert_eq!(host_candidates(&[addresses[0]; 40]).len(), MAX_CANDIDATES);
+    }
+
+    /// Sends a check where media came from, and answers it as the peer would.
+    fn ask(peer: &mut Driver, ms: u64) -> Option<(Path, Vec<u8>)> {
+        let mut out = [0; 512];
+        let now = peer.t0 + Duration::from_millis(ms);
+        let (to, len) = peer.ice.poll_check(now, [3, 0, 0, 0, 7], &mut |bytes| bytes.fill(5), &mut out)?;
+        let mut request = Message { raw: out[..len].to_vec(), ..Message::default() };
+        request.decode().unwrap();
+        MessageIntegrity::check(&mut request, REMOTE_PWD.as_bytes(), crypto()).unwrap();
+        let mut answer = Message::new();
+        answer.write_header();
+        let integrity = MessageIntegrity::new_short_term_integrity_with_provider(REMOTE_PWD.to_owned(), crypto());
+        let parts: [&dyn Setter; 4] = [&request.transaction_id, &BINDING_SUCCESS, &integrity, &FINGERPRINT];
+        parts.into_iter().for_each(|part| part.add_to(&mut answer).unwrap());
+        Some((to, answer.raw))
+    }
+
+    #[test]
+    fn media_from_elsewhere_moves_the_call_with_the_answer_to_our_check() {
+        let mut peer = Driver::new();
+        let at = |ms| peer.t0 + Duration::from_millis(ms);
+        let (heard, moved, answered) = (at(5_000), at(5_020), at(5_060));
+        peer.check(0, 1, true, 200);
+        assert!(!peer.ice.on_media(heard, path(1)) && ask(&mut peer, 5_000).is_none(), "positive control");
+        assert!(!peer.ice.on_media(moved, path(2)) && peer.ice.is_astray());
+        let (to, answer) = ask(&mut peer, 5_020).unwrap();
+        assert_eq!((to, parse_tag(&answer)), (path(2), Some([3, 0, 0, 0, 7])));
+        assert_eq!(peer.selected_port(), 1, "nothing moves before the answer");
+        assert_eq!(peer.ice.handle_answer(answered, path(2), &answer), Ok(true));
+        assert_eq!(peer.selected_port(), 2);
+        assert!(peer.ice.is_validated(&path(2)));
+    }
+
+    #[test]
+    fn while_the_present_path_is_heard_an_answer_only_validates() {
+        let mut peer = Driver::new();
+        let at = |ms| peer.t0 + Duration::from_millis(ms);
+        let (first, second, silent) = (at(5_000), at(5_010), at(5_300));
+        peer.check(0, 1, true, 200);
+        peer.ice.on_media(first, path(2));
+        let (_, answer) = ask(&mut peer, 5_000).unwrap();
+        peer.ice.on_media(second, path(1));
+        assert_eq!(peer.ice.handle_answer(second, path(2), &answer), Ok(false));
+        assert_eq!((peer.selected_port(), peer.ice.is_validated(&path(2))), (1, true));
+        assert!(peer.ice.on_media(silent, path(2)), "then silence decides, as ever");
+    }
+
+    #[test]
+    fn without_a_call_and_without_credentials_nothing_is_asked() {
+        let mut peer = Driver::new();
+        let now = peer.t0;
+        peer.ice.on_media(now, path(2));
+        assert!(!peer.ice.is_astray());
+        let mut nobody = IceLite::new(Credentials::new(&mut random(), ShardId(1)));
+        assert!(nobody.poll_check(now, [0; 5], &mut |_| {}, &mut [0; 512]).is_none());
+        assert_eq!(nobody.handle_answer(now, path(2), &[0; 40]), Err(IceError::UnknownUsername));
     }
 
     #[test]

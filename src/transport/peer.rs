@@ -4,7 +4,7 @@
 //! no person. Media is opened and sealed in place; which media goes where is decided above.
 
 use super::dtls::{DtlsContext, DtlsEvent, DtlsFailure, DtlsTransport, Fingerprint, RtcDtls};
-use super::ice::{Credentials, IceError, IceEvent, IceLite, IceState, candidate_line, host_candidates};
+use super::ice::{Credentials, IceError, IceEvent, IceLite, IceState, candidate_line, host_candidates, parse_tag};
 pub use super::sctp::OwnChannel;
 use super::sctp::{ChannelId, DataChannels, DataEvent};
 use super::sdp::Offer;
@@ -92,6 +92,16 @@ impl Transport {
 
 fn fill_random(buffer: &mut [u8]) {
     aws_lc_rs::rand::fill(buffer).expect("the kernel's random number generator answers");
+}
+
+/// The longest check of the relay's own: header, a user name of 256 + 1 + 14 bytes, priority, role, integrity and fingerprint.
+const MAX_CHECK: usize = 20 + 276 + 8 + 12 + 24 + 8;
+
+/// Whose check a datagram answers: the shard, and the slot that was given to [`Peer::send_check`]; nothing is authenticated yet.
+#[must_use]
+pub fn slot_of_answer(datagram: &[u8]) -> Option<(ShardId, u32)> {
+    let [shard, a, b, c, d] = parse_tag(datagram)?;
+    Some((ShardId(shard), u32::from_be_bytes([a, b, c, d])))
 }
 
 /// What a valid connectivity check meant.
@@ -220,7 +230,7 @@ impl Peer {
     pub fn on_remote_description(&mut self, offer: &Offer) -> Result<Option<Box<str>>, Unfitting> {
         let said = Remote { ufrag: offer.ice_ufrag.clone(), pwd: offer.ice_pwd.clone(), fingerprint: offer.fingerprint };
         let Some(known) = &self.remote else {
-            self.ice.set_remote(&said.ufrag).map_err(|_| Unfitting)?;
+            self.ice.set_remote(&said.ufrag, &said.pwd).map_err(|_| Unfitting)?;
             self.dtls = Some(Box::new(RtcDtls::new(self.dtls_context.clone(), Fingerprint::from(said.fingerprint))));
             self.remote = Some(said);
             return Ok(None);
@@ -232,7 +242,7 @@ impl Peer {
             return Ok(None);
         }
         self.ice.restart(Credentials::new(&mut fill_random, self.shard));
-        self.ice.set_remote(&said.ufrag).map_err(|_| Unfitting)?;
+        self.ice.set_remote(&said.ufrag, &said.pwd).map_err(|_| Unfitting)?;
         self.remote = Some(said);
         Ok(Some(self.ice.local().ufrag().into()))
     }
@@ -246,7 +256,7 @@ impl Peer {
         if self.remote.as_ref().is_some_and(|known| known.fingerprint != said.fingerprint) {
             return Err(Unfitting);
         }
-        self.ice.set_remote(&said.ufrag).map_err(|_| Unfitting)?;
+        self.ice.set_remote(&said.ufrag, &said.pwd).map_err(|_| Unfitting)?;
         if self.dtls.is_none() {
             self.dtls = Some(Box::new(RtcDtls::new(self.dtls_context.clone(), Fingerprint::from(said.fingerprint))));
         }
@@ -289,6 +299,43 @@ impl Peer {
             Err(IceError::RateLimited) => Err(DropReason::RateLimit),
             Err(_) => Err(DropReason::StunAuth),
         }
+    }
+
+    /// Takes the answer to a check of the relay's own; `Moved` when the call goes on where it came from.
+    ///
+    /// # Errors
+    /// Why it was dropped.
+    pub fn handle_answer(&mut self, now: Instant, path: Path, datagram: &[u8]) -> Result<Outcome, DropReason> {
+        match self.ice.handle_answer(now, path, datagram) {
+            Ok(true) => Ok(Outcome::Moved),
+            Ok(false) => Ok(Outcome::Checked),
+            Err(IceError::NotARequest) => Err(DropReason::Malformed),
+            Err(_) => Err(DropReason::StunAuth),
+        }
+    }
+
+    /// Sends the check that media from an unknown address gave cause for; `slot` finds this peer again when it is answered, see
+    /// [`slot_of_answer`]. Whether one went out.
+    pub fn send_check(&mut self, now: Instant, slot: u32, outbox: &mut Outbox) -> bool {
+        let [a, b, c, d] = slot.to_be_bytes();
+        let mut check = [0u8; MAX_CHECK];
+        let written = self.ice.poll_check(now, [self.shard.0, a, b, c, d], &mut fill_random, &mut check);
+        if let Some((path, len)) = written {
+            outbox.push(path, true, check.get(..len).unwrap_or_default());
+        }
+        written.is_some()
+    }
+
+    /// Whether media has just come from an unknown address, so that [`send_check`](Self::send_check) may have something.
+    #[must_use]
+    pub fn is_astray(&self) -> bool {
+        self.ice.is_astray()
+    }
+
+    /// When something authentic came last: media on the path in use, or a check on any.
+    #[must_use]
+    pub fn last_heard(&self) -> Option<Instant> {
+        self.ice.heard().max(self.ice.last_check())
     }
 
     /// Takes a DTLS datagram from an address that passed a check.

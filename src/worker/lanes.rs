@@ -157,6 +157,16 @@ impl Lanes {
         Some(if lane.batch.bytes.len() >= BATCH_BYTES { lane.post(*own, empties) } else { 0 })
     }
 
+    /// Puts a datagram on the way to every other worker, one of which may know its sender; answers how many were lost by it.
+    pub(super) fn offer(&mut self, path: Path, datagram: &[u8]) -> usize {
+        (0..self.lanes.len()).filter_map(|at| self.put(self.lanes.get(at)?.shard, path, datagram)).sum()
+    }
+
+    /// Whether there are other workers.
+    pub(super) fn is_alone(&self) -> bool {
+        self.lanes.is_empty()
+    }
+
     /// Sends what was put in, and wakes who got something; once per tick. Answers how many datagrams were lost.
     pub(super) fn post(&mut self) -> usize {
         let Self { own, lanes, empties, .. } = self;

@@ -44,6 +44,9 @@ const ROUNDS_PER_TICK: usize = 4;
 /// Bytes gathered before a batch is sent within a tick: what stays in the second-level cache.
 const SEND_AT: usize = 256 * MAX_DATAGRAM;
 
+/// Datagrams of unknown senders offered to the other workers in a second: a peer that has moved needs one of its own among them.
+const OFFERS: u32 = 1_000;
+
 /// How often counters are handed out.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
@@ -115,6 +118,8 @@ struct Worker {
     pace: Pace,
     /// Datagrams found in this tick.
     found: usize,
+    /// How many datagrams nobody is known to have sent may be offered to the others until the next report.
+    offers: u32,
     stopping: bool,
 }
 
@@ -223,6 +228,7 @@ impl Worker {
             load: Load::new(now),
             pace: Pace::new(coalesce, now),
             found: 0,
+            offers: OFFERS,
             stopping: false,
         }
     }
@@ -314,7 +320,7 @@ impl Worker {
     }
 
     fn receive(&mut self, now: Now) -> usize {
-        let (shard, lanes) = (&mut self.shard, &mut self.lanes);
+        let (shard, lanes, offers) = (&mut self.shard, &mut self.lanes, &mut self.offers);
         let received = self.port.receive(|bytes, batch| {
             // Counted after the batch: the shard is at work while it says what is not its own.
             let (mut full, mut unknown) = (0, 0);
@@ -322,8 +328,13 @@ impl Worker {
                 let owner = match disposition {
                     Disposition::Taken => return,
                     Disposition::Elsewhere(owner) => Some(owner),
-                    Disposition::Unknown => lanes.owner(&received.path.remote),
+                    Disposition::Unknown | Disposition::Unclaimed => lanes.owner(&received.path.remote),
                 };
+                if owner.is_none() && disposition == Disposition::Unclaimed && *offers > 0 && !lanes.is_alone() {
+                    *offers -= 1;
+                    full += lanes.offer(received.path, datagram) as u64;
+                    return;
+                }
                 match owner.and_then(|owner| lanes.put(owner, received.path, datagram)) {
                     Some(lost) => full += lost as u64,
                     None => unknown += 1,
@@ -377,6 +388,7 @@ impl Worker {
         }
         self.reported = self.load.is_settled();
         self.report_at = now.mono + REPORT_EVERY;
+        self.offers = OFFERS;
         let dropped = self.port.dropped();
         self.port.ask_dropped();
         let counters = self.shard.counters();

@@ -4,6 +4,7 @@
 //   RUNS=n           each row n times, with n seeds
 //   LENGTH=f         shortens (or lengthens) what is measured; for trying a row out
 //   SEED=n           the first seed (7)
+//   RELAY_CONFIG=f   another configuration of the relay than tests/quality/adapt.toml
 //   VERBOSE=1        prints what else was noted, and the page's and relay's last words when a row breaks
 
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
@@ -65,7 +66,7 @@ async function runOnce(row, { seed, length }) {
     late = setTimeout(() => fail(new Error(`longer than ${row.seconds} s`)), row.seconds * 1000);
   });
   const body = (async () => {
-    await stage?.open({ args: [] });
+    await stage?.open({ args: process.env.RELAY_CONFIG ? ['--config', process.env.RELAY_CONFIG] : [] });
     return row.run({ stage, seed, ms: (ms) => ms * length, signal: abort.signal });
   })();
   body.catch(() => {});

@@ -58,13 +58,13 @@ fn leaked(world: &World, to: Who, from: Who, since: usize) -> usize {
     world.person(to).received.iter().filter(|one| one.left > since as u64 && of(one.mark.from)).count()
 }
 
-fn attribute(world: &World, viewer: Who, of: Who, key: &str) -> Option<String> {
+pub(super) fn attribute(world: &World, viewer: Who, of: Who, key: &str) -> Option<String> {
     let sid = world.person(of).sid.clone()?;
     world.person(viewer).roster.get(&sid)?.attributes.get(&format!("consultation.{key}")).cloned()
 }
 
 /// A doctor and a patient who agreed and was let in.
-fn in_call(seed: u64) -> (World, Who, Who) {
+pub(super) fn in_call(seed: u64) -> (World, Who, Who) {
     let mut world = World::new(seed);
     let doctor = world.seat("doctor", coming("doctor"));
     let patient = world.seat("patient", agreed("patient"));

@@ -29,4 +29,5 @@ mod sound;
 mod speakers;
 mod subscriptions;
 mod three_people;
+mod truth;
 mod two_connections;

@@ -3,6 +3,7 @@
 use crate::world::World;
 use crate::world::media::Kind;
 use crate::world::person::Coming;
+use colloque::model::counters::DropReason;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -58,4 +59,74 @@ fn an_ice_restart_from_another_network_moves_the_call() {
     let mark = world.sent.len();
     world.run(SECOND);
     assert!(world.media_to(now_at, mark) > 50);
+}
+
+#[test]
+fn a_translator_that_gives_another_address_is_followed_within_a_round_trip() {
+    let mut world = World::new(43);
+    let (doctor, patient) = (world.seat("doctor", Coming::default()), world.seat("patient", Coming::default()));
+    world.run(3 * SECOND);
+    let before = world.person(patient).address;
+    let outside = SocketAddr::from(([203, 0, 113, 79], 50_507));
+    let moved = world.now;
+
+    world.translate(patient, outside, true);
+    assert!(world.run_until(SECOND, |world| world.counters().path_changes == 1), "the relay follows");
+    println!("followed after {:?}", world.now - moved);
+    assert!(world.now - moved < Duration::from_millis(200), "long before the client's own next check");
+    let mark = world.sent.len();
+    world.run(5 * SECOND);
+
+    assert_eq!(world.media_to(before, mark), 0, "the old address gets nothing more");
+    assert!(world.media_to(outside, mark) > 100);
+    assert_eq!(world.drops(DropReason::UnknownAddress), 0, "what came from there before the answer was taken in");
+    assert!((1..=3).contains(&world.counters().stun_sent));
+    world.assert_flows(&[doctor, patient]);
+}
+
+#[test]
+fn an_address_that_does_not_answer_gets_a_few_checks_and_no_media() {
+    let mut world = World::new(44);
+    let (doctor, patient) = (world.seat("doctor", Coming::default()), world.seat("patient", Coming::viewer()));
+    world.run(3 * SECOND);
+    let own = world.person(doctor).address;
+    let victim = SocketAddr::from(([203, 0, 113, 80], 53));
+    let mark = world.sent.len();
+
+    // Somebody on the way rewrites the sender of what the doctor sends, checks excepted.
+    world.translate(doctor, victim, false);
+    world.spares_checks = true;
+    world.run(4 * SECOND);
+    let to_victim: Vec<usize> = world.sent.iter().skip(mark).filter(|left| left.to == victim).map(|left| left.len).collect();
+    assert_eq!(world.media_to(victim, mark), 0);
+    assert!((1..=7).contains(&to_victim.len()), "{to_victim:?}");
+    assert!(to_victim.iter().all(|len| *len <= 150), "{to_victim:?}");
+    assert_eq!(world.counters().path_changes, 0);
+
+    world.translated.clear();
+    world.run(2 * SECOND);
+    world.assert_flows(&[doctor, patient]);
+    assert!(world.person(doctor).address == own && world.counters().path_changes == 0);
+}
+
+#[test]
+fn copies_of_a_call_from_elsewhere_are_not_even_asked_about() {
+    let mut world = World::new(45);
+    let (doctor, patient) = (world.seat("doctor", Coming::default()), world.seat("patient", Coming::default()));
+    world.run(2 * SECOND);
+    world.recording = true;
+    world.run(SECOND);
+    world.recording = false;
+    let stranger = SocketAddr::from(([203, 0, 113, 81], 9_999));
+    let mark = world.sent.len();
+    for (_, bytes) in world.recorded.clone() {
+        let check = bytes.first().is_some_and(|first| *first < 4);
+        if !check {
+            world.inject(stranger, bytes);
+        }
+    }
+    assert_eq!(world.sent.iter().skip(mark).filter(|left| left.to == stranger).count(), 0);
+    assert!(world.drops(DropReason::Replay) > 50, "they were known for what they are");
+    world.run(SECOND);
+    world.assert_flows(&[doctor, patient]);
 }

@@ -107,6 +107,10 @@ pub(crate) struct World {
     pub(crate) wakeups: u64,
     pub(crate) lines: Vec<Line>,
     pub(crate) net: Net,
+    /// Connectivity checks keep the person's own address all the same.
+    pub(crate) spares_checks: bool,
+    /// Address under which the relay sees a person, where it is not the person's own, and whether answers come back from there.
+    pub(crate) translated: std::collections::BTreeMap<usize, (SocketAddr, bool)>,
     /// Every datagram the relay sent, in order.
     pub(crate) sent: Vec<Left>,
     /// Datagrams that reached the relay, kept while [`recording`](Self::recording).
@@ -197,6 +201,8 @@ impl World {
             people: Vec::new(),
             lines: Vec::new(),
             net: Net::new(seed),
+            spares_checks: false,
+            translated: std::collections::BTreeMap::new(),
             sent: Vec::new(),
             recorded: Vec::new(),
             recording: false,
@@ -321,6 +327,12 @@ impl World {
 
     pub(crate) fn move_to(&mut self, who: Who, address: SocketAddr) {
         self.act(who, |person| person.move_to(address));
+    }
+
+    /// From now on the relay sees somebody come from another address, of which the person knows nothing; `back` says whether what
+    /// is sent there arrives.
+    pub(crate) fn translate(&mut self, who: Who, outside: SocketAddr, back: bool) {
+        self.translated.insert(who.0, (outside, back));
     }
 
     pub(crate) fn resume(&mut self, who: Who) {
@@ -594,8 +606,13 @@ impl World {
             let to = datagram.path.remote;
             let byte = |at| bytes.get(at).copied().unwrap_or_default();
             self.sent.push(Left { at: self.now, to, first: byte(0), second: byte(1), len: bytes.len() });
-            if let Some(index) = self.people.iter().position(|person| person.address == to) {
-                let flight = Flight { to: End::Person(index), from: RELAY, at: to, bytes, left: self.sent.len() as u64 };
+            let reached = |(index, person): (usize, &Person)| match self.translated.get(&index) {
+                Some((outside, back)) => *outside == to && *back || self.spares_checks && person.address == to,
+                None => person.address == to,
+            };
+            if let Some(index) = self.people.iter().enumerate().position(reached) {
+                let at = self.people[index].address;
+                let flight = Flight { to: End::Person(index), from: RELAY, at, bytes, left: self.sent.len() as u64 };
                 self.net.send(self.now, self.lines[index].down, flight);
             }
         }
@@ -634,6 +651,9 @@ impl World {
         for Sending { from, to, bytes } in out {
             // A phone that changed network cannot send from where it was.
             if to == RELAY && from == self.people[index].address {
+                let check = bytes.first().is_some_and(|first| *first < 4);
+                let other = self.translated.get(&index).filter(|_| !(check && self.spares_checks));
+                let from = other.map_or(from, |(outside, _)| *outside);
                 let flight = Flight { to: End::Relay, from, at: to, bytes, left: 0 };
                 self.net.send(self.now, self.lines[index].up, flight);
             }

@@ -37,7 +37,7 @@ function picture(hue: number, wide: boolean): Picture {
 }
 
 function person(identity: string, name: string, role: string, more: Partial<Tile> = {}): Tile {
-  return { key: `${identity}/person`, kind: 'person', identity, name, role, self: false, microphone: 'on', camera: 'on', speaking: false, quality: 'good', waiting: false, aside: false, beside: [], emergency: false, mirrored: false, picture: undefined, ...more };
+  return { key: `${identity}/person`, kind: 'person', identity, name, role, self: false, microphone: 'on', camera: 'on', speaking: false, quality: 'good', receives: undefined, waiting: false, aside: false, beside: [], emergency: false, mirrored: false, picture: undefined, ...more };
 }
 
 const me = person('p1', 'Camille Moreau', 'patient', { self: true, mirrored: true, picture: picture(200, false) });

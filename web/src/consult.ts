@@ -4,6 +4,7 @@
  */
 import type { Key } from './i18n';
 import type { ParticipantLike, RoomLike } from './snapshot';
+import type { Shortfall } from './state';
 
 /** What a seat waits for; empty in a room that is no consultation. */
 export type Gate = '' | 'open' | 'admission' | 'consent' | 'third_person';
@@ -46,6 +47,25 @@ export interface Consultation {
   /** Milliseconds since 1970. */
   endsAt: number | undefined;
   locked: boolean;
+}
+
+/**
+ * What of my tracks falls short on the way to somebody, from the words of the relay about everything that reaches that person:
+ * `TR_1=180/720@5 TR_2=gaps`. Nothing where all arrives as wished.
+ */
+export function readReceives(words: string, sent: readonly { trackSid: string }[]): Shortfall | undefined {
+  const short: Shortfall = { lines: undefined, still: false, slow: false, gaps: false };
+  for (const word of words.split(' ')) {
+    const at = word.indexOf('=');
+    if (at < 0 || !sent.some((pub) => pub.trackSid === word.slice(0, at))) continue;
+    const what = word.slice(at + 1);
+    const picture = /^(\d{1,5})(\/\d{1,5})?(@\d{1,3})?$/.exec(what);
+    if (picture?.[2] !== undefined) short.lines = Math.min(Number(picture[1]), short.lines ?? Infinity);
+    if (picture?.[3] !== undefined) short.slow = true;
+    if (what === 'still') short.still = true;
+    if (what === 'gaps') short.gaps = true;
+  }
+  return short.lines !== undefined || short.still || short.slow || short.gaps ? short : undefined;
 }
 
 const GATES: readonly string[] = ['open', 'admission', 'consent', 'third_person'];

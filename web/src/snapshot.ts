@@ -2,7 +2,7 @@
  * Reads a room of the client library into a `CallState`.
  * Names only the shape it needs of that room, so that tests can build one. Entry point: `snapshot`.
  */
-import { isInside, readBeside, readConsultation } from './consult';
+import { isInside, readBeside, readConsultation, readReceives } from './consult';
 import type { CallState, CameraState, LinkQuality, MicrophoneState, Picture, Tile } from './state';
 
 export interface TrackLike {
@@ -48,7 +48,8 @@ const pictures = new WeakMap<object, Picture>();
 export function snapshot(room: RoomLike, self: Fallback): CallState {
   const tiles: Tile[] = [];
   // Who waits before the door is no tile: nothing of theirs arrives, and they see nobody.
-  for (const remote of room.remoteParticipants.values()) if (isInside(remote)) tiles.push(...tilesOf(remote, undefined));
+  const mine = [...room.localParticipant.videoTrackPublications.values(), ...room.localParticipant.audioTrackPublications.values()];
+  for (const remote of room.remoteParticipants.values()) if (isInside(remote)) tiles.push(...tilesOf(remote, undefined, mine));
   tiles.push(...tilesOf(room.localParticipant, self));
   const local = room.localParticipant;
   return {
@@ -61,7 +62,7 @@ export function snapshot(room: RoomLike, self: Fallback): CallState {
   };
 }
 
-function tilesOf(person: ParticipantLike, self: Fallback | undefined): Tile[] {
+function tilesOf(person: ParticipantLike, self: Fallback | undefined, sent: readonly PublicationLike[] = []): Tile[] {
   const videos = [...person.videoTrackPublications.values()];
   const face = videos.find((pub) => pub.source === 'camera') ?? videos.find((pub) => pub.source !== 'screen_share');
   const voices = [...person.audioTrackPublications.values()].filter((pub) => pub.source !== 'screen_share_audio');
@@ -73,6 +74,7 @@ function tilesOf(person: ParticipantLike, self: Fallback | undefined): Tile[] {
     microphone: voiceState(voices, self !== undefined),
     speaking: person.isSpeaking,
     quality: linkQuality(person.connectionQuality),
+    receives: readReceives(person.attributes['consultation.receives'] ?? '', sent.filter((pub) => !pub.isMuted)),
     waiting: !isInside(person),
     aside: isSet(person.attributes['consultation.aside']),
     beside: readBeside(person.attributes['consultation.beside'] ?? ''),

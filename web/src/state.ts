@@ -9,6 +9,14 @@ export type MicrophoneState = 'on' | 'off' | 'interrupted';
 export type CameraState = 'on' | 'off' | 'starting' | 'paused' | 'interrupted' | 'withheld';
 export type LinkQuality = 'good' | 'weak' | 'lost';
 
+/** `lines` is the height of the picture that arrives, 0 where none does; `slow` are few pictures a second. */
+export interface Shortfall {
+  lines: number | undefined;
+  still: boolean;
+  slow: boolean;
+  gaps: boolean;
+}
+
 /** A picture that can be put into a `<video>` and taken out again. The same object means the same picture. */
 export interface Picture {
   attach(element: HTMLVideoElement): void;
@@ -28,6 +36,8 @@ export interface Tile {
   camera: CameraState;
   speaking: boolean;
   quality: LinkQuality;
+  /** What falls short of my picture and my voice on the way to this person, as the relay knows it. */
+  receives: Shortfall | undefined;
   waiting: boolean;
   aside: boolean;
   /** People beside this person, off camera. */

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { consultationNews, readBeside } from '../src/consult';
+import { consultationNews, readBeside, readReceives } from '../src/consult';
 import { CONSENT_TEXT, Desk, DeskError, deskProblem } from '../src/desk';
 import { parseFragment, takeLink } from '../src/link';
 import { snapshot, type ParticipantLike, type RoomLike } from '../src/snapshot';
@@ -42,6 +42,15 @@ describe('the consultation as the relay tells it', () => {
   it('reads who is beside somebody and ignores what is none', () => {
     expect(readBeside('relative:1,companion:2')).toEqual([{ role: 'relative', count: 1 }, { role: 'companion', count: 2 }]);
     expect(readBeside(',relative,:3,x:0,y:77,z:?')).toEqual([]);
+  });
+
+  it('says what of mine falls short on the way to another, and nothing of what others send', () => {
+    const mine = [{ trackSid: 'TR_cam' }, { trackSid: 'TR_mic' }];
+    expect(readReceives('TR_cam=720 TR_mic=clear TR_other=180/720', mine)).toBeUndefined();
+    expect(readReceives('TR_cam=180/720@5 TR_mic=gaps', mine)).toEqual({ lines: 180, still: false, slow: true, gaps: true });
+    expect(readReceives('TR_cam=0/720', mine)?.lines).toBe(0);
+    expect(readReceives('TR_cam=still', mine)?.still).toBe(true);
+    for (const odd of ['', 'TR_cam', 'TR_cam=', 'TR_cam=<b>', '=180/720', 'TR_cam=180/720/9']) expect(readReceives(odd, mine)).toBeUndefined();
   });
 
   it('has a banner for every closed gate and for the end that comes', () => {

@@ -34,9 +34,9 @@ export class Line {
     this.ended = once(child, 'exit').catch(() => {});
   }
 
-  /** A line to the relay's UDP port that does what `profile` says. */
-  static async open(relayPort, { profile = 'clean', seed = 1 } = {}) {
-    const words = ['impair', '--listen', '0.0.0.0:0', '--to', `127.0.0.1:${relayPort}`, '--profile', profileText(profile), '--seed', String(seed), '--control', '127.0.0.1:0'];
+  /** A line to the relay's UDP port that does what `profile` says; `listen` is where browsers find it. */
+  static async open(relayPort, { profile = 'clean', seed = 1, listen = '0.0.0.0:0' } = {}) {
+    const words = ['impair', '--listen', listen, '--to', `127.0.0.1:${relayPort}`, '--profile', profileText(profile), '--seed', String(seed), '--control', '127.0.0.1:0'];
     const child = spawn(program('loadtest', 'LOADTEST_BIN'), words, { stdio: ['ignore', 'pipe', 'pipe'] });
     const lines = [];
     let text = '';

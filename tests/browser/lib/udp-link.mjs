@@ -36,7 +36,7 @@ export class UdpLink {
     this.drop = 0;
     this.wait = 0;
     this.silent = false;
-    /** Set by `rebind`: when it was, when the first check went up after it, when the first media came down after that. */
+    /** Set by `rebind`: when it was, when the browser's first check went up and the first media came down after it. */
     this.move = undefined;
   }
 
@@ -117,7 +117,7 @@ export class UdpLink {
 
   #down(datagram, browser) {
     this.tap('down', datagram);
-    if (this.move?.check !== undefined && this.move.media === undefined && isMedia(datagram)) this.move.media = performance.now();
+    if (this.move && this.move.media === undefined && isMedia(datagram)) this.move.media = performance.now();
     this.#pass(() => this.front.send(datagram, browser.port, browser.address));
   }
 

@@ -83,7 +83,7 @@ pub(crate) fn rtcp(data: &[u8]) {
 pub(crate) fn stun(data: &[u8]) {
     let _ = parse_username(data);
     let mut agent = IceLite::new(Credentials::new(&mut |bytes| bytes.fill(7), ShardId(0)));
-    let _ = agent.set_remote("abcd");
+    let _ = agent.set_remote("abcd", "a password of the peer's");
     let path = Path { socket: 0, local: None, remote: ([192, 0, 2, 9], 9).into() };
     let mut answer = [0; 256];
     if let Ok(handled) = agent.handle_request(start(), path, data, &mut answer) {

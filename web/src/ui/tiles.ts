@@ -1,6 +1,6 @@
 /** The people and shared pictures of the call: one tile each, kept between updates so that no picture blinks. */
 import { roleName, t } from '../i18n';
-import { arrange, bestGrid, initials, type Picture, type Tile } from '../state';
+import { arrange, bestGrid, initials, type Picture, type Shortfall, type Tile } from '../state';
 import { h, icon, setAttributes, setText } from './dom';
 import type { IconName } from './icons';
 
@@ -41,6 +41,7 @@ class TileView {
       'data-camera': tile.camera,
       'data-speaking': String(tile.speaking && tile.microphone === 'on'),
       'data-quality': tile.quality,
+      'data-receives': tile.receives?.lines === undefined ? '' : String(tile.receives.lines),
     });
     setText(this.name, short && tile.self ? t('tile.you_only') : title(tile));
     setText(this.role, tile.kind === 'person' && tile.name !== '' ? roleName(tile.role) : '');
@@ -139,6 +140,16 @@ function title(tile: Tile): string {
   return tile.self ? t('tile.you', { name }) : name;
 }
 
+/** What this person receives of me, where it is less than it should be. */
+function receivesChips(short: Shortfall, name: string): Chip[] {
+  const chips: Chip[] = [];
+  if (short.still || short.lines === 0) chips.push({ icon: 'camera_off', words: t('tile.receives.none', { name }), tone: 'warn' });
+  else if (short.lines !== undefined) chips.push({ icon: 'weak', words: t('tile.receives.lines', { name, n: short.lines }), tone: 'plain' });
+  else if (short.slow) chips.push({ icon: 'weak', words: t('tile.receives.slow', { name }), tone: 'plain' });
+  if (short.gaps) chips.push({ icon: 'weak', words: t('tile.receives.gaps', { name }), tone: 'warn' });
+  return chips;
+}
+
 function chipsOf(tile: Tile): Chip[] {
   const chips: Chip[] = [];
   if (tile.kind !== 'person') {
@@ -151,6 +162,7 @@ function chipsOf(tile: Tile): Chip[] {
   if (tile.emergency) chips.push({ icon: 'warning', words: t('tile.emergency'), tone: 'warn' });
   if (tile.quality === 'lost') chips.push({ icon: 'lost', words: t('tile.lost'), tone: 'warn' });
   if (tile.quality === 'weak') chips.push({ icon: 'weak', words: t('tile.weak'), tone: 'warn' });
+  if (tile.receives) chips.push(...receivesChips(tile.receives, displayName(tile)));
   if (tile.microphone !== 'on') chips.push({ icon: 'mic_off', words: t(`mic.${tile.microphone}`), tone: 'plain' });
   else if (tile.speaking) chips.push({ icon: 'speaking', words: t('tile.speaking'), tone: 'good' });
   if (tile.camera !== 'on') chips.push({ icon: 'camera_off', words: t(`camera.${tile.camera}`), tone: 'plain' });
