@@ -84,8 +84,8 @@ mod tests {
         account.on_joined(doctor, &word("p-1"), Role::Doctor, at(0));
         account.on_joined(patient, &word("p-2"), Role::Patient, at(1));
         for s in 2..62 {
-            account.on_delivered(patient, doctor, Modality::Video, at(s));
-            account.on_delivered(doctor, patient, Modality::Video, at(s));
+            account.on_delivered(patient, doctor, Modality::Video, (at(s), at(s)));
+            account.on_delivered(doctor, patient, Modality::Video, (at(s), at(s)));
         }
         let log = LogRange { from_seq: 3, origin: word("clinic.example/fr1/t-7q2m/n03/1"), to_seq: 17 };
         let statement = account.statement(log, true, at(62), Micros(1_795_253_529_204_118));

@@ -4,7 +4,7 @@
 //! effects, `negotiation` offers and answers, `downlink` what the relay offers itself, `tracks` what is published and routed,
 //! `datagrams` what the socket received, `media` the packet path, `repeats` what goes out later, `sound` redundant audio,
 //! `feedback` control packets, `line` what a receiver's line bears, `allocation` how it is shared out, `data` data messages,
-//! `consult` consultations, `held` what waits for the record, `admin` what the platform asks. The doors see [`command`],
+//! `consult` consultations, `held` what waits for the record, `tally` what reached whom, `admin` what the platform asks. The doors see [`command`],
 //! [`event`] and [`envelope`] and nothing else.
 
 pub use crate::media::outbox;
@@ -32,6 +32,7 @@ mod rooms;
 mod sections;
 pub mod shard;
 mod sound;
+mod tally;
 mod timers;
 mod tracks;
 mod warm;

@@ -7,7 +7,7 @@
 use super::allocation::Gathered;
 use super::datagrams::Addresses;
 use super::envelope::Envelope;
-use super::event::Recorded;
+use super::event::{Happening, Recorded, Tally};
 use super::link::{Attention, Link, Rate};
 use super::rooms::RoomState;
 use super::timers::{Owner, Timers};
@@ -92,6 +92,7 @@ pub struct Shard {
     pub(super) address_changes: Vec<(SocketAddr, bool)>,
     pub(super) closed_rooms: Vec<(RoomKey, u64)>,
     pub(super) facts: VecDeque<Recorded>,
+    pub(super) tallies: VecDeque<Tally>,
     /// Tickets given out.
     pub(super) tickets: u64,
     /// What the command being carried out left to wait for the record.
@@ -133,6 +134,7 @@ impl Shard {
             address_changes: Vec::new(),
             closed_rooms: Vec::new(),
             facts: VecDeque::new(),
+            tallies: VecDeque::new(),
             tickets: 0,
             waiting: None,
             audit_down_until: None,
@@ -150,6 +152,7 @@ impl Shard {
     /// those it receives and those it sends.
     pub(super) fn on_moved(&mut self, link: usize, now: Instant) {
         self.counters.path_changes += 1;
+        self.happen(link, Happening::Moved, now);
         self.request_key_frames_for(link, now);
         let published: Vec<usize> = self.links.get(link).map(|state| state.published().collect()).unwrap_or_default();
         for track in published {
@@ -337,6 +340,7 @@ impl Shard {
         state.timing.connected_at = Some(now.mono);
         let (room, member) = (state.room, state.member);
         if self.is_primary(link) {
+            self.happen(link, Happening::Connected, now.mono);
             // The member is in the room as long as its link exists.
             let _ = self.apply(room, crate::consultation::Command::Connected(member), now);
         }
@@ -349,6 +353,7 @@ impl Shard {
             return;
         }
         self.counters.fail(reason);
+        self.note_obstacle(link, reason, now.mono);
         let reason = match reason {
             FailureReason::IceTimeout | FailureReason::ConsentExpired => LeaveReason::ConnectionTimeout,
             FailureReason::DtlsClosed => LeaveReason::ClientInitiated,

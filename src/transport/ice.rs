@@ -501,6 +501,12 @@ impl IceLite {
         true
     }
 
+    /// When a valid check or authentic media last came on the selected path.
+    #[must_use]
+    pub fn heard(&self) -> Option<Instant> {
+        self.selected.map(|selected| selected.heard).max(self.last_check)
+    }
+
     /// Asks for what a media packet needs.
     pub(super) fn warm(&self) {
         ahead::fetch(&self.selected);

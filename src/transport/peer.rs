@@ -380,6 +380,12 @@ impl Peer {
         self.ice.validated().any(|path| path.remote == address)
     }
 
+    /// When anything authentic last came from it.
+    #[must_use]
+    pub fn heard(&self) -> Option<Instant> {
+        self.ice.heard()
+    }
+
     /// How long no valid check has come, once consent to send has run out (RFC 7675); sending stops with the first look.
     pub fn silent_for(&mut self, now: Instant) -> Option<Duration> {
         self.silent = self.ice.state(now) == IceState::Expired;
