@@ -69,6 +69,7 @@ fn api() -> Api {
         revocations: Arc::default(),
         wall_ms: Arc::new(|| NOW_S * 1_000),
         register: Arc::default(),
+        ledger: Arc::new(NoLedger),
         public_url: Some("https://visit.example".into()),
     };
     Api { v1, rooms }
