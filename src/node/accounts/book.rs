@@ -164,7 +164,7 @@ impl Book {
         if let Some(room) = opening.room_ref() {
             self.rooms.remove(&room);
         }
-        if let (Some(notary), Some(statement)) = (&self.notary, opening.statement(now, wall)) {
+        if let (Some(notary), Some(statement)) = (&self.notary, opening.statement(true, now, wall)) {
             let jws = sign(&statement, &notary.key);
             if let Err(error) = notary.store.write(&opening.key, opening.opened, &jws) {
                 tracing::error!(kind = ?error.kind(), "an attestation cannot be written; it is kept in memory");
@@ -205,7 +205,7 @@ impl Book {
         let index = opening.checked_sub(1).and_then(|index| usize::try_from(index).ok());
         let at = *index.and_then(|index| began.get(index)).ok_or(Unattested::NoSuchOpening { openings })?;
         if let Some(found) = running.iter().find(|found| found.opened == at) {
-            let statement = found.statement(now, wall).ok_or(Unattested::NotRecorded)?;
+            let statement = found.statement(false, now, wall).ok_or(Unattested::NotRecorded)?;
             return Ok(Attested { jws: sign(&statement, &notary.key), opening, openings, ended: statement.ended });
         }
         let unwritten = unwritten.iter().find(|one| one.opened == at).map(|one| one.jws.clone());

@@ -95,11 +95,11 @@ impl Opening {
         }
     }
 
-    /// What can be stated now; nothing before the first entry stands in the record.
-    pub(super) fn statement(&self, now: Instant, wall: Micros) -> Option<Statement> {
+    /// What can be stated now, and whether it is the last word; nothing before the first entry stands in the record.
+    pub(super) fn statement(&self, last: bool, now: Instant, wall: Micros) -> Option<Statement> {
         let book = self.book.as_ref()?;
         let range = book.range.clone()?;
-        Some(book.account.statement(range, self.closed.is_some(), self.closed.unwrap_or(now), wall))
+        Some(book.account.statement(range, last, self.closed.unwrap_or(now), wall))
     }
 
     /// Seats are as many as ever came; the rules bound them.
