@@ -28,5 +28,6 @@ mod simulcast;
 mod sound;
 mod speakers;
 mod subscriptions;
+mod tally;
 mod three_people;
 mod two_connections;
