@@ -300,7 +300,7 @@ impl Config {
         let raw: RawConfig = toml::from_str(text).map_err(|error| source.explain(&error))?;
         let RawConfig { http, media, limits, rooms, log, mut audit, ice_servers, tenants } = raw;
         // Paths in the file are relative to it; an empty one stays empty.
-        for path in [&mut audit.dir, &mut audit.root_key_file] {
+        for path in [&mut audit.dir, &mut audit.root_key_file, &mut audit.attestation_key_file] {
             if !path.as_os_str().is_empty() {
                 *path = folder.join(&*path);
             }

@@ -3,6 +3,7 @@
 //! Order of starting: the audit record, sockets (so that a taken port is said before anything else runs), workers, doors, the
 //! ready line. Order of stopping: no new calls, everybody is told to leave, workers end, doors end, the audit record is signed.
 
+mod accounts;
 mod admission;
 pub mod audit;
 mod chronicle;
@@ -30,8 +31,10 @@ use crate::telemetry::host::Ceiling;
 use crate::telemetry::metrics::{self, Board, Doors};
 use crate::transport::peer::Transport;
 use crate::web::{HttpLimits, HttpState, Pages, router, serve};
+use crate::worker::audit_writer::Recorder;
 use crate::worker::udp::{Offload, probe_offload};
 use crate::worker::{self, Observer, Settings, Workers};
+use accounts::Accounts;
 use placement::Placement;
 use record::Record;
 use std::io::Write as _;
@@ -81,8 +84,9 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     let board = Arc::new(Board::new(count));
     let health = Arc::new(Health::default());
     let record = Record::new(recorder.clone());
-    let placement =
-        Placement::new(count, admission_limits(&config), wall_ms(), board.clone(), health.clone(), facts.clone(), record);
+    let (ledger, accounts) = open_accounts(&config, &recorder)?;
+    let told = placement::Told { facts: facts.clone(), record, accounts: ledger.clone() };
+    let placement = Placement::new(count, admission_limits(&config), wall_ms(), board.clone(), health.clone(), told);
     let placement = Arc::new(placement);
     let workers = start_workers(&config, count, &placement, recorder.is_on())?;
     placement.connect(workers.mailboxes.clone());
@@ -95,14 +99,22 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
         .map_err(|_| internal("the doors' runtime cannot be started"))?;
     let doors = Arc::new(Doors::default());
     let limits = http_limits(&config, &doors);
-    let state = http_state(&config, mode, &keys, &register, placement.clone(), pages, board, doors, health.clone());
+    let state = http_state(&config, mode, &keys, &register, placement.clone(), pages, board, doors, health.clone(), ledger);
     runtime.spawn(facts::deliver(facts, recorded, register.clone()));
     runtime.spawn(look_at_host(Ceiling::find(u64::from(config.limits.max_memory_mib) << 20), placement.clone()));
     let served = runtime.block_on(serve_until_told(&config, mode, listeners, limits, state, &placement, &health, &register));
     workers.join();
     runtime.shutdown_timeout(GOODBYE);
     audit::stopped(&recorder, &config, writer);
+    // Last of all, so that what it signs names the last entries.
+    accounts.stop();
     served
+}
+
+/// Starts what keeps the accounts of consultations; without a record nothing is attested.
+fn open_accounts(config: &Config, recorder: &Recorder) -> Result<(Arc<Accounts>, accounts::Running), NodeError> {
+    let notary = if recorder.is_on() { Some(audit::notary(config)?) } else { None };
+    Accounts::start(recorder.clone(), notary).map_err(|_| internal("the thread of the accounts cannot be started"))
 }
 
 #[expect(clippy::too_many_arguments, reason = "the composition root is where every part meets the others, once")]
@@ -224,6 +236,7 @@ fn http_state(
     board: Arc<Board>,
     doors: Arc<Doors>,
     health: Arc<Health>,
+    ledger: Arc<Accounts>,
 ) -> HttpState {
     let revocations = Arc::new(Mutex::new(Revocations::default()));
     let wall_ms: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(wall_ms);
@@ -243,6 +256,7 @@ fn http_state(
         revocations: revocations.clone(),
         wall_ms: wall_ms.clone(),
         register: register.clone(),
+        ledger,
         public_url: public_url(config),
     };
     let render = Arc::new(move || metrics::render(&board.snapshot(), &doors, &health, &placement.admitting()));

@@ -6,6 +6,7 @@
 //!
 //! Entry points: [`routes`] and [`Register`].
 
+mod accounts;
 mod asides;
 mod body;
 mod caller;
@@ -23,6 +24,7 @@ mod register;
 mod seats;
 mod words;
 
+pub use accounts::{Attested, Ledger, NoLedger, Unattested};
 pub use openapi::document;
 pub use register::Register;
 
@@ -61,6 +63,8 @@ pub struct V1 {
     pub wall_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// What was arranged.
     pub register: Arc<Register>,
+    /// What can be told of consultations.
+    pub ledger: Arc<dyn Ledger>,
     /// The address people open, without a slash at its end; without it that of the request.
     pub public_url: Option<Arc<str>>,
 }
@@ -90,6 +94,11 @@ fn table() -> Vec<(&'static str, MethodRouter<V1>)> {
         ("/v1/consultations/{id}/consents/{seat}", delete(consents::withdraw)),
         ("/v1/consultations/{id}/aside", post(asides::start).delete(asides::end)),
         ("/v1/consultations/{id}/aside/renew", post(asides::renew)),
+        ("/v1/consultations/{id}/attestation", get(accounts::attestation)),
+        ("/v1/consultations/{id}/timeline", get(accounts::timeline)),
+        ("/v1/consultations/{id}/support", get(accounts::support)),
+        ("/v1/timelines/{code}", get(accounts::timeline_of)),
+        ("/v1/attestation-key", get(accounts::key)),
         ("/v1/links", post(joining::swap)),
         ("/v1/events", get(feed::events)),
         ("/v1/problems/{code}", get(openapi::explain)),

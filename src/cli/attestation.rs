@@ -1,11 +1,12 @@
-//! `attestation verify`: checks an attestation offline, with the public key alone, and says what it says.
+//! `attestation verify` and `attestation key`: checks an attestation offline, with the public key alone, and says what it says.
 
 use super::{Failure, print};
-use crate::audit::attestation::{self, VerifyingKey};
+use crate::audit::attestation::{self, SigningKey, VerifyingKey};
 use clap::{Args, Subcommand};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// The attestation does not verify (`EX_DATAERR`).
 pub(super) const EXIT_CHANGED: u8 = 65;
@@ -15,6 +16,12 @@ pub(super) const EXIT_CHANGED: u8 = 65;
 pub(super) enum AttestationCommand {
     /// Check an attestation offline and print what it says: 0 as it was signed, 65 not
     Verify(VerifyArgs),
+    /// Print the public half of the key that signs attestations
+    Key {
+        /// File with the Ed25519 private key in PEM, as audit.attestation_key_file names it
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 /// Words of `attestation verify`.
@@ -33,8 +40,15 @@ pub(super) struct VerifyArgs {
 
 /// Carries the command out; answers the exit code.
 pub(super) fn run(command: &AttestationCommand, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Failure> {
-    let AttestationCommand::Verify(args) = command;
     let wrong = |file: &Path, error: &dyn std::fmt::Display| Failure::Setup(format!("{}: {error}", file.display()));
+    let args = match command {
+        AttestationCommand::Verify(args) => args,
+        AttestationCommand::Key { file } => {
+            let pem = Zeroizing::new(fs::read_to_string(file).map_err(|error| wrong(file, &error))?);
+            let key = SigningKey::from_pem(&pem).map_err(|error| wrong(file, &error))?;
+            return print(out, &key.verifying_key().to_pem()).map(|()| 0);
+        }
+    };
     let pem = fs::read_to_string(&args.key).map_err(|error| wrong(&args.key, &error))?;
     let key = VerifyingKey::from_pem(&pem).map_err(|error| wrong(&args.key, &error))?;
     let length = fs::metadata(&args.file).map_err(|error| wrong(&args.file, &error))?.len();
@@ -84,8 +98,8 @@ mod tests {
         account.on_joined(doctor, &word("p-1"), Role::Doctor, at(0));
         account.on_joined(patient, &word("p-2"), Role::Patient, at(1));
         for s in 2..62 {
-            account.on_delivered(patient, doctor, Modality::Video, at(s));
-            account.on_delivered(doctor, patient, Modality::Video, at(s));
+            account.on_delivered(patient, doctor, Modality::Video, (at(s), at(s)));
+            account.on_delivered(doctor, patient, Modality::Video, (at(s), at(s)));
         }
         let log = LogRange { from_seq: 3, origin: word("clinic.example/fr1/t-7q2m/n03/1"), to_seq: 17 };
         let statement = account.statement(log, true, at(62), Micros(1_795_253_529_204_118));
@@ -109,6 +123,11 @@ mod tests {
         let (code, json, _) = told(&["attestation", "verify", &file("good"), "--key", &file("public.pem"), "--json"]);
         assert_eq!(code, 0);
         assert!(json.contains("\"video_two_way_s\":59"));
+
+        fs::write(file("private.pem"), PRIVATE).expect("a file");
+        let (code, public, _) = told(&["attestation", "key", &file("private.pem")]);
+        assert_eq!((code, public), (0, key.to_pem()));
+        assert_eq!(told(&["attestation", "key", &file("public.pem")]).0, cli::EXIT_CONFIG);
 
         let mut bytes = jws.into_bytes();
         bytes[100] ^= 1;

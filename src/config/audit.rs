@@ -19,6 +19,8 @@ pub struct Audit {
     pub region: String,
     /// File with the root key: the private one, or only the public half.
     pub root_key_file: PathBuf,
+    /// File with the key that signs attestations; empty is `attestation.key` in the folder of the record.
+    pub attestation_key_file: PathBuf,
     /// Days entries are kept.
     pub retention_days: u16,
     /// MiB set aside for events while the log cannot be written.
@@ -36,6 +38,7 @@ impl Default for Audit {
             node: "node-1".to_owned(),
             region: "FR".to_owned(),
             root_key_file: PathBuf::new(),
+            attestation_key_file: PathBuf::new(),
             retention_days: 365,
             reserve_mib: 64,
             grace: Duration::from_secs(15 * 60),
@@ -51,6 +54,16 @@ impl Audit {
     #[must_use]
     pub fn is_on(&self) -> bool {
         !self.dir.as_os_str().is_empty()
+    }
+
+    /// The file with the key that signs attestations.
+    #[must_use]
+    pub fn attestation_key(&self) -> PathBuf {
+        if self.attestation_key_file.as_os_str().is_empty() {
+            self.dir.join("attestation.key")
+        } else {
+            self.attestation_key_file.clone()
+        }
     }
 
     pub(super) fn check(&self) -> Result<(), Fault> {

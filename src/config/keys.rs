@@ -59,6 +59,11 @@ pub const KEYS: &[KeyDoc] = &[
     key("audit.node", "1 to 16 letters, digits, dots and dashes", r#"node = "node-1""#),
     key("audit.region", "a country and, behind a slash, a site", r#"region = "FR/par1""#),
     key("audit.root_key_file", "the path of a file", r#"root_key_file = "audit-root.key""#),
+    key(
+        "audit.attestation_key_file",
+        "the path of a file, or an empty text for attestation.key in audit.dir",
+        r#"attestation_key_file = "attestation.key""#,
+    ),
     key("audit.retention_days", "a number of days between 90 and 1095", "retention_days = 365"),
     key("audit.reserve_mib", "a number of MiB between 0 and 4096", "reserve_mib = 64"),
     key("audit.grace_min", "a number of minutes between 0 and 60", "grace_min = 15"),

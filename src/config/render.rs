@@ -56,6 +56,7 @@ impl Config {
         page.line("node", quoted(&audit.node));
         page.line("region", quoted(&audit.region));
         page.line("root_key_file", quoted(audit.root_key_file.display()));
+        page.line("attestation_key_file", quoted(audit.attestation_key_file.display()));
         page.line("retention_days", audit.retention_days);
         page.line("reserve_mib", audit.reserve_mib);
         page.line("grace_min", audit.grace.as_secs() / 60);

@@ -217,6 +217,12 @@ impl InboundStream {
         (self.highest().map_or(0, |highest| highest - self.first + 1), self.received)
     }
 
+    /// Packets missing since it began, as receiver reports count them.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.highest().map_or(0, |highest| (highest + 1).saturating_sub(self.first).saturating_sub(self.received))
+    }
+
     /// Interarrival jitter.
     #[must_use]
     pub fn jitter(&self) -> Duration {

@@ -92,10 +92,16 @@ impl OutboundStream {
         self.first_sent.get_or_insert(now);
     }
 
-    /// Packets sent so far; the number wraps.
+    /// Packets sent since it began; the count wraps.
     #[must_use]
     pub fn packets(&self) -> u32 {
         self.packets
+    }
+
+    /// When the first packet was sent.
+    #[must_use]
+    pub fn first_sent(&self) -> Option<Instant> {
+        self.first_sent
     }
 
     /// RTP timestamp of the last packet sent; nothing before the first.

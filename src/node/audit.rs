@@ -1,6 +1,8 @@
 //! Builds the audit record's writer from the configuration.
 
 use super::NodeError;
+use super::accounts::store::{self, Store};
+use super::accounts::{Notary, Site};
 use crate::audit::note::{PrivateKey, PublicKey};
 use crate::audit::record::Source;
 use crate::audit::tree::sha256;
@@ -56,6 +58,27 @@ pub fn stopped(recorder: &Recorder, config: &Config, writer: Option<Running>) {
     if let Some(writer) = writer {
         writer.stop();
     }
+}
+
+/// What signs and keeps attestations; the key is made where there is none.
+///
+/// # Errors
+/// [`NodeError::Setup`] when the key or the folder will not do.
+pub(super) fn notary(config: &Config) -> Result<Notary, NodeError> {
+    let audit = &config.audit;
+    let word = |key: &str, text: &str| Word::new(text).map_err(|fault| NodeError::Setup(format!("{key}: {fault}")));
+    let hash: String = build().iter().map(|byte| format!("{byte:02x}")).collect();
+    let site = Site {
+        build: word("the build", &hash)?,
+        node: word("audit.node", &audit.node)?,
+        region: word("audit.region", &audit.region)?,
+    };
+    let key =
+        store::key(&audit.attestation_key()).map_err(|fault| NodeError::Setup(format!("audit.attestation_key_file: {fault}")))?;
+    let folder = audit.dir.join("attestations");
+    let store = Store::open(folder, u64::from(audit.retention_days))
+        .map_err(|error| NodeError::Setup(format!("audit.dir: {}: {error}", audit.dir.display())))?;
+    Ok(Notary { key, store, site })
 }
 
 fn of_node(config: &Config, event: Event) -> Result<Fact, NodeError> {

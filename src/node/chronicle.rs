@@ -377,7 +377,7 @@ fn hash_of(policy: &ConsultationPolicy) -> Hash {
     hash
 }
 
-fn role_of(role: Role) -> words::Role {
+pub(super) fn role_of(role: Role) -> words::Role {
     match role {
         Role::Doctor => words::Role::Doctor,
         Role::Colleague => words::Role::Colleague,

@@ -1,12 +1,13 @@
 //! Which worker owns which room: the one place where doors and workers meet, and where newcomers are taken or refused.
 
+use super::accounts::{Accounts, News};
 use super::admission::{Admission, Limits, Newcomer, Workers};
 use super::facts::Facts;
 use super::record::Record;
 use crate::model::counters::{Counters, Pressure};
 use crate::model::{Identity, RoomKey, ShardId};
 use crate::relay::command::{AdminAction, Busy, Command, Relay};
-use crate::relay::event::Recorded;
+use crate::relay::event::{Recorded, Tally};
 use crate::telemetry::health::Health;
 use crate::telemetry::host::Host;
 use crate::telemetry::metrics::{Admitting, Board};
@@ -30,8 +31,18 @@ pub(super) struct Placement {
     admission: Mutex<Admission>,
     board: Arc<Board>,
     health: Arc<Health>,
-    facts: Arc<Facts>,
-    record: Record,
+    told: Told,
+}
+
+/// Who hears what workers say of consultations.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// The register of the API.
+    pub(super) facts: Arc<Facts>,
+    /// The record.
+    pub(super) record: Record,
+    /// The accounts.
+    pub(super) accounts: Arc<Accounts>,
 }
 
 #[derive(Debug)]
@@ -71,15 +82,7 @@ fn now() -> Instant {
 }
 
 impl Placement {
-    pub(super) fn new(
-        shards: usize,
-        limits: Limits,
-        seed: u64,
-        board: Arc<Board>,
-        health: Arc<Health>,
-        facts: Arc<Facts>,
-        record: Record,
-    ) -> Self {
+    pub(super) fn new(shards: usize, limits: Limits, seed: u64, board: Arc<Board>, health: Arc<Health>, told: Told) -> Self {
         Self {
             rooms: DashMap::new(),
             per_shard: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
@@ -87,8 +90,7 @@ impl Placement {
             admission: Mutex::new(Admission::new(limits, shards, seed, now())),
             board,
             health,
-            facts,
-            record,
+            told,
         }
     }
 
@@ -265,8 +267,14 @@ impl Observer for Placement {
     }
 
     fn recorded(&self, shard: ShardId, fact: Recorded) {
-        self.record.take(&fact, self.mailboxes.get().and_then(|mailboxes| mailboxes.get(usize::from(shard.0))));
-        self.facts.leave(fact);
+        // Before the record, so that an entry never comes before its fact.
+        self.told.accounts.leave(News::Fact(fact.clone()));
+        self.told.record.take(&fact, self.mailboxes.get().and_then(|mailboxes| mailboxes.get(usize::from(shard.0))));
+        self.told.facts.leave(fact);
+    }
+
+    fn tallied(&self, tally: Tally) {
+        self.told.accounts.leave(News::Tally(tally));
     }
 }
 
@@ -283,8 +291,11 @@ mod tests {
             1,
             Arc::new(Board::new(2)),
             Arc::new(Health::default()),
-            super::super::facts::channel().0,
-            Record::new(Recorder::none()),
+            Told {
+                facts: super::super::facts::channel().0,
+                record: Record::new(Recorder::none()),
+                accounts: Accounts::start(Recorder::none(), None).expect("a thread").0,
+            },
         );
         placement.health.set_ready(true);
         placement

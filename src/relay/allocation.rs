@@ -3,7 +3,7 @@
 //! The facts are gathered here and the choice is carried out here; the choice itself is made by [`crate::media::allocation`].
 //! Entry point: `Shard::share_out`.
 
-use super::event::{Event, StreamState};
+use super::event::{Event, Happening, StreamState};
 use super::line::{Line, UNHEARD};
 use super::shard::Shard;
 use super::tracks::{RouteState, Track};
@@ -233,12 +233,15 @@ impl Shard {
             && let Some(state) = self.tracks.get(track)
             && let Some(publisher) = self.rooms.get(state.room).and_then(|room| room.rules.record(state.member))
         {
+            let from = publisher.identity.clone();
+            let what = if choice.paused { Happening::Paused { from } } else { Happening::Resumed { from } };
             news.push(StreamState { publisher: publisher.sid.clone(), track: state.sid.clone(), paused: choice.paused });
             if choice.paused {
                 self.counters.tracks_paused += 1;
             } else {
                 self.counters.tracks_resumed += 1;
             }
+            self.happen(link, what, now);
         }
     }
 

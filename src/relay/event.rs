@@ -2,11 +2,13 @@
 
 use super::command::RefusedRequest;
 pub use super::held::Ticket;
+pub use crate::consultation::timeline::Figures;
 pub use crate::consultation::{Fact, Refusal};
-use crate::model::roster::{LeaveAction, LeaveReason, Participant, Quality, RoomFacts, Track};
-use crate::model::{Codec, Now, ParticipantSid, RoomKey, RoomSid, TrackCid, TrackSid};
+use crate::model::roster::{LeaveAction, LeaveReason, Participant, Quality, RoomFacts, Source, Track};
+use crate::model::{Codec, Identity, Now, ParticipantSid, RoomKey, RoomSid, TrackCid, TrackSid};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A fact of a consultation on its way to the record.
 #[derive(Clone, Debug)]
@@ -22,6 +24,78 @@ pub struct Recorded {
     /// Present where effects wait until it is on disk: [`Command::Durable`](super::command::Command::Durable) or
     /// [`Command::NotDurable`](super::command::Command::NotDurable) answers it.
     pub ticket: Option<Ticket>,
+}
+
+/// What came of a consultation's media since the last of these: about one a second, and one before something ends.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    /// Which room.
+    pub room: RoomKey,
+    /// Which opening of it.
+    pub sid: RoomSid,
+    /// When.
+    pub at: Now,
+    /// What reached whom.
+    pub delivered: Vec<Delivered>,
+    /// How the line of each seat was; empty where the last figures are less than a second old.
+    pub lines: Vec<(Identity, Figures)>,
+    /// What happened to seats without a decision of anybody.
+    pub happened: Vec<Happened>,
+}
+
+/// A stretch in which media of one seat reached another.
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    /// Who sent it.
+    pub from: Identity,
+    /// Whom it reached.
+    pub to: Identity,
+    /// What it is.
+    pub source: Source,
+    /// Its first moment.
+    pub since: Instant,
+    /// Its last moment so far.
+    pub until: Instant,
+}
+
+/// Something that happened to a seat.
+#[derive(Clone, Debug)]
+pub struct Happened {
+    /// To whom.
+    pub seat: Identity,
+    /// When.
+    pub at: Instant,
+    /// What.
+    pub what: Happening,
+}
+
+/// What can happen to a seat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// Its media is connected.
+    Connected,
+    /// Its media travels from another address.
+    Moved,
+    /// No path for its media was found.
+    NoPath,
+    /// A path was found, but encryption could not be agreed.
+    NoHandshake,
+    /// Its signalling is gone.
+    SignalLost,
+    /// One of its tracks is silent.
+    Muted(Source),
+    /// And is not any more.
+    Unmuted(Source),
+    /// It gets no picture of somebody: its line bears no more.
+    Paused {
+        /// Whose.
+        from: Identity,
+    },
+    /// It gets that picture again.
+    Resumed {
+        /// Whose.
+        from: Identity,
+    },
 }
 
 /// Takes a session's events; the shard never waits on it.

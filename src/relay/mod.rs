@@ -4,7 +4,8 @@
 //! effects, `negotiation` offers and answers, `downlink` what the relay offers itself, `tracks` what is published and routed,
 //! `datagrams` what the socket received, `stray` what came from nowhere, `media` the packet path, `repeats` what goes out later, `sound` redundant audio,
 //! `feedback` control packets, `line` what a receiver's line bears, `allocation` how it is shared out, `data` data messages,
-//! `truth` what really reaches whom, `consult` consultations, `held` what waits for the record, `admin` what the platform asks. The doors see [`command`],
+//! `truth` what the room is told of each other's lines, `tally` what reached whom, `consult` consultations, `held` what waits for the
+//! record, `admin` what the platform asks. The doors see [`command`],
 //! [`event`] and [`envelope`] and nothing else.
 
 pub use crate::media::outbox;
@@ -33,6 +34,7 @@ mod sections;
 pub mod shard;
 mod sound;
 mod stray;
+mod tally;
 mod timers;
 mod tracks;
 mod truth;

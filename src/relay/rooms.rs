@@ -1,7 +1,7 @@
 //! The rooms of a shard: commands of the doors become decisions of a room, and its effects are carried out.
 
 use super::command::{Command, Join, Request, Resume, Simulation};
-use super::event::{Event, EventSink, Joined};
+use super::event::{Event, EventSink, Happening, Joined};
 use super::held::Held;
 use super::link::{Budget, DataState, Half, Link, Timing};
 use super::sections::Sections;
@@ -38,6 +38,8 @@ pub(super) struct RoomState {
     pub(super) truth: super::truth::Truth,
     /// Effects that wait for the record.
     pub(super) held: Held,
+    /// What reaches whom, where it is a consultation.
+    pub(super) tally: super::tally::Tallying,
     /// When its rules want to hear of the time.
     pub(super) rules_at: Option<Instant>,
     pub(super) scheduled: Option<Instant>,
@@ -108,7 +110,7 @@ impl Shard {
         };
         self.counters.joins += 1;
         let link = self.new_link(room, member, sid, join.identity, now.mono);
-        self.begin_session(link, join.session, join.events);
+        self.begin_session(link, join.session, join.events, now.mono);
         if join.two_connections {
             self.split_link(link, receives_first, now.mono);
         }
@@ -125,7 +127,7 @@ impl Shard {
         self.mark_dirty(link);
     }
 
-    fn begin_session(&mut self, link: usize, session: SessionId, events: Box<dyn EventSink>) {
+    fn begin_session(&mut self, link: usize, session: SessionId, events: Box<dyn EventSink>, now: Instant) {
         let Some(state) = self.links.get_mut(link) else { return };
         (state.session, state.events) = (session, Some(events));
         let Some(room) = self.rooms.get_mut(state.room) else { return };
@@ -133,6 +135,7 @@ impl Shard {
         state.data.shut = room.rules.is_consultation();
         room.links.insert(state.member, link);
         room.close_at = None;
+        room.tally.begin(room.rules.is_consultation(), now);
     }
 
     fn send_joined(&mut self, room: usize, link: usize, member: MemberId, (receives_first, offers_now): (bool, bool)) {
@@ -209,6 +212,7 @@ impl Shard {
             close_at: None,
             truth: super::truth::Truth::default(),
             held: Held::default(),
+            tally: super::tally::Tallying::default(),
             rules_at: None,
             scheduled: None,
             openings: 0,
@@ -281,6 +285,7 @@ impl Shard {
         let Some(state) = self.links.get_mut(link) else { return };
         state.events = None;
         let (room, member) = (state.room, state.member);
+        self.happen(link, Happening::SignalLost, now.mono);
         // The member is in the room as long as its link exists.
         let _ = self.apply(room, rules::Command::Away(member), now);
         let primary = self.primary(link);
@@ -387,6 +392,9 @@ impl Shard {
     }
 
     fn carry_out(&mut self, room: usize, effects: Effects, now: Now) {
+        if effects.iter().any(super::tally::ends_media) {
+            self.read_tally(room, now);
+        }
         let held = self.config.audit && self.rooms.get(room).is_some_and(|state| state.rules.is_consultation());
         let effects = if held { self.hold(room, effects, now) } else { effects };
         for effect in effects {
@@ -423,7 +431,10 @@ impl Shard {
                     self.tell_member(room, member, Event::TrackWithdrawn(track));
                 }
             }
-            Effect::TrackMuted { track, muted } => self.set_muted(room, &track, muted, now.mono),
+            Effect::TrackMuted { track, muted } => {
+                self.note_muted(room, &track, muted, now.mono);
+                self.set_muted(room, &track, muted, now.mono);
+            }
             Effect::MuteRequested { member, track } => self.tell_member(room, member, Event::MuteRequested(track)),
             Effect::Route { receiver, track, .. } => self.open_route(room, receiver, &track, now.mono),
             Effect::Unroute { receiver, track } => self.close_route(room, receiver, &track, now.mono),
@@ -477,8 +488,8 @@ impl Shard {
             let seconds = if state.visited { facts.departure_timeout_s } else { facts.empty_timeout_s };
             state.close_at = Some(now + Duration::from_secs(seconds.into()));
         }
-        let of_parts = [state.speakers.next_deadline(), state.held.deadline(), state.truth.next_deadline()];
-        let due = of_parts.into_iter().chain([state.close_at, state.rules_at]).flatten().min();
+        let watching = [state.speakers.next_deadline(), state.truth.next_deadline(), state.tally.next_deadline()];
+        let due = watching.into_iter().chain([state.held.deadline(), state.close_at, state.rules_at]).flatten().min();
         if let Some(due) = due
             && state.scheduled.is_none_or(|scheduled| due < scheduled)
         {
@@ -498,6 +509,7 @@ impl Shard {
             let _ = self.apply(room, rules::Command::Tick, now);
         }
         self.expire_held(room, now);
+        self.poll_tally(room, now);
         self.poll_speakers(room, now.mono);
         self.poll_truth(room, now);
         self.note_rules_deadline(room, now);

@@ -7,7 +7,7 @@
 use super::allocation::Gathered;
 use super::datagrams::Addresses;
 use super::envelope::Envelope;
-use super::event::Recorded;
+use super::event::{Happening, Recorded, Tally};
 use super::link::{Attention, Link, Rate};
 use super::rooms::RoomState;
 use super::stray::Ssrcs;
@@ -97,6 +97,7 @@ pub struct Shard {
     pub(super) address_changes: Vec<(SocketAddr, bool)>,
     pub(super) closed_rooms: Vec<(RoomKey, u64)>,
     pub(super) facts: VecDeque<Recorded>,
+    pub(super) tallies: VecDeque<Tally>,
     /// Tickets given out.
     pub(super) tickets: u64,
     /// What the command being carried out left to wait for the record.
@@ -139,6 +140,7 @@ impl Shard {
             address_changes: Vec::new(),
             closed_rooms: Vec::new(),
             facts: VecDeque::new(),
+            tallies: VecDeque::new(),
             tickets: 0,
             waiting: None,
             audit_down_until: None,
@@ -157,6 +159,7 @@ impl Shard {
     pub(super) fn on_moved(&mut self, link: usize, now: Instant) {
         self.counters.path_changes += 1;
         self.on_line(link, |line| line.on_moved(now));
+        self.happen(link, Happening::Moved, now);
         self.request_key_frames_for(link, now);
         let other = self.links.get(link).and_then(|state| Some((state.down()?, state.peer.path()?.remote.ip())));
         if let Some((down, host)) = other {
@@ -348,6 +351,7 @@ impl Shard {
         state.timing.connected_at = Some(now.mono);
         let (room, member) = (state.room, state.member);
         if self.is_primary(link) {
+            self.happen(link, Happening::Connected, now.mono);
             // The member is in the room as long as its link exists.
             let _ = self.apply(room, crate::consultation::Command::Connected(member), now);
         }
@@ -361,6 +365,7 @@ impl Shard {
             return;
         }
         self.counters.fail(reason);
+        self.note_obstacle(link, reason, now.mono);
         let reason = match reason {
             FailureReason::IceTimeout | FailureReason::ConsentExpired => LeaveReason::ConnectionTimeout,
             FailureReason::DtlsClosed => LeaveReason::ClientInitiated,

@@ -17,7 +17,7 @@ mod wake;
 use crate::model::counters::{Counters, DropReason};
 use crate::model::{Now, RoomKey, ShardId};
 use crate::relay::command::{Busy, Command};
-use crate::relay::event::Recorded;
+use crate::relay::event::{Recorded, Tally};
 use crate::relay::outbox::MAX_DATAGRAM;
 use crate::relay::shard::{Disposition, Shard, ShardConfig};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -89,6 +89,8 @@ pub trait Observer: Send + Sync {
     fn room_closed(&self, room: &RoomKey, openings: u64);
     /// Something became so in a consultation; must not block.
     fn recorded(&self, _shard: ShardId, _fact: Recorded) {}
+    /// What came of a consultation's media; must not block.
+    fn tallied(&self, _tally: Tally) {}
 }
 
 /// How workers run.
@@ -368,6 +370,10 @@ impl Worker {
     fn tell_others(&mut self) {
         for (room, openings) in self.shard.drain_closed_rooms() {
             self.observer.room_closed(&room, openings);
+        }
+        // Before the facts: what ends with one of them was delivered before it.
+        for tally in self.shard.drain_tallies() {
+            self.observer.tallied(tally);
         }
         for fact in self.shard.drain_facts() {
             self.observer.recorded(self.id, fact);

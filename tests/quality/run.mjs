@@ -14,6 +14,7 @@ import { fileURLToPath } from 'node:url';
 import { sleep, Stage } from '../browser/lib/stage.mjs';
 import { summary, verdict } from './check.mjs';
 import { page } from './page.mjs';
+import { attestedRows } from './rows/attested.mjs';
 import { elsewhereRows } from './rows/elsewhere.mjs';
 import { eventRows } from './rows/events.mjs';
 import { lossRows, profileRows } from './rows/loss.mjs';
@@ -27,7 +28,7 @@ const CLOSE_MS = 20_000;
 // Below this the publisher's machine did not even draw the pictures asked for, and a freeze may be its own.
 const CAPTURED_SHARE = 0.8;
 
-export const rows = [...lossRows, ...rateRows, ...eventRows, ...profileRows, ...elsewhereRows];
+export const rows = [...lossRows, ...rateRows, ...eventRows, ...profileRows, ...attestedRows, ...elsewhereRows];
 
 function chosen() {
   const names = process.env.ROWS?.split(',').map((name) => name.trim()).filter(Boolean) ?? [];

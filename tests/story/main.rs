@@ -28,6 +28,7 @@ mod simulcast;
 mod sound;
 mod speakers;
 mod subscriptions;
+mod tally;
 mod three_people;
 mod truth;
 mod two_connections;

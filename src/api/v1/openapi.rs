@@ -1,7 +1,7 @@
 //! The OpenAPI document, generated from the handlers, and what each problem code means.
 
 use super::problem::{Code, Problem, json};
-use super::{asides, consents, consultations, feed, joining, seats};
+use super::{accounts, asides, consents, consultations, feed, joining, seats};
 use axum::body::Body;
 use axum::extract::Path;
 use axum::response::Response;
@@ -24,7 +24,8 @@ use utoipa::{Modify, OpenApi};
         consultations::create, consultations::show, consultations::end, consultations::lock, consultations::unlock,
         consultations::extend, consents::go_on, seats::invite, seats::admit, seats::refuse, seats::remove, seats::mute,
         seats::declare, seats::withdraw, consents::give, consents::withdraw, asides::start, asides::renew, asides::end,
-        joining::swap, feed::events, explain, serve,
+        joining::swap, feed::events, accounts::attestation, accounts::timeline, accounts::support, accounts::timeline_of,
+        accounts::key, explain, serve,
     ),
     tags(
         (name = "consultations", description = "Arrange them and end them"),
@@ -33,6 +34,7 @@ use utoipa::{Modify, OpenApi};
         (name = "aside", description = "Speaking apart"),
         (name = "joining", description = "What the consultation page calls"),
         (name = "events", description = "What happened"),
+        (name = "afterwards", description = "What was delivered, and what went wrong"),
         (name = "about", description = "This document"),
     ),
     modifiers(&Callers),

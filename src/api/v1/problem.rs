@@ -85,6 +85,8 @@ codes! {
     Full = "full", CONFLICT, "All seats are taken";
     /// A bound of the node is reached.
     TooMany = "too_many", TOO_MANY_REQUESTS, "A bound is reached";
+    /// Nothing can be attested of the consultation.
+    Unattested = "unattested", NOT_FOUND, "There is no attestation";
     /// The node takes nothing new now.
     Busy = "busy", SERVICE_UNAVAILABLE, "The node is busy";
     /// The audit log takes nothing now, so nobody gets more than before.

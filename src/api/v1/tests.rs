@@ -69,6 +69,7 @@ fn api() -> Api {
         revocations: Arc::default(),
         wall_ms: Arc::new(|| NOW_S * 1_000),
         register: Arc::default(),
+        ledger: Arc::new(NoLedger),
         public_url: Some("https://visit.example".into()),
     };
     Api { v1, rooms }
@@ -334,4 +335,81 @@ async fn an_open_room_decides_by_itself_and_is_told_who_asks() {
     *api.rooms.answer.lock().unwrap() = Some(Err(Refusal::AsideRunning));
     let (status, answer) = api.call("POST", "/v1/consultations/c1/aside", &doctor, json!({ "members": ["d", "n"] })).await;
     assert_eq!((status, answer["code"].as_str()), (409, Some("aside_running")));
+}
+
+/// Knows one consultation.
+struct OneCall;
+
+impl Ledger for OneCall {
+    fn attestation(&self, room: &RoomKey, opening: Option<u32>) -> Result<Attested, Unattested> {
+        match (room.name.as_str(), opening) {
+            ("c1", None | Some(2)) => Ok(Attested { jws: "a.b.c".to_owned(), opening: 2, openings: 2, ended: true }),
+            ("c1", _) => Err(Unattested::NoSuchOpening { openings: 2 }),
+            _ => Err(Unattested::Unknown),
+        }
+    }
+
+    fn public_key(&self) -> Option<String> {
+        Some("-----BEGIN PUBLIC KEY-----".to_owned())
+    }
+
+    fn story(&self, room: &RoomKey) -> Option<Value> {
+        (room.name.as_str() == "c1").then(|| json!({ "code": "123456" }))
+    }
+
+    fn story_of(&self, tenant: &TenantId, code: &str) -> Option<Value> {
+        (tenant.as_str() == "clinic-a" && code == "123456").then(|| json!({ "code": "123456" }))
+    }
+
+    fn code(&self, room: &RoomKey) -> Option<String> {
+        self.story(room).map(|_| "123456".to_owned())
+    }
+}
+
+#[tokio::test]
+async fn an_attestation_is_the_platforms_and_says_which_opening_it_is_of() {
+    let mut api = api();
+    api.v1.ledger = Arc::new(OneCall);
+    let token = platform("a");
+    let (status, headers, _) = api.send("GET", "/v1/consultations/c1/attestation", &token, Value::Null).await;
+    assert_eq!((status, &headers[header::CONTENT_TYPE]), (200, &HeaderValue::from_static("application/jose")));
+    assert_eq!((&headers["colloque-opening"], &headers["colloque-openings"]), (&HeaderValue::from(2), &HeaderValue::from(2)));
+    let (status, answer) = api.call("GET", "/v1/consultations/c1/attestation?opening=3", &token, Value::Null).await;
+    assert_eq!((status, answer["code"].as_str()), (404, Some("unattested")));
+    let (status, answer) = api.call("GET", "/v1/consultations/c1/attestation?opening=x", &token, Value::Null).await;
+    assert_eq!((status, answer["code"].as_str()), (400, Some("bad_body")));
+    let seat = seat("c1", "p", "patient");
+    assert_eq!(api.call("GET", "/v1/consultations/c1/attestation", &seat, Value::Null).await.0, 403);
+    // Arranged, and nobody came; neither arranged.
+    api.arranged().await;
+    let (status, answer) = api.call("GET", "/v1/consultations/c2/attestation", &token, Value::Null).await;
+    assert_eq!((status, answer["code"].as_str()), (404, Some("not_found")));
+    assert_eq!(api.call("GET", "/v1/attestation-key", "", Value::Null).await.0, 200);
+
+    api.v1.ledger = Arc::new(NoLedger);
+    let (status, answer) = api.call("GET", "/v1/consultations/c1/attestation", &token, Value::Null).await;
+    assert_eq!((status, answer["code"].as_str()), (404, Some("unattested")));
+    assert!(answer["detail"].as_str().is_some_and(|detail| detail.contains("audit.dir")), "{answer}");
+    assert_eq!(api.call("GET", "/v1/attestation-key", "", Value::Null).await.1["code"], "unattested");
+}
+
+#[tokio::test]
+async fn a_story_is_the_tenants_and_its_code_every_seats() {
+    let mut api = api();
+    api.v1.ledger = Arc::new(OneCall);
+    let (ours, theirs, seat) = (platform("a"), platform("b"), seat("c1", "p", "patient"));
+    for path in ["/v1/timelines/123456", "/v1/consultations/c1/timeline", "/v1/consultations/c1/support"] {
+        assert_eq!(api.call("GET", path, &ours, Value::Null).await, (200, json!({ "code": "123456" })), "{path}");
+    }
+    assert_eq!(api.call("GET", "/v1/consultations/c1/support", &seat, Value::Null).await.0, 200);
+    for (path, token, status) in [
+        ("/v1/timelines/123456", &theirs, 404),
+        ("/v1/timelines/123457", &ours, 404),
+        ("/v1/timelines/123456", &seat, 403),
+        ("/v1/consultations/c1/timeline", &seat, 403),
+        ("/v1/consultations/c2/timeline", &ours, 404),
+        ("/v1/consultations/c2/support", &seat, 404),
+    ] {
+        assert_eq!(api.call("GET", path, token, Value::Null).await.0, status, "{path}");
+    }
 }

@@ -7,11 +7,11 @@ use super::statement::{
 };
 use crate::audit::types::{Micros, Word};
 use crate::audit::words::Role;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-/// Two sightings of the same media belong together when they lie no further apart. They come about once a second; half a
-/// second more is for a busy worker, and still keeps an interval's error below one second at either end.
+/// Two stretches of the same media belong together when they lie no further apart: a slide has a picture a second, and a busy
+/// worker may be half a second late.
 const TOLERANCE_MS: u64 = 1_500;
 
 /// Shortest interruption worth a line.
@@ -61,9 +61,14 @@ pub struct Account {
     opened: Instant,
     opened_at: Micros,
     chairs: Vec<Chair>,
+    /// Whoever was ever there.
     members: BTreeMap<Member, u16>,
+    /// Who is there.
+    here: BTreeSet<Member>,
     delivered: BTreeMap<(u16, u16, Modality), Spans>,
     muted: BTreeMap<(u16, Modality), Spans>,
+    /// When a seat's media might not flow: not admitted, or consent was missing.
+    shut: BTreeMap<u16, Spans>,
     consents: Vec<Consent>,
     asides: Vec<OpenAside>,
     lost: bool,
@@ -79,8 +84,10 @@ impl Account {
             opened_at,
             chairs: Vec::new(),
             members: BTreeMap::new(),
+            here: BTreeSet::new(),
             delivered: BTreeMap::new(),
             muted: BTreeMap::new(),
+            shut: BTreeMap::new(),
             consents: Vec::new(),
             asides: Vec::new(),
             lost: false,
@@ -102,30 +109,43 @@ impl Account {
         let Some(chair) = self.chairs.get_mut(index) else { return };
         chair.present.begin(at_ms);
         self.members.insert(member, number(index));
+        self.here.insert(member);
     }
 
     /// A seat left the room, for whatever reason.
     pub fn on_left(&mut self, member: Member, at: Instant) {
         let at_ms = self.since(at);
-        let Some(seat) = self.members.remove(&member) else { return };
+        let Some(seat) = self.seat(member).filter(|_| self.here.remove(&member)) else { return };
         // A newer stay of the same seat goes on.
-        if !self.members.values().any(|other| *other == seat)
+        if !self.here.iter().any(|other| self.seat(*other) == Some(seat))
             && let Some(chair) = self.chairs.get_mut(usize::from(seat) - 1)
         {
             chair.present.end(at_ms);
         }
     }
 
-    /// Media of one seat reached another. To be called about once a second while it does; `at` is when the last packet was
-    /// sent to the receiver, so that an interval ends where the media did.
-    pub fn on_delivered(&mut self, receiver: Member, publisher: Member, modality: Modality, at: Instant) {
-        let at_ms = self.since(at);
+    /// Media of one seat reached another from one moment to another. To be called about once a second while it does.
+    pub fn on_delivered(&mut self, receiver: Member, publisher: Member, modality: Modality, (since, until): (Instant, Instant)) {
+        let span = Span { from_ms: self.since(since), to_ms: self.since(until) };
         let (Some(to), Some(from)) = (self.seat(receiver), self.seat(publisher)) else { return };
         if self.delivered.len() >= MOST_DELIVERIES && !self.delivered.contains_key(&(to, from, modality)) {
             self.lost = true;
             return;
         }
-        self.delivered.entry((to, from, modality)).or_default().reach(at_ms, TOLERANCE_MS);
+        self.delivered.entry((to, from, modality)).or_default().stretch(span, TOLERANCE_MS);
+    }
+
+    /// Something that belongs here may never have come: the statement says so.
+    pub fn on_loss(&mut self) {
+        self.lost = true;
+    }
+
+    /// Media of a seat may flow from now on (`true`), or not.
+    pub fn on_gate(&mut self, member: Member, open: bool, at: Instant) {
+        let at_ms = self.since(at);
+        let Some(seat) = self.seat(member) else { return };
+        let spans = self.shut.entry(seat).or_default();
+        if open { spans.end(at_ms) } else { spans.begin(at_ms) }
     }
 
     /// A seat switched its microphone, camera or screen off (`true`) or on again.
@@ -233,11 +253,15 @@ impl Account {
         for delivery in delivered {
             let together = span::shared(present(delivery.from), present(delivery.to));
             let muted = self.muted.get(&(delivery.from, delivery.kind)).map_or_else(Vec::new, |spans| spans.until(now_ms));
+            let mut shut = self.shut.get(&delivery.from).map_or_else(Vec::new, |spans| spans.until(now_ms));
+            shut.extend(self.shut.get(&delivery.to).into_iter().flat_map(|spans| spans.until(now_ms)));
+            let shut = span::union(shut);
             let apart: Vec<Span> = asides.iter().filter_map(|aside| separates(aside, delivery)).collect();
             for gap in gaps(&delivery.intervals, &together) {
                 let half = gap.length_ms() / 2;
                 let mostly = |spans: &[Span]| span::total_ms(&span::shared(&[gap], spans)) > half;
                 let cause = match () {
+                    () if mostly(&shut) => Cause::Consent,
                     () if mostly(&muted) => Cause::Sender,
                     () if mostly(&apart) => Cause::Aside,
                     () => Cause::Line,

@@ -11,6 +11,9 @@ use zeroize::Zeroizing;
 /// DER of a SubjectPublicKeyInfo up to the key itself (RFC 8410 section 4).
 const SPKI: &[u8] = &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
+/// DER of a PKCS#8 private key up to the key itself (RFC 8410 section 7).
+const PKCS8: &[u8] = &[0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+
 /// Longest key file: a PEM of an Ed25519 key has fewer than 200 bytes; the rest is for comments around it.
 const LONGEST_FILE: usize = 4_096;
 
@@ -31,6 +34,14 @@ impl SigningKey {
         let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).map_err(|_| AttestationError::NotASigningKey)?;
         let id = key_id(pair.public_key().as_ref());
         Ok(Self { pair, id })
+    }
+
+    /// The PEM of the key of 32 random bytes (RFC 8410 section 7).
+    #[must_use]
+    pub fn pem_of(seed: &[u8; 32]) -> Zeroizing<String> {
+        let der = Zeroizing::new([PKCS8, seed.as_slice()].concat());
+        let body = Zeroizing::new(STANDARD.encode(der.as_slice()));
+        Zeroizing::new(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", body.as_str()))
     }
 
     /// The key that checks what this one signs.
@@ -127,6 +138,9 @@ mod tests {
         assert_eq!(verifying.to_pem(), public);
         assert!(verifying.accepts(b"words", &signing.sign(b"words")));
         assert!(!verifying.accepts(b"wordz", &signing.sign(b"words")));
+        let seed: [u8; 32] =
+            STANDARD.decode("1O5y2/kTWErVttjx92n4rTr+fCjL8dT74Jeoj0R1WEI=").expect("base64").try_into().expect("32");
+        assert_eq!(SigningKey::pem_of(&seed).as_str(), private);
     }
 
     #[test]

@@ -49,6 +49,16 @@ impl Spans {
         }
     }
 
+    /// Notes that something was true over a stretch; joins it to the last one as [`reach`](Self::reach) does.
+    pub(super) fn stretch(&mut self, span: Span, tolerance_ms: u64) {
+        let before = self.list.len();
+        self.reach(span.from_ms, tolerance_ms);
+        let fits = self.list.len() > before || self.list.last().is_some_and(|last| last.to_ms >= span.from_ms);
+        if fits && let Some(last) = self.list.last_mut() {
+            last.to_ms = last.to_ms.max(span.to_ms);
+        }
+    }
+
     /// Begins a stretch that lasts until [`end`](Self::end).
     pub(super) fn begin(&mut self, at_ms: u64) {
         if !self.open {
@@ -141,6 +151,15 @@ mod tests {
             spans.reach(at, 1_500);
         }
         assert_eq!(spans.until(9_000), [span(1_000, 3_000), span(4_501, 5_000)]);
+    }
+
+    #[test]
+    fn stretches_join_within_the_tolerance_only() {
+        let mut spans = Spans::default();
+        for (from_ms, to_ms) in [(250, 1_000), (1_500, 2_000), (9_000, 12_000), (8_000, 8_500)] {
+            spans.stretch(span(from_ms, to_ms), 1_500);
+        }
+        assert_eq!(spans.until(u64::MAX), [span(250, 2_000), span(9_000, 12_000)]);
     }
 
     #[test]

@@ -100,6 +100,8 @@ pub enum Cause {
     Sender,
     /// One of the two was in an aside without the other.
     Aside,
+    /// One of the two was not admitted, or consent was missing.
+    Consent,
     /// Neither: the line or a device.
     Line,
 }

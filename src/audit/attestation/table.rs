@@ -105,6 +105,7 @@ fn cause_words(cause: Cause) -> &'static str {
     match cause {
         Cause::Sender => "switched off by the sender",
         Cause::Aside => "one of the two was in an aside",
+        Cause::Consent => "not admitted, or consent was missing",
         Cause::Line => "line or device",
     }
 }

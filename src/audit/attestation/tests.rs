@@ -58,7 +58,7 @@ impl Call {
             // A packet every 20 ms: the last one before the tick.
             let last = tick.min(end_ms) / 20 * 20;
             if last >= start_ms {
-                self.account.on_delivered(to, from, kind, self.at(last));
+                self.account.on_delivered(to, from, kind, (self.at(last), self.at(last)));
             }
             tick += 1_000;
         }

@@ -134,7 +134,7 @@ pub enum Fact {
     SteppedUp {
         /// Whose picture.
         from: MemberId,
-        /// Lines of the picture now.
+        /// Lines of the picture now; 0 where they are not known.
         height: u16,
     },
     /// The relay had no time for it.
@@ -253,6 +253,7 @@ impl Fact {
         match self {
             Self::Resumed { gap_s } => vec![("gap_s", gap_s)],
             Self::Frozen { for_ms, .. } => vec![("for_ms", for_ms)],
+            Self::SteppedUp { height: 0, .. } => Vec::new(),
             Self::SteppedDown { height, .. } | Self::SteppedUp { height, .. } => vec![("height", u64::from(height))],
             _ => Vec::new(),
         }
@@ -296,6 +297,7 @@ impl Fact {
             Self::Frozen { for_ms, .. } => format!("the picture of {other} stood still for {who}, {for_ms} ms"),
             Self::SteppedDown { height: 0, .. } => format!("{who} receives no picture of {other}"),
             Self::SteppedDown { height, .. } => format!("{who} receives {other} smaller, {height} lines"),
+            Self::SteppedUp { height: 0, .. } => format!("{who} receives the picture of {other} again"),
             Self::SteppedUp { height, .. } => format!("{who} receives {other} larger, {height} lines"),
             Self::RelayBusy => format!("the relay had no time for {who}"),
         }

@@ -153,6 +153,11 @@ impl Book {
         self.log.origin()
     }
 
+    /// Number of the next entry.
+    pub(super) fn next(&self) -> u64 {
+        self.log.next()
+    }
+
     /// Appends facts and makes them durable, all or none. Answers which of them the record refused: a fault of ours, which
     /// must not hold up the others.
     pub(super) fn commit(&mut self, disk: &mut dyn Disk, facts: &[(Fact, Moment)]) -> Result<Vec<usize>, CommitFault> {

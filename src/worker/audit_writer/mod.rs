@@ -232,6 +232,13 @@ impl Recorder {
         told.await.unwrap_or(Err(Unavailable::Closed))
     }
 
+    /// Names who hears which entry each fact became, on the writer's thread, once it is durable.
+    pub fn on_placed(&self, placed: impl Fn(&Fact, &Word, u64) + Send + Sync + 'static) {
+        if let Some(inner) = &self.0 {
+            inner.shared.listen(Box::new(placed));
+        }
+    }
+
     /// How well the record can be written at present.
     #[must_use]
     pub fn health(&self) -> Health {

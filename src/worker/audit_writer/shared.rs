@@ -1,10 +1,12 @@
 //! What the writer thread and everybody else see of each other: a few numbers, and the keys of references.
 
-use crate::audit::types::Micros;
+use crate::audit::record::Fact;
+use crate::audit::types::{Micros, Word};
 use crate::audit::{NetPseudonyms, Period, TenantPseudonyms};
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 /// How well the record can be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +69,19 @@ pub struct Figures {
 /// The months and tenants whose keys are held: two months of every tenant at most.
 type Pseudonyms = BTreeMap<(String, Period), TenantPseudonyms>;
 
+/// Hears which entry a fact became, on the writer's thread; it must not block.
+pub(super) type Placed = Box<dyn Fn(&Fact, &Word, u64) + Send + Sync>;
+
+/// Whoever wants to hear it.
+#[derive(Default)]
+pub(super) struct Listener(OnceLock<Placed>);
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener")
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     health: AtomicU8,
@@ -80,6 +95,7 @@ pub(super) struct Shared {
     pub(super) damaged: AtomicU64,
     pseudonyms: Mutex<Pseudonyms>,
     net: Mutex<Option<(u64, NetPseudonyms)>>,
+    placed: Listener,
 }
 
 impl Shared {
@@ -91,6 +107,21 @@ impl Shared {
         let since = if health == Health::Degraded { now.0 } else { 0 };
         self.degraded_since.store(since, Ordering::Release);
         self.health.store(health as u8, Ordering::Release);
+    }
+
+    /// Names who hears of entries; the first one stays.
+    pub(super) fn listen(&self, placed: Placed) {
+        // A second listener would be a fault of the node's, and hears nothing.
+        let _ = self.placed.0.set(placed);
+    }
+
+    /// Tells which entries of a log, from `first` on, these facts became, but for those that were refused.
+    pub(super) fn tell<T>(&self, log: &Word, first: u64, facts: &[(Fact, T)], refused: &[usize]) {
+        let Some(placed) = self.placed.0.get() else { return };
+        let kept = facts.iter().enumerate().filter(|(at, _)| !refused.contains(at));
+        for (seq, (_, (fact, _))) in (first..).zip(kept) {
+            placed(fact, log, seq);
+        }
     }
 
     pub(super) fn set_clean(&self, clean: bool) {

@@ -214,8 +214,10 @@ impl Writer {
         let again = self.moment();
         let Some(book) = self.books.get_mut(owner) else { return Err(WriteFault::Io) };
         Shared::add(&self.shared.commits, 1);
+        let first = book.next();
         let cause = match book.commit(&mut *self.disk, facts) {
             Ok(refused) => {
+                self.shared.tell(book.origin(), first, facts, &refused);
                 let ended = facts.iter().any(|(fact, _)| matches!(fact.event, Event::RoomClosed { .. }));
                 // A room's end is signed at once; if that fails, the timer tries again and finds out what is wrong.
                 if ended && let Err(fault) = book.checkpoint(&mut *self.disk) {
@@ -232,7 +234,9 @@ impl Writer {
         let restored =
             Event::AuditWriteRestored { cause, kept_events: u64::try_from(facts.len()).unwrap_or(0), lost_b_events: 0 };
         let whole: Vec<_> = told.into_iter().chain(facts.iter().cloned()).chain([(book.about(restored), again)]).collect();
+        let first = book.next();
         let second = book.commit(&mut *self.disk, &whole).map_err(|fault| fault.word())?;
+        self.shared.tell(book.origin(), first, &whole, &second);
         Ok(second.into_iter().filter_map(|at| at.checked_sub(1)).collect())
     }
 
@@ -325,8 +329,12 @@ impl Writer {
             let restored = (book.about(restored), now);
             let whole: Vec<_> = std::iter::once(told).chain(facts).chain([restored]).collect();
             let written = book.turn(&mut *self.disk, &self.settings.root, &|| moment(&*clock), &[]);
-            let written =
-                written.and_then(|()| book.commit(&mut *self.disk, &whole)).and_then(|_| book.checkpoint(&mut *self.disk));
+            let written = written.and_then(|()| {
+                let first = book.next();
+                let refused = book.commit(&mut *self.disk, &whole)?;
+                self.shared.tell(book.origin(), first, &whole, &refused);
+                book.checkpoint(&mut *self.disk)
+            });
             if let Err(fault) = written {
                 // Logs that took their part already will take it twice: better than not at all, and told by the ids.
                 tracing::warn!(%fault, "the audit log still cannot be written");
