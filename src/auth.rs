@@ -71,6 +71,9 @@ pub enum AuthError {
     /// The seat was removed after the token was issued.
     #[error("invalid authorization token: revoked")]
     Revoked,
+    /// The consultation ended after the token was issued.
+    #[error("invalid authorization token: the consultation is over")]
+    Ended,
     /// The grant for what is asked is missing.
     #[error("permissions denied")]
     Denied,

@@ -20,7 +20,7 @@ use crate::config::{Config, KeyMaterial, Mode, Tenant, Use};
 use crate::consultation::Policy;
 use crate::consultation::room::Defaults;
 use crate::model::{RoomKey, RoomName, ShardId};
-use crate::relay::command::{Command, Relay};
+use crate::relay::command::{Command, Recording, Relay};
 use crate::relay::link::Rate;
 use crate::relay::shard::ShardConfig;
 use crate::signal::livekit::codec::Greeting;
@@ -73,14 +73,15 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     let count = config.media.worker_count(cores);
     let keys = Arc::new(key_ring(&config.tenants, mode)?);
     let register = Arc::new(Register::default());
-    let (facts, recorded) = facts::channel();
+    let revocations = Arc::new(Mutex::new(Revocations::default()));
+    let (facts, recorded) = facts::channel(revocations.clone());
     let (recorder, writer) = audit::open(&config)?;
     audit::started(&recorder, &config)?;
     let pages = Arc::new(pages(&config)?);
     let listeners = sockets::open_http(&config.http.bind, config.http.port)?;
     let board = Arc::new(Board::new(count));
     let health = Arc::new(Health::default());
-    let record = Record::new(recorder.clone());
+    let record = Record::new(recorder.clone(), config.audit.after_grace);
     let placement =
         Placement::new(count, admission_limits(&config), wall_ms(), board.clone(), health.clone(), facts.clone(), record);
     let placement = Arc::new(placement);
@@ -95,8 +96,9 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
         .map_err(|_| internal("the doors' runtime cannot be started"))?;
     let doors = Arc::new(Doors::default());
     let limits = http_limits(&config, &doors);
-    let state = http_state(&config, mode, &keys, &register, placement.clone(), pages, board, doors, health.clone());
+    let state = http_state(&config, mode, &keys, &register, revocations, placement.clone(), pages, board, doors, health.clone());
     runtime.spawn(facts::deliver(facts, recorded, register.clone()));
+    runtime.spawn(look_at_record(placement.clone()));
     runtime.spawn(look_at_host(Ceiling::find(u64::from(config.limits.max_memory_mib) << 20), placement.clone()));
     let served = runtime.block_on(serve_until_told(&config, mode, listeners, limits, state, &placement, &health, &register));
     workers.join();
@@ -150,6 +152,19 @@ async fn serve_until_told(
     // Nobody listens when every listener has ended already.
     let _ = stop.send(true);
     Ok(())
+}
+
+/// Tells consultations whether the audit log can be written, as long as the doors' runtime lives.
+async fn look_at_record(placement: Arc<Placement>) {
+    let mut told = Recording::Works;
+    loop {
+        let state = placement.record().state();
+        // While it fails it is said again and again: to consultations that opened since, too.
+        if (state != Recording::Works || told != state) && placement.send(Command::Recording(state)).is_ok() {
+            told = state;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Tells the admission how memory and file descriptors stand, as long as the doors' runtime lives.
@@ -219,13 +234,13 @@ fn http_state(
     mode: Mode,
     keys: &Arc<KeyRing>,
     register: &Arc<Register>,
+    revocations: Arc<Mutex<Revocations>>,
     placement: Arc<Placement>,
     pages: Arc<Pages>,
     board: Arc<Board>,
     doors: Arc<Doors>,
     health: Arc<Health>,
 ) -> HttpState {
-    let revocations = Arc::new(Mutex::new(Revocations::default()));
     let wall_ms: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(wall_ms);
     let door_config = DoorConfig {
         greeting: Greeting { ice_servers: ice_servers(config), ..Greeting::default() },
@@ -245,10 +260,12 @@ fn http_state(
         register: register.clone(),
         public_url: public_url(config),
     };
-    let render = Arc::new(move || metrics::render(&board.snapshot(), &doors, &health, &placement.admitting()));
+    let render = Arc::new(move || {
+        metrics::render(&board.snapshot(), &doors, &health, &placement.admitting(), placement.record().shown().as_ref())
+    });
     HttpState {
         door: Arc::new(door),
-        rooms: RoomService { relay: relay.clone(), keys: keys.clone(), revocations, wall_ms },
+        rooms: RoomService { relay: relay.clone(), keys: keys.clone(), revocations, register: register.clone(), wall_ms },
         v1,
         health: HealthPage { relay, metrics: Some(render) },
         pages,

@@ -161,6 +161,11 @@ impl V1 {
         }
     }
 
+    /// Nobody is given anything that cannot be put on record.
+    fn check_record(&self, opening: Option<&RoomKey>) -> Result<(), Problem> {
+        self.relay.check_record(opening).map_err(|refusal| self.told(refusal))
+    }
+
     /// Lets a caller act in a room. `Ok(false)` when the room is not open but arranged: then nobody is there to act on.
     ///
     /// # Errors
@@ -170,6 +175,9 @@ impl V1 {
             Caller::Platform(_) => By::Platform,
             Caller::Seat(grants) => By::Seat(grants.identity.clone()),
         };
+        if act.gives() {
+            self.check_record(None)?;
+        }
         match self.ask(room.clone(), AdminAction::Consult { by, act: Box::new(act) }).await? {
             Ok(_) => Ok(true),
             // A plain room of the name of an arranged consultation gives way when somebody comes.
@@ -192,7 +200,8 @@ impl V1 {
     }
 
     fn told(&self, refusal: Refusal) -> Problem {
-        let retry_after = matches!(refusal, Refusal::Busy).then(|| self.relay.retry_after().as_secs());
+        let retry_after =
+            matches!(refusal, Refusal::Busy | Refusal::AuditUnavailable).then(|| self.relay.retry_after().as_secs());
         Problem { retry_after, ..Problem::from(refusal) }
     }
 }

@@ -26,6 +26,30 @@ pub struct Audit {
     /// How long running calls go on while the log cannot be written.
     #[serde(rename = "grace_min", with = "minutes")]
     pub grace: Duration,
+    /// What becomes of running calls after that.
+    pub after_grace: AfterGrace,
+}
+
+/// What becomes of running calls that cannot be put on record for longer than the grace time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterGrace {
+    /// They end.
+    #[default]
+    Close,
+    /// They go on.
+    GoOn,
+}
+
+impl AfterGrace {
+    /// The word in the file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Close => "close",
+            Self::GoOn => "go_on",
+        }
+    }
 }
 
 impl Default for Audit {
@@ -39,6 +63,7 @@ impl Default for Audit {
             retention_days: 365,
             reserve_mib: 64,
             grace: Duration::from_secs(15 * 60),
+            after_grace: AfterGrace::Close,
         }
     }
 }

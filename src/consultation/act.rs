@@ -138,6 +138,32 @@ pub enum Emergency {
     LegalOrder,
 }
 
+impl Act {
+    /// Whether it gives somebody something, so that it must wait while nothing can be put on record.
+    #[must_use]
+    pub fn gives(&self) -> bool {
+        match self {
+            Self::Invite(_)
+            | Self::Admit(_)
+            | Self::Consent(_)
+            | Self::EmergencyOverride { .. }
+            | Self::StartAside(_)
+            | Self::RenewAside
+            | Self::Unlock
+            | Self::Extend { .. } => true,
+            Self::Refuse(_)
+            | Self::Remove(_)
+            | Self::WithdrawConsent { .. }
+            | Self::EndAside
+            | Self::DeclarePresence { .. }
+            | Self::WithdrawPresence { .. }
+            | Self::Lock
+            | Self::Mute { .. }
+            | Self::Close => false,
+        }
+    }
+}
+
 impl Emergency {
     /// The word in API, attributes and audit.
     #[must_use]

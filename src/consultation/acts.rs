@@ -5,7 +5,7 @@ use super::fact::{Closing, Fact};
 use super::policy::{ConsultationPolicy, LONGEST, Scope};
 use super::room::Member;
 use super::seats::{Consultation, File, millis};
-use super::{Effect, Effects, MemberId, Refusal, Room, To};
+use super::{Effect, Effects, MemberId, Recording, Refusal, Room, To};
 use crate::model::roster::{LeaveAction, LeaveReason, Role};
 use crate::model::{Identity, Now, TrackSid};
 use std::collections::BTreeSet;
@@ -331,9 +331,18 @@ impl Room {
         if self.consultation.as_ref().is_some_and(|consultation| consultation.closes_at_ms() <= now.wall_ms) {
             return self.end(Closing::TimeLimit, By::Policy, LeaveReason::TimeLimit, now, effects);
         }
+        if self.unrecorded_until_ms().is_some_and(|at| at <= now.wall_ms) {
+            return self.end(Closing::Unrecorded, By::Policy, LeaveReason::RoomDeleted, now, effects);
+        }
         for member in self.expired(now) {
             // It was just found among the members.
             let _ = self.depart(member, LeaveReason::TimeLimit, LeaveAction::Disconnect, To::All, now, effects);
+        }
+    }
+
+    pub(super) fn set_recording(&mut self, recording: Recording) {
+        if let Some(consultation) = &mut self.consultation {
+            consultation.recording = recording;
         }
     }
 

@@ -255,6 +255,8 @@ pub enum Closing {
     Empty,
     /// The node stopped.
     NodeStopped,
+    /// The audit log could not be written for longer than calls go on without it.
+    Unrecorded,
 }
 
 /// How a person proved who it is: `psc:2` in a token is method `psc`, level 2.

@@ -292,6 +292,19 @@ pub struct Section {
     pub rids: Vec<Arc<str>>,
 }
 
+/// Whether what happens can be put on record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recording {
+    /// It can.
+    #[default]
+    Works,
+    /// It cannot: those inside are told, nobody gets more than before.
+    Fails {
+        /// When consultations end unless it works again, ms since the Unix epoch; `None` lets them go on.
+        closes_at_ms: Option<u64>,
+    },
+}
+
 /// What happens to a room.
 #[derive(Debug)]
 pub enum Command {
@@ -431,6 +444,8 @@ pub enum Command {
     },
     /// Time has passed.
     Tick,
+    /// The audit log can, or cannot, be written.
+    Recording(Recording),
     /// Facts that [widen](Fact::widens) could not be put on record: what they gave is taken back.
     Undo(Vec<Fact>),
 }

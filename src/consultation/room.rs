@@ -165,6 +165,7 @@ impl Room {
             Command::Back(member) => self.back(member, now, effects)?,
             Command::Written { member, ticket } => self.written(member, ticket)?,
             Command::Tick => self.tick(now, effects),
+            Command::Recording(recording) => self.set_recording(recording),
             Command::Undo(facts) => self.undo(facts, now, effects),
         }
         Ok(())

@@ -8,7 +8,7 @@ use super::fact::{Assurance, Fact};
 use super::policy::{ConsultationPolicy, Scope, SecondUse};
 use super::room::Member;
 use super::subscription::Unsettled;
-use super::{Effect, Effects, MemberId, Refusal, Room, Seat};
+use super::{Effect, Effects, MemberId, Recording, Refusal, Room, Seat};
 use crate::model::roster::{Participant, Role};
 use crate::model::{Identity, Now, TrackSid};
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +49,8 @@ pub(super) struct Consultation {
     pub(super) departed: Vec<(MemberId, Arc<Participant>)>,
     /// The consultation is over.
     pub(super) over: bool,
+    /// Whether the audit log can be written.
+    pub(super) recording: Recording,
 }
 
 /// What is known of a seat, whether somebody sits in it or not.
@@ -156,6 +158,7 @@ impl Consultation {
             streams: BTreeMap::new(),
             departed: Vec::new(),
             over: false,
+            recording: Recording::Works,
         }
     }
 
@@ -461,6 +464,10 @@ impl Room {
         label("beside", listed(file.beside.iter().map(|(role, count)| format!("{}:{count}", role.as_str()))));
         label("locked", if consultation.locked { "true".to_owned() } else { String::new() });
         label("ends_at", consultation.policy.ends_at_ms.map_or_else(String::new, |ends| ends.to_string()));
+        if let Recording::Fails { closes_at_ms } = consultation.recording {
+            label("unrecorded", "true".to_owned());
+            label("unrecorded_until", closes_at_ms.map_or_else(String::new, |closes| closes.to_string()));
+        }
         if let Some(aside) = consultation.aside.as_ref().filter(|_| member.place.apart) {
             label("aside", aside.since_ms.to_string());
             label("aside_until", aside.until_ms.to_string());
@@ -474,7 +481,15 @@ impl Room {
         let consultation = self.consultation.as_ref().filter(|consultation| !consultation.over)?;
         let shares = self.members.iter().filter_map(|member| consultation.seats.get(&member.record.identity)?.expires_at_ms);
         let aside = consultation.aside.as_ref().map(|aside| aside.until_ms);
-        shares.chain(aside).chain([consultation.closes_at_ms()]).min()
+        shares.chain(aside).chain(self.unrecorded_until_ms()).chain([consultation.closes_at_ms()]).min()
+    }
+
+    /// When it ends because the audit log cannot be written.
+    pub(super) fn unrecorded_until_ms(&self) -> Option<u64> {
+        match self.consultation.as_ref()?.recording {
+            Recording::Works => None,
+            Recording::Fails { closes_at_ms } => closes_at_ms,
+        }
     }
 
     /// Members whose share of the time is over.

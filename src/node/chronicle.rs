@@ -361,6 +361,7 @@ impl Chronicle {
             (Closing::TimeLimit, _) => words::RoomEnd::Expired,
             (Closing::Empty, _) => words::RoomEnd::Empty,
             (Closing::NodeStopped, _) => words::RoomEnd::NodeDrain,
+            (Closing::Unrecorded, _) => words::RoomEnd::AuditGraceOver,
             (Closing::Ended, Who::Platform) => words::RoomEnd::ByPlatform,
             (Closing::Ended, Who::Seat(seat)) if self.role(seat) == Some(words::Role::Patient) => words::RoomEnd::ByPatient,
             (Closing::Ended, Who::Seat(_)) => words::RoomEnd::ByProfessional,

@@ -64,6 +64,7 @@ impl Shard {
             }
             Command::Durable { ticket, .. } => self.on_durable(ticket, true, now),
             Command::NotDurable { ticket, .. } => self.on_durable(ticket, false, now),
+            Command::Recording(recording) => self.on_recording(recording, now),
             Command::Shutdown => self.on_shutdown(now),
         }
     }

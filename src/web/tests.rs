@@ -165,7 +165,7 @@ async fn node_at(limits: HttpLimits, config: DoorConfig, wall_ms: Arc<dyn Fn() -
             register: Arc::default(),
             public_url: None,
         },
-        rooms: RoomService { relay: as_relay.clone(), keys, revocations, wall_ms },
+        rooms: RoomService { relay: as_relay.clone(), keys, revocations, register: Arc::default(), wall_ms },
         health: Health { relay: as_relay, metrics: Some(Arc::new(|| "colloque_up 1\n".to_owned())) },
         pages: Arc::new(Pages::default()),
     };

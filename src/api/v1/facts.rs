@@ -14,7 +14,7 @@ impl Register {
     /// Adds a room's fact to the events of its tenant; facts about single tracks are left to the audit log. A consultation that
     /// was ended, or whose time was over, does not open again.
     pub fn on_fact(&self, room: &RoomKey, at_ms: u64, fact: &Fact) {
-        if let Fact::RoomClosed { why: Closing::Ended | Closing::TimeLimit, .. } = fact {
+        if let Fact::RoomClosed { why: Closing::Ended | Closing::TimeLimit | Closing::Unrecorded, .. } = fact {
             self.end(room);
         }
         if let Some((kind, seat, facts)) = told(fact) {
@@ -120,6 +120,7 @@ fn closing(why: Closing) -> &'static str {
         Closing::TimeLimit => "time_limit",
         Closing::Empty => "empty",
         Closing::NodeStopped => "node_stopped",
+        Closing::Unrecorded => "unrecorded",
     }
 }
 

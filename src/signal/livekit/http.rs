@@ -169,7 +169,7 @@ pub async fn handle(State(door): State<Arc<Door>>, request: Request) -> Response
             StatusCode::UNAUTHORIZED => door.config.counts.tokens_refused.up(),
             StatusCode::SERVICE_UNAVAILABLE => {
                 door.config.counts.busy.up();
-                return busy(door.relay.retry_after().as_secs());
+                return busy(&text, door.relay.retry_after().as_secs());
             }
             _ => {}
         }
@@ -178,8 +178,8 @@ pub async fn handle(State(door): State<Arc<Door>>, request: Request) -> Response
 }
 
 /// Names the time to come back in words and, for programs, in the header; pages of other origins may read it.
-fn busy(seconds: u64) -> Response {
-    let mut response = closing(StatusCode::SERVICE_UNAVAILABLE, format!("busy, try again in {seconds} s"));
+fn busy(text: &str, seconds: u64) -> Response {
+    let mut response = closing(StatusCode::SERVICE_UNAVAILABLE, format!("{text} in {seconds} s"));
     let headers = response.headers_mut();
     headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Retry-After"));
@@ -281,7 +281,10 @@ impl Door {
             if !self.relay.ready() {
                 return Err(Refusal::Busy.into());
             }
-            self.arranged(&grants)?;
+            let planned = self.arranged(&grants)?.is_some();
+            if planned || grants.policy == RoomPolicy::Consultation {
+                self.relay.check_record(Some(&grants.room()))?;
+            }
         }
         Ok((grants, wish))
     }
@@ -315,7 +318,7 @@ impl Door {
         if texts.iter().any(|text| text.len() > MAX_NAME) {
             return Err(bad_request("identity, name or room name too long"));
         }
-        self.revocations.lock().unwrap_or_else(PoisonError::into_inner).check(&grants)?;
+        self.revocations.lock().unwrap_or_else(PoisonError::into_inner).check_join(&grants)?;
         if grants.policy == RoomPolicy::Consultation && grants.role().is_none() {
             return Err(Refusal::RoleRequired.into());
         }

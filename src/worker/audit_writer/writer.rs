@@ -316,7 +316,13 @@ impl Writer {
         let now = self.moment();
         for (owner, facts) in parts {
             if !self.book(&owner) {
-                continue;
+                if self.damaged.contains(&owner) {
+                    // What is damaged takes nothing until somebody looks; the others need not wait for that.
+                    self.lost += facts.len() as u64;
+                    Shared::add(&self.shared.lost, facts.len());
+                    continue;
+                }
+                return;
             }
             let Some(book) = self.books.get_mut(&owner) else { continue };
             let clock = self.clock.clone();
@@ -336,7 +342,8 @@ impl Writer {
         if self.reserve.clear(&mut *self.disk).is_ok() {
             self.cause = None;
             self.lost = 0;
-            self.shared.set_health(Health::Writing, now.stamp.ts);
+            let health = [Health::Writing, Health::Low, Health::Critical].get(level(self.used_percent)).copied();
+            self.shared.set_health(health.unwrap_or_default(), now.stamp.ts);
             tracing::warn!(kept = count, "the audit log is written again");
         }
     }
@@ -373,12 +380,6 @@ impl Writer {
     fn look_at_space(&mut self, now: Micros) {
         // A file system that does not say how full it is will say so when it is written to.
         let Ok(used) = self.disk.used_percent() else { return };
-        let level = |percent: u8| match percent {
-            FULL.. => 3,
-            CRITICAL.. => 2,
-            LOW.. => 1,
-            _ => 0,
-        };
         let (before, after) = (level(self.used_percent), level(used));
         self.used_percent = used;
         if before == after {
@@ -443,6 +444,16 @@ impl Writer {
                 tracing::error!(%fault, "the last checkpoint could not be made");
             }
         }
+    }
+}
+
+/// How full is how bad, from 0.
+fn level(used_percent: u8) -> usize {
+    match used_percent {
+        FULL.. => 3,
+        CRITICAL.. => 2,
+        LOW.. => 1,
+        _ => 0,
     }
 }
 
