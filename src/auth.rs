@@ -10,11 +10,13 @@ mod claims;
 mod grants;
 mod keys;
 mod revoked;
+mod witness;
 
 pub use claims::{Claims, VideoClaims};
 pub use grants::{Grants, VideoGrant};
 pub use keys::{BadKey, Bytes as KeyBytes, Key, KeyRing, RoomPolicy};
 pub use revoked::Revocations;
+pub use witness::{Nobody, RefusedToken, Why, Witness};
 
 use aws_lc_rs::{hmac, signature};
 use base64::Engine;

@@ -5,10 +5,12 @@
 
 mod admission;
 pub mod audit;
+mod changes;
 mod chronicle;
 mod facts;
 mod placement;
 mod record;
+mod refusals;
 mod sockets;
 
 use crate::api::health::Health as HealthPage;
@@ -30,10 +32,12 @@ use crate::telemetry::host::Ceiling;
 use crate::telemetry::metrics::{self, Board, Doors};
 use crate::transport::peer::Transport;
 use crate::web::{HttpLimits, HttpState, Pages, router, serve};
+use crate::worker::audit_writer::Recorder;
 use crate::worker::udp::{Offload, probe_offload};
 use crate::worker::{self, Observer, Settings, Workers};
 use placement::Placement;
 use record::Record;
+use refusals::Refusals;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -96,13 +100,28 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
         .map_err(|_| internal("the doors' runtime cannot be started"))?;
     let doors = Arc::new(Doors::default());
     let limits = http_limits(&config, &doors);
-    let state = http_state(&config, mode, &keys, &register, revocations, placement.clone(), pages, board, doors, health.clone());
+    let refusals = Arc::new(Refusals::new(recorder.clone()));
+    let state = http_state(
+        &config,
+        mode,
+        &keys,
+        &register,
+        revocations,
+        refusals.clone(),
+        placement.clone(),
+        pages,
+        board,
+        doors,
+        health.clone(),
+    );
     runtime.spawn(facts::deliver(facts, recorded, register.clone()));
-    runtime.spawn(look_at_record(placement.clone()));
+    runtime.spawn(look_at_record(placement.clone(), refusals.clone()));
     runtime.spawn(look_at_host(Ceiling::find(u64::from(config.limits.max_memory_mib) << 20), placement.clone()));
-    let served = runtime.block_on(serve_until_told(&config, mode, listeners, limits, state, &placement, &health, &register));
+    let served =
+        runtime.block_on(serve_until_told(&config, mode, listeners, limits, state, &placement, &health, &register, &recorder));
     workers.join();
     runtime.shutdown_timeout(GOODBYE);
+    refusals.finish();
     audit::stopped(&recorder, &config, writer);
     served
 }
@@ -117,6 +136,7 @@ async fn serve_until_told(
     placement: &Arc<Placement>,
     health: &Health,
     register: &Register,
+    recorder: &Recorder,
 ) -> Result<(), NodeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|_| internal("signals cannot be awaited"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|_| internal("signals cannot be awaited"))?;
@@ -138,6 +158,7 @@ async fn serve_until_told(
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
+    audit::draining(recorder, config, placement.open_rooms());
     health.set_ready(false);
     // A worker whose mailbox is full stops with its thread all the same when the process ends.
     let _ = placement.send(Command::Shutdown);
@@ -154,8 +175,8 @@ async fn serve_until_told(
     Ok(())
 }
 
-/// Tells consultations whether the audit log can be written, as long as the doors' runtime lives.
-async fn look_at_record(placement: Arc<Placement>) {
+/// Tells consultations whether the audit log can be written, and the log of tokens that were refused, as long as the doors' runtime lives.
+async fn look_at_record(placement: Arc<Placement>, refusals: Arc<Refusals>) {
     let mut told = Recording::Works;
     loop {
         let state = placement.record().state();
@@ -163,6 +184,7 @@ async fn look_at_record(placement: Arc<Placement>) {
         if (state != Recording::Works || told != state) && placement.send(Command::Recording(state)).is_ok() {
             told = state;
         }
+        refusals.look();
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
@@ -235,6 +257,7 @@ fn http_state(
     keys: &Arc<KeyRing>,
     register: &Arc<Register>,
     revocations: Arc<Mutex<Revocations>>,
+    witness: Arc<Refusals>,
     placement: Arc<Placement>,
     pages: Arc<Pages>,
     board: Arc<Board>,
@@ -250,14 +273,16 @@ fn http_state(
         counts: doors.clone(),
     };
     let relay: Arc<dyn Relay> = placement.clone();
-    let door =
-        Door::new(relay.clone(), keys.clone(), revocations.clone(), door_config, wall_ms.clone()).with_plans(register.clone());
+    let door = Door::new(relay.clone(), keys.clone(), revocations.clone(), door_config, wall_ms.clone())
+        .with_plans(register.clone())
+        .with_witness(witness.clone());
     let v1 = V1 {
         relay: relay.clone(),
         keys: keys.clone(),
         revocations: revocations.clone(),
         wall_ms: wall_ms.clone(),
         register: register.clone(),
+        witness,
         public_url: public_url(config),
     };
     let render = Arc::new(move || {

@@ -26,7 +26,7 @@ mod words;
 pub use openapi::document;
 pub use register::Register;
 
-use crate::auth::{KeyRing, Revocations};
+use crate::auth::{KeyRing, Revocations, Witness};
 use crate::model::RoomKey;
 use crate::relay::command::{Act, AdminAction, AdminReply, By, Command, Relay, Reply};
 use crate::relay::event::Refusal;
@@ -61,6 +61,8 @@ pub struct V1 {
     pub wall_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// What was arranged.
     pub register: Arc<Register>,
+    /// Hears of refused tokens.
+    pub witness: Arc<dyn Witness>,
     /// The address people open, without a slash at its end; without it that of the request.
     pub public_url: Option<Arc<str>>,
 }
@@ -84,6 +86,7 @@ fn table() -> Vec<(&'static str, MethodRouter<V1>)> {
         ("/v1/consultations/{id}/seats/{seat}/refuse", post(seats::refuse)),
         ("/v1/consultations/{id}/seats/{seat}/remove", post(seats::remove)),
         ("/v1/consultations/{id}/seats/{seat}/mute", post(seats::mute)),
+        ("/v1/consultations/{id}/seats/{seat}/identity", post(seats::attest_identity)),
         ("/v1/consultations/{id}/presences", post(seats::declare)),
         ("/v1/consultations/{id}/presences/{seat}/{kind}", delete(seats::withdraw)),
         ("/v1/consultations/{id}/consents", post(consents::give)),

@@ -28,6 +28,8 @@ pub struct Audit {
     pub grace: Duration,
     /// What becomes of running calls after that.
     pub after_grace: AfterGrace,
+    /// A file that is touched whenever the machine's clock is synchronised.
+    pub clock_file: PathBuf,
 }
 
 /// What becomes of running calls that cannot be put on record for longer than the grace time.
@@ -64,6 +66,7 @@ impl Default for Audit {
             reserve_mib: 64,
             grace: Duration::from_secs(15 * 60),
             after_grace: AfterGrace::Close,
+            clock_file: PathBuf::from("/run/systemd/timesync/synchronized"),
         }
     }
 }

@@ -18,8 +18,10 @@ mod subscription;
 pub mod timeline;
 mod views;
 
-pub use act::{Act, AsideView, By, Channel, Consent, Emergency, Gate, Invitation, Overview, SeatState, SeatView, TextVersion};
-pub use fact::{Assurance, Closing, Fact, Method};
+pub use act::{
+    Act, AsideView, By, Channel, Consent, Emergency, Gate, IdentityCheck, Invitation, Overview, SeatState, SeatView, TextVersion,
+};
+pub use fact::{Assurance, Closing, Fact, Method, Token};
 pub use plan::Plan;
 pub use policy::{AsideRules, ConsultationPolicy, LONGEST, LONGEST_ASIDE, MOST_SEATS, Scope, SecondUse};
 pub use room::Room;
@@ -208,6 +210,8 @@ pub struct Seat {
     pub auto_subscribe: bool,
     /// When its token was issued, seconds since the Unix epoch; 0 where it does not say.
     pub issued_at_s: u64,
+    /// What goes on record of its token.
+    pub token: Token,
 }
 
 /// A client's request to publish.

@@ -18,6 +18,9 @@ use std::time::Duration;
 /// Seats a consultation remembers, those that left included; far above what a policy allows at once.
 const MOST_REMEMBERED: usize = 256;
 
+/// How long before the end those inside are told of it.
+const WARNED_BEFORE: Duration = Duration::from_secs(5 * 60);
+
 /// How long a consultation without an end waits for the first to come.
 const UNVISITED: Duration = Duration::from_secs(24 * 3600);
 
@@ -51,6 +54,8 @@ pub(super) struct Consultation {
     pub(super) over: bool,
     /// Whether the audit log can be written.
     pub(super) recording: Recording,
+    /// The end that was warned of, ms since the Unix epoch.
+    pub(super) warned_of_ms: Option<u64>,
 }
 
 /// What is known of a seat, whether somebody sits in it or not.
@@ -159,7 +164,14 @@ impl Consultation {
             departed: Vec::new(),
             over: false,
             recording: Recording::Works,
+            warned_of_ms: None,
         }
+    }
+
+    /// When those inside are told that the end is near; nobody needs to be told of an end nobody came for.
+    fn warns_at_ms(&self) -> Option<u64> {
+        self.opened_at_ms?;
+        Some(self.closes_at_ms().saturating_sub(millis(WARNED_BEFORE)))
     }
 
     /// When it closes at the latest.
@@ -263,7 +275,7 @@ impl Room {
         file.came = true;
         file.legal_rep = legal_rep;
         file.max_length = minutes.map(|minutes| Duration::from_secs(60 * u64::from(minutes))).or(file.max_length);
-        let mut facts = vec![Fact::TokenAccepted { seat: seat.identity.clone(), role, auth }];
+        let mut facts = vec![Fact::TokenAccepted { seat: seat.identity.clone(), role, auth, token: seat.token.clone() }];
         let news = !file.withdrew && !required.is_subset(&file.consent);
         if let Some(text) = text.filter(|_| role == Role::Patient && news) {
             let channel = if legal_rep { Channel::Representative } else { Channel::Token };
@@ -464,6 +476,9 @@ impl Room {
         label("beside", listed(file.beside.iter().map(|(role, count)| format!("{}:{count}", role.as_str()))));
         label("locked", if consultation.locked { "true".to_owned() } else { String::new() });
         label("ends_at", consultation.policy.ends_at_ms.map_or_else(String::new, |ends| ends.to_string()));
+        if consultation.warned_of_ms == Some(consultation.closes_at_ms()) {
+            label("closes_at", consultation.closes_at_ms().to_string());
+        }
         if let Recording::Fails { closes_at_ms } = consultation.recording {
             label("unrecorded", "true".to_owned());
             label("unrecorded_until", closes_at_ms.map_or_else(String::new, |closes| closes.to_string()));
@@ -481,7 +496,20 @@ impl Room {
         let consultation = self.consultation.as_ref().filter(|consultation| !consultation.over)?;
         let shares = self.members.iter().filter_map(|member| consultation.seats.get(&member.record.identity)?.expires_at_ms);
         let aside = consultation.aside.as_ref().map(|aside| aside.until_ms);
-        shares.chain(aside).chain(self.unrecorded_until_ms()).chain([consultation.closes_at_ms()]).min()
+        let warning =
+            (consultation.warned_of_ms != Some(consultation.closes_at_ms())).then(|| consultation.warns_at_ms()).flatten();
+        shares.chain(aside).chain(warning).chain(self.unrecorded_until_ms()).chain([consultation.closes_at_ms()]).min()
+    }
+
+    /// Says once that the end is near; where the end is moved, once more before the new one.
+    pub(super) fn warn(&mut self, now: Now) {
+        let Some(consultation) = &mut self.consultation else { return };
+        let closes_at_ms = consultation.closes_at_ms();
+        let due = consultation.warns_at_ms().is_some_and(|at| at <= now.wall_ms);
+        if due && consultation.warned_of_ms != Some(closes_at_ms) {
+            consultation.warned_of_ms = Some(closes_at_ms);
+            consultation.noted.push(Fact::EndsSoon { closes_at_ms });
+        }
     }
 
     /// When it ends because the audit log cannot be written.

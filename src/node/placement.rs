@@ -103,6 +103,11 @@ impl Placement {
         self.admission().on_host(host);
     }
 
+    /// Rooms that are open.
+    pub(super) fn open_rooms(&self) -> u32 {
+        u32::try_from(self.rooms.len()).unwrap_or(u32::MAX)
+    }
+
     /// What the metrics show of the admission.
     pub(super) fn admitting(&self) -> Admitting {
         let workers = self.workers();

@@ -3,8 +3,8 @@
 use super::event::{EventSink, Ticket};
 pub use crate::consultation::{
     Act, AddTrack, AsideRules, AsideView, Assurance, By, Channel, Closing, Consent, ConsultationPolicy, Emergency, Fact, Gate,
-    Invitation, LONGEST, MOST_SEATS, Method, Overview, Plan, Policy, Recording, Refusal, RoomSettings, Scope, SeatState,
-    SeatView, SecondUse, SubscriptionPermission, TextVersion, TrackPermission,
+    IdentityCheck, Invitation, LONGEST, MOST_SEATS, Method, Overview, Plan, Policy, Recording, Refusal, RoomSettings, Scope,
+    SeatState, SeatView, SecondUse, SubscriptionPermission, TextVersion, Token, TrackPermission,
 };
 use crate::model::roster::{
     Attributes, ClientFacts, LeaveReason, Message, Participant, ParticipantKind, Permissions, Quality, RoomFacts, Text, Track,
@@ -190,6 +190,8 @@ pub struct Join {
     pub tracks: Vec<AddTrack>,
     /// When the token was issued, seconds since the Unix epoch; 0 where it does not say.
     pub issued_at_s: u64,
+    /// What goes on record of its token.
+    pub token: Token,
     /// How the room opens if nobody has come to it yet.
     pub plan: Option<Box<Plan>>,
     /// The session.

@@ -86,6 +86,7 @@ impl Shard {
             client: join.client,
             auto_subscribe: join.auto_subscribe,
             issued_at_s: join.issued_at_s,
+            token: join.token,
         };
         let record = self.check_record(room, now);
         let Some(state) = self.rooms.get_mut(room) else { return };

@@ -263,32 +263,7 @@ pub fn render(
 ) -> String {
     let mut families: Vec<MetricFamily> =
         PLAIN.iter().map(|(name, help, kind, read)| simple(name, help, *kind, float(sum(shards, read)))).collect();
-    families.push(by_reason(
-        "colloque_drops_total",
-        "Datagrams and packets that went no further, by reason",
-        DropReason::ALL,
-        |reason| (reason.as_str(), sum(shards, |counters| counters.drops(reason))),
-    ));
-    families.push(by_reason(
-        "colloque_failures_total",
-        "Media transports that failed, by reason",
-        FailureReason::ALL,
-        |reason| (reason.as_str(), sum(shards, |counters| counters.failures(reason))),
-    ));
-    families.push(labelled(
-        "colloque_freezes_total",
-        "Receivers' pictures that stood still while their publisher sent, by cause",
-        MetricType::COUNTER,
-        "cause",
-        FreezeCause::ALL.iter().map(|cause| (cause.as_str(), sum(shards, |counters| counters.freezes(*cause)))),
-    ));
-    families.push(labelled(
-        "colloque_freeze_repairs_total",
-        "What was done for pictures that stood still",
-        MetricType::COUNTER,
-        "kind",
-        FreezeRepair::ALL.iter().map(|kind| (kind.as_str(), sum(shards, |counters| counters.repairs(*kind)))),
-    ));
+    families.extend(reasons(shards));
     families.push(labelled(
         "colloque_udp_offload",
         "Worker threads for which the kernel cuts (gso) or joins (gro) datagrams",
@@ -319,6 +294,32 @@ pub fn render(
     families.retain(|family| !family.get_metric().is_empty());
     // Every name above is a valid constant, which is all else the encoder checks.
     TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+}
+
+/// What went wrong, by reason.
+fn reasons(shards: &[Counters]) -> Vec<MetricFamily> {
+    vec![
+        by_reason("colloque_drops_total", "Datagrams and packets that went no further, by reason", DropReason::ALL, |reason| {
+            (reason.as_str(), sum(shards, |counters| counters.drops(reason)))
+        }),
+        by_reason("colloque_failures_total", "Media transports that failed, by reason", FailureReason::ALL, |reason| {
+            (reason.as_str(), sum(shards, |counters| counters.failures(reason)))
+        }),
+        labelled(
+            "colloque_freezes_total",
+            "Receivers' pictures that stood still while their publisher sent, by cause",
+            MetricType::COUNTER,
+            "cause",
+            FreezeCause::ALL.iter().map(|cause| (cause.as_str(), sum(shards, |counters| counters.freezes(*cause)))),
+        ),
+        labelled(
+            "colloque_freeze_repairs_total",
+            "What was done for pictures that stood still",
+            MetricType::COUNTER,
+            "kind",
+            FreezeRepair::ALL.iter().map(|kind| (kind.as_str(), sum(shards, |counters| counters.repairs(*kind)))),
+        ),
+    ]
 }
 
 fn process_families() -> Vec<MetricFamily> {

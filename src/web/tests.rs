@@ -163,6 +163,7 @@ async fn node_at(limits: HttpLimits, config: DoorConfig, wall_ms: Arc<dyn Fn() -
             revocations: revocations.clone(),
             wall_ms: wall_ms.clone(),
             register: Arc::default(),
+            witness: Arc::new(crate::auth::Nobody),
             public_url: None,
         },
         rooms: RoomService { relay: as_relay.clone(), keys, revocations, register: Arc::default(), wall_ms },

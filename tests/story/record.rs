@@ -193,3 +193,13 @@ fn a_call_goes_on_where_the_log_comes_back_in_time_or_is_not_to_end_it() {
         world.assert_flows(&[doctor, patient]);
     }
 }
+
+#[test]
+fn a_token_is_on_record_before_its_bearer_waits() {
+    let (mut world, ..) = waiting(138);
+    let facts = world.facts();
+    let at = |wanted: fn(&Fact) -> bool| facts.iter().rposition(wanted).expect("on record");
+    let accepted = at(|fact| matches!(fact, Fact::TokenAccepted { .. }));
+    let waits = at(|fact| matches!(fact, Fact::Waiting { .. }));
+    assert!(accepted < waits, "{facts:?}");
+}

@@ -2,6 +2,7 @@
 //! and its disk. Nobody waits for it but those who asked for an acknowledgement.
 
 use super::book::{Book, OpenFault, Place};
+use super::clock::Watch;
 use super::disk::Disk;
 use super::keys::{self, random};
 use super::reserve::Reserve;
@@ -58,6 +59,7 @@ pub(super) struct Writer {
     cause: Option<(WriteFault, Moment)>,
     lost: u64,
     looked_at: u64,
+    watch: Watch,
     day: u64,
     used_percent: u8,
 }
@@ -96,6 +98,7 @@ impl Writer {
             cause: None,
             lost: 0,
             looked_at: 0,
+            watch: Watch::default(),
             used_percent: 0,
         };
         for tenant in writer.settings.tenants.clone() {
@@ -353,6 +356,8 @@ impl Writer {
         let now = self.moment();
         if now.stamp.mono.saturating_sub(self.looked_at) >= LOOK_EVERY {
             self.looked_at = now.stamp.mono;
+            self.clock.look();
+            self.look_at_clock();
             self.look_at_space(now.stamp.ts);
             self.try_again();
         }
@@ -375,6 +380,12 @@ impl Writer {
             self.purge(now.stamp.ts);
             self.prepare_pseudonyms();
         }
+    }
+
+    fn look_at_clock(&mut self) {
+        let now = self.moment();
+        let told = self.watch.look(now.stamp).into_iter().map(|event| (Fact::of_node(Actor::System, event), now, None));
+        self.record(told.collect());
     }
 
     fn look_at_space(&mut self, now: Micros) {
