@@ -57,6 +57,7 @@ fn seat(number: u32) -> Command {
         client: ClientFacts::default(),
         auto_subscribe: true,
         issued_at_s: 0,
+        token: Default::default(),
     }))
 }
 

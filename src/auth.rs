@@ -10,11 +10,13 @@ mod claims;
 mod grants;
 mod keys;
 mod revoked;
+mod witness;
 
 pub use claims::{Claims, VideoClaims};
 pub use grants::{Grants, VideoGrant};
 pub use keys::{BadKey, Bytes as KeyBytes, Key, KeyRing, RoomPolicy};
 pub use revoked::Revocations;
+pub use witness::{Nobody, RefusedToken, Why, Witness};
 
 use aws_lc_rs::{hmac, signature};
 use base64::Engine;
@@ -71,6 +73,9 @@ pub enum AuthError {
     /// The seat was removed after the token was issued.
     #[error("invalid authorization token: revoked")]
     Revoked,
+    /// The consultation ended after the token was issued.
+    #[error("invalid authorization token: the consultation is over")]
+    Ended,
     /// The grant for what is asked is missing.
     #[error("permissions denied")]
     Denied,

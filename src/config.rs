@@ -12,7 +12,7 @@ mod keys;
 mod render;
 mod tenants;
 
-pub use audit::Audit;
+pub use audit::{AfterGrace, Audit};
 pub use error::ConfigError;
 pub use keys::{KEYS, KeyDoc};
 pub use tenants::{Algorithm, IceServer, Key, KeyMaterial, Secret, Tenant};

@@ -6,10 +6,12 @@
 mod accounts;
 mod admission;
 pub mod audit;
+mod changes;
 mod chronicle;
 mod facts;
 mod placement;
 mod record;
+mod refusals;
 mod sockets;
 
 use crate::api::health::Health as HealthPage;
@@ -21,7 +23,7 @@ use crate::config::{Config, KeyMaterial, Mode, Tenant, Use};
 use crate::consultation::Policy;
 use crate::consultation::room::Defaults;
 use crate::model::{RoomKey, RoomName, ShardId};
-use crate::relay::command::{Command, Relay};
+use crate::relay::command::{Command, Recording, Relay};
 use crate::relay::link::Rate;
 use crate::relay::shard::ShardConfig;
 use crate::signal::livekit::codec::Greeting;
@@ -37,6 +39,7 @@ use crate::worker::{self, Observer, Settings, Workers};
 use accounts::Accounts;
 use placement::Placement;
 use record::Record;
+use refusals::Refusals;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -76,14 +79,15 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     let count = config.media.worker_count(cores);
     let keys = Arc::new(key_ring(&config.tenants, mode)?);
     let register = Arc::new(Register::default());
-    let (facts, recorded) = facts::channel();
+    let revocations = Arc::new(Mutex::new(Revocations::default()));
+    let (facts, recorded) = facts::channel(revocations.clone());
     let (recorder, writer) = audit::open(&config)?;
     audit::started(&recorder, &config)?;
     let pages = Arc::new(pages(&config)?);
     let listeners = sockets::open_http(&config.http.bind, config.http.port)?;
     let board = Arc::new(Board::new(count));
     let health = Arc::new(Health::default());
-    let record = Record::new(recorder.clone());
+    let record = Record::new(recorder.clone(), config.audit.after_grace);
     let (ledger, accounts) = open_accounts(&config, &recorder)?;
     let told = placement::Told { facts: facts.clone(), record, accounts: ledger.clone() };
     let placement = Placement::new(count, admission_limits(&config), wall_ms(), board.clone(), health.clone(), told);
@@ -99,12 +103,28 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
         .map_err(|_| internal("the doors' runtime cannot be started"))?;
     let doors = Arc::new(Doors::default());
     let limits = http_limits(&config, &doors);
-    let state = http_state(&config, mode, &keys, &register, placement.clone(), pages, board, doors, health.clone(), ledger);
+    let refusals = Arc::new(Refusals::new(recorder.clone()));
+    let parts = Parts {
+        keys,
+        register: register.clone(),
+        revocations,
+        refusals: refusals.clone(),
+        placement: placement.clone(),
+        ledger,
+        pages,
+        board,
+        doors,
+        health: health.clone(),
+    };
+    let state = http_state(&config, mode, parts);
     runtime.spawn(facts::deliver(facts, recorded, register.clone()));
+    runtime.spawn(look_at_record(placement.clone(), refusals.clone()));
     runtime.spawn(look_at_host(Ceiling::find(u64::from(config.limits.max_memory_mib) << 20), placement.clone()));
-    let served = runtime.block_on(serve_until_told(&config, mode, listeners, limits, state, &placement, &health, &register));
+    let served =
+        runtime.block_on(serve_until_told(&config, mode, listeners, limits, state, &placement, &health, &register, &recorder));
     workers.join();
     runtime.shutdown_timeout(GOODBYE);
+    refusals.finish();
     audit::stopped(&recorder, &config, writer);
     // Last of all, so that what it signs names the last entries.
     accounts.stop();
@@ -127,6 +147,7 @@ async fn serve_until_told(
     placement: &Arc<Placement>,
     health: &Health,
     register: &Register,
+    recorder: &Recorder,
 ) -> Result<(), NodeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|_| internal("signals cannot be awaited"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|_| internal("signals cannot be awaited"))?;
@@ -148,6 +169,7 @@ async fn serve_until_told(
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
+    audit::draining(recorder, config, placement.open_rooms());
     health.set_ready(false);
     // A worker whose mailbox is full stops with its thread all the same when the process ends.
     let _ = placement.send(Command::Shutdown);
@@ -162,6 +184,20 @@ async fn serve_until_told(
     // Nobody listens when every listener has ended already.
     let _ = stop.send(true);
     Ok(())
+}
+
+/// Tells consultations whether the audit log can be written, and the log of tokens that were refused, as long as the doors' runtime lives.
+async fn look_at_record(placement: Arc<Placement>, refusals: Arc<Refusals>) {
+    let mut told = Recording::Works;
+    loop {
+        let state = placement.record().state();
+        // While it fails it is said again and again: to consultations that opened since, too.
+        if (state != Recording::Works || told != state) && placement.send(Command::Recording(state)).is_ok() {
+            told = state;
+        }
+        refusals.look();
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Tells the admission how memory and file descriptors stand, as long as the doors' runtime lives.
@@ -225,20 +261,22 @@ fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the composition root is where every part meets the others, once")]
-fn http_state(
-    config: &Config,
-    mode: Mode,
-    keys: &Arc<KeyRing>,
-    register: &Arc<Register>,
+/// What the doors lead to.
+struct Parts {
+    keys: Arc<KeyRing>,
+    register: Arc<Register>,
+    revocations: Arc<Mutex<Revocations>>,
+    refusals: Arc<Refusals>,
     placement: Arc<Placement>,
+    ledger: Arc<Accounts>,
     pages: Arc<Pages>,
     board: Arc<Board>,
     doors: Arc<Doors>,
     health: Arc<Health>,
-    ledger: Arc<Accounts>,
-) -> HttpState {
-    let revocations = Arc::new(Mutex::new(Revocations::default()));
+}
+
+fn http_state(config: &Config, mode: Mode, parts: Parts) -> HttpState {
+    let Parts { keys, register, revocations, refusals, placement, ledger, pages, board, doors, health } = parts;
     let wall_ms: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(wall_ms);
     let door_config = DoorConfig {
         greeting: Greeting { ice_servers: ice_servers(config), ..Greeting::default() },
@@ -248,8 +286,9 @@ fn http_state(
         counts: doors.clone(),
     };
     let relay: Arc<dyn Relay> = placement.clone();
-    let door =
-        Door::new(relay.clone(), keys.clone(), revocations.clone(), door_config, wall_ms.clone()).with_plans(register.clone());
+    let door = Door::new(relay.clone(), keys.clone(), revocations.clone(), door_config, wall_ms.clone())
+        .with_plans(register.clone())
+        .with_witness(refusals.clone());
     let v1 = V1 {
         relay: relay.clone(),
         keys: keys.clone(),
@@ -257,12 +296,15 @@ fn http_state(
         wall_ms: wall_ms.clone(),
         register: register.clone(),
         ledger,
+        witness: refusals,
         public_url: public_url(config),
     };
-    let render = Arc::new(move || metrics::render(&board.snapshot(), &doors, &health, &placement.admitting()));
+    let render = Arc::new(move || {
+        metrics::render(&board.snapshot(), &doors, &health, &placement.admitting(), placement.record().shown().as_ref())
+    });
     HttpState {
         door: Arc::new(door),
-        rooms: RoomService { relay: relay.clone(), keys: keys.clone(), revocations, wall_ms },
+        rooms: RoomService { relay: relay.clone(), keys: keys.clone(), revocations, register: register.clone(), wall_ms },
         v1,
         health: HealthPage { relay, metrics: Some(render) },
         pages,

@@ -199,6 +199,7 @@ impl Hall {
             offer: Some(offer),
             tracks,
             issued_at_s: 0,
+            token: Default::default(),
             plan: None,
             session: person.session,
             events: Box::new(Sink(index, self.post.clone())),

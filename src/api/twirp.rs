@@ -6,6 +6,7 @@
 mod calls;
 mod form;
 
+use crate::api::v1::Register;
 use crate::auth::{AuthError, Grants, KeyRing, Revocations, bearer};
 use crate::relay::command::Relay;
 use crate::relay::event::Refusal;
@@ -41,6 +42,8 @@ pub struct RoomService {
     pub keys: Arc<KeyRing>,
     /// Removed seats, shared with the signalling doors.
     pub revocations: Arc<Mutex<Revocations>>,
+    /// What was arranged by the other API: a removal takes back a seat's invitation, with its link.
+    pub register: Arc<Register>,
     /// Milliseconds since the Unix epoch.
     pub wall_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
 }

@@ -28,7 +28,7 @@ pub use accounts::{Attested, Ledger, NoLedger, Unattested};
 pub use openapi::document;
 pub use register::Register;
 
-use crate::auth::{KeyRing, Revocations};
+use crate::auth::{KeyRing, Revocations, Witness};
 use crate::model::RoomKey;
 use crate::relay::command::{Act, AdminAction, AdminReply, By, Command, Relay, Reply};
 use crate::relay::event::Refusal;
@@ -65,6 +65,8 @@ pub struct V1 {
     pub register: Arc<Register>,
     /// What can be told of consultations.
     pub ledger: Arc<dyn Ledger>,
+    /// Hears of refused tokens.
+    pub witness: Arc<dyn Witness>,
     /// The address people open, without a slash at its end; without it that of the request.
     pub public_url: Option<Arc<str>>,
 }
@@ -88,6 +90,7 @@ fn table() -> Vec<(&'static str, MethodRouter<V1>)> {
         ("/v1/consultations/{id}/seats/{seat}/refuse", post(seats::refuse)),
         ("/v1/consultations/{id}/seats/{seat}/remove", post(seats::remove)),
         ("/v1/consultations/{id}/seats/{seat}/mute", post(seats::mute)),
+        ("/v1/consultations/{id}/seats/{seat}/identity", post(seats::attest_identity)),
         ("/v1/consultations/{id}/presences", post(seats::declare)),
         ("/v1/consultations/{id}/presences/{seat}/{kind}", delete(seats::withdraw)),
         ("/v1/consultations/{id}/consents", post(consents::give)),
@@ -170,6 +173,11 @@ impl V1 {
         }
     }
 
+    /// Nobody is given anything that cannot be put on record.
+    fn check_record(&self, opening: Option<&RoomKey>) -> Result<(), Problem> {
+        self.relay.check_record(opening).map_err(|refusal| self.told(refusal))
+    }
+
     /// Lets a caller act in a room. `Ok(false)` when the room is not open but arranged: then nobody is there to act on.
     ///
     /// # Errors
@@ -179,6 +187,9 @@ impl V1 {
             Caller::Platform(_) => By::Platform,
             Caller::Seat(grants) => By::Seat(grants.identity.clone()),
         };
+        if act.gives() {
+            self.check_record(None)?;
+        }
         match self.ask(room.clone(), AdminAction::Consult { by, act: Box::new(act) }).await? {
             Ok(_) => Ok(true),
             // A plain room of the name of an arranged consultation gives way when somebody comes.
@@ -201,7 +212,8 @@ impl V1 {
     }
 
     fn told(&self, refusal: Refusal) -> Problem {
-        let retry_after = matches!(refusal, Refusal::Busy).then(|| self.relay.retry_after().as_secs());
+        let retry_after =
+            matches!(refusal, Refusal::Busy | Refusal::AuditUnavailable).then(|| self.relay.retry_after().as_secs());
         Problem { retry_after, ..Problem::from(refusal) }
     }
 }

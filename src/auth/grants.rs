@@ -38,6 +38,8 @@ pub struct Grants {
     pub expires_at: u64,
     /// Issued at (`iat` or `nbf`, the later), 0 where the token does not say.
     pub issued_at: u64,
+    /// The token's own id (`jti`), where it has one.
+    pub token_id: Option<Arc<str>>,
 }
 
 impl fmt::Debug for Grants {
@@ -70,6 +72,7 @@ impl Grants {
         if video.hidden.unwrap_or(false) {
             return Err(AuthError::Hidden);
         }
+        let token_id = claims.jti.as_deref().filter(|id| !id.is_empty()).map(Arc::from);
         let identity = claims.sub.filter(|sub| !sub.is_empty()).or(claims.jti).unwrap_or_default();
         Ok(Self {
             tenant: key.tenant().clone(),
@@ -84,6 +87,7 @@ impl Grants {
             room_config: claims.room_config,
             expires_at: claims.exp.ok_or(AuthError::Malformed)?,
             issued_at,
+            token_id,
         })
     }
 

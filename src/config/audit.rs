@@ -28,6 +28,32 @@ pub struct Audit {
     /// How long running calls go on while the log cannot be written.
     #[serde(rename = "grace_min", with = "minutes")]
     pub grace: Duration,
+    /// What becomes of running calls after that.
+    pub after_grace: AfterGrace,
+    /// A file that is touched whenever the machine's clock is synchronised.
+    pub clock_file: PathBuf,
+}
+
+/// What becomes of running calls that cannot be put on record for longer than the grace time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterGrace {
+    /// They end.
+    #[default]
+    Close,
+    /// They go on.
+    GoOn,
+}
+
+impl AfterGrace {
+    /// The word in the file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Close => "close",
+            Self::GoOn => "go_on",
+        }
+    }
 }
 
 impl Default for Audit {
@@ -42,6 +68,8 @@ impl Default for Audit {
             retention_days: 365,
             reserve_mib: 64,
             grace: Duration::from_secs(15 * 60),
+            after_grace: AfterGrace::Close,
+            clock_file: PathBuf::from("/run/systemd/timesync/synchronized"),
         }
     }
 }

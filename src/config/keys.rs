@@ -67,6 +67,8 @@ pub const KEYS: &[KeyDoc] = &[
     key("audit.retention_days", "a number of days between 90 and 1095", "retention_days = 365"),
     key("audit.reserve_mib", "a number of MiB between 0 and 4096", "reserve_mib = 64"),
     key("audit.grace_min", "a number of minutes between 0 and 60", "grace_min = 15"),
+    key("audit.clock_file", "a file name between quotes", "clock_file = \"/run/systemd/timesync/synchronized\""),
+    key("audit.after_grace", "\"close\" or \"go_on\"", "after_grace = \"close\""),
     key("ice_servers", "a list of tables", "[[ice_servers]]"),
     key(
         "ice_servers.urls",

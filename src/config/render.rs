@@ -60,6 +60,8 @@ impl Config {
         page.line("retention_days", audit.retention_days);
         page.line("reserve_mib", audit.reserve_mib);
         page.line("grace_min", audit.grace.as_secs() / 60);
+        page.line("clock_file", quoted(audit.clock_file.display()));
+        page.line("after_grace", quoted(audit.after_grace.as_str()));
         ice_servers.iter().for_each(|server| page.ice_server(server));
         tenants.iter().for_each(|tenant| page.tenant(tenant));
         page.0

@@ -68,6 +68,13 @@ pub enum Act {
         /// What they are.
         kind: Role,
     },
+    /// States that a patient's identity was checked. Platform, or a doctor inside.
+    AttestIdentity {
+        /// Whose.
+        seat: Identity,
+        /// How.
+        method: IdentityCheck,
+    },
     /// Lets nobody else in. Platform or doctor.
     Lock,
     /// Ends that. Platform or doctor.
@@ -127,6 +134,41 @@ pub enum Channel {
     Representative,
 }
 
+/// How a patient's identity was checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum IdentityCheck {
+    /// A document was seen.
+    SeenDocument,
+    /// The professional knows the patient.
+    KnownPatient,
+    /// The platform qualified it (INS).
+    QualifiedByPlatform,
+    /// Otherwise.
+    Other,
+}
+
+impl IdentityCheck {
+    /// Every way.
+    pub const ALL: [Self; 4] = [Self::SeenDocument, Self::KnownPatient, Self::QualifiedByPlatform, Self::Other];
+
+    /// The word in the API and the record.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SeenDocument => "seen_document",
+            Self::KnownPatient => "known_patient",
+            Self::QualifiedByPlatform => "ins_qualified_by_platform",
+            Self::Other => "other",
+        }
+    }
+
+    /// Reads its word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|check| check.as_str() == word)
+    }
+}
+
 /// Why a doctor goes on without consent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Emergency {
@@ -136,6 +178,33 @@ pub enum Emergency {
     UnableToConsent,
     /// An order of a court.
     LegalOrder,
+}
+
+impl Act {
+    /// Whether it gives somebody something, so that it must wait while nothing can be put on record.
+    #[must_use]
+    pub fn gives(&self) -> bool {
+        match self {
+            Self::Invite(_)
+            | Self::Admit(_)
+            | Self::Consent(_)
+            | Self::EmergencyOverride { .. }
+            | Self::StartAside(_)
+            | Self::RenewAside
+            | Self::Unlock
+            | Self::Extend { .. } => true,
+            Self::Refuse(_)
+            | Self::Remove(_)
+            | Self::WithdrawConsent { .. }
+            | Self::EndAside
+            | Self::DeclarePresence { .. }
+            | Self::WithdrawPresence { .. }
+            | Self::AttestIdentity { .. }
+            | Self::Lock
+            | Self::Mute { .. }
+            | Self::Close => false,
+        }
+    }
 }
 
 impl Emergency {

@@ -1,11 +1,11 @@
 //! Who may do what in a consultation. What only reduces is never refused for the state of anything else.
 
-use super::act::{Act, By, Channel, Consent, Emergency, Invitation};
+use super::act::{Act, By, Channel, Consent, Emergency, IdentityCheck, Invitation};
 use super::fact::{Closing, Fact};
 use super::policy::{ConsultationPolicy, LONGEST, Scope};
 use super::room::Member;
 use super::seats::{Consultation, File, millis};
-use super::{Effect, Effects, MemberId, Refusal, Room, To};
+use super::{Effect, Effects, MemberId, Recording, Refusal, Room, To};
 use crate::model::roster::{LeaveAction, LeaveReason, Role};
 use crate::model::{Identity, Now, TrackSid};
 use std::collections::BTreeSet;
@@ -55,6 +55,7 @@ impl Room {
             Act::EndAside => self.end_aside(by, now),
             Act::DeclarePresence { seat, kind, count } => self.declare_presence(&by, seat, kind, count),
             Act::WithdrawPresence { seat, kind } => self.withdraw_presence(&by, seat, kind),
+            Act::AttestIdentity { seat, method } => self.attest_identity(by, seat, method),
             Act::Lock => self.lock(by, true),
             Act::Unlock => self.lock(by, false),
             Act::Extend { ends_at_ms } => self.extend(by, ends_at_ms, now),
@@ -124,10 +125,14 @@ impl Room {
             return Err(Refusal::RoomFull);
         }
         let file = consultation.file(&seat, role)?;
-        if file.role != role || file.out {
+        let old = file.role;
+        if old != role || file.out {
             *file = File { revoked_at_s: file.revoked_at_s, ..File::new(role) };
         }
         (file.from_ms, file.until_ms, file.welcome) = (from_ms, until_ms, admitted);
+        if old != role {
+            self.note(Fact::RoleChanged { seat, old, new: role, by: by.clone() });
+        }
         Ok(())
     }
 
@@ -270,6 +275,15 @@ impl Room {
         Ok(())
     }
 
+    fn attest_identity(&mut self, by: By, seat: Identity, method: IdentityCheck) -> Result<(), Refusal> {
+        self.leads(&by)?;
+        if self.role_of(&seat)? != Role::Patient {
+            return Err(Refusal::WrongRole);
+        }
+        self.note(Fact::IdentityAttested { seat, method, by });
+        Ok(())
+    }
+
     fn lock(&mut self, by: By, locked: bool) -> Result<(), Refusal> {
         self.leads(&by)?;
         let consultation = self.consultation_mut()?;
@@ -331,9 +345,19 @@ impl Room {
         if self.consultation.as_ref().is_some_and(|consultation| consultation.closes_at_ms() <= now.wall_ms) {
             return self.end(Closing::TimeLimit, By::Policy, LeaveReason::TimeLimit, now, effects);
         }
+        if self.unrecorded_until_ms().is_some_and(|at| at <= now.wall_ms) {
+            return self.end(Closing::Unrecorded, By::Policy, LeaveReason::RoomDeleted, now, effects);
+        }
+        self.warn(now);
         for member in self.expired(now) {
             // It was just found among the members.
             let _ = self.depart(member, LeaveReason::TimeLimit, LeaveAction::Disconnect, To::All, now, effects);
+        }
+    }
+
+    pub(super) fn set_recording(&mut self, recording: Recording) {
+        if let Some(consultation) = &mut self.consultation {
+            consultation.recording = recording;
         }
     }
 
@@ -360,6 +384,12 @@ impl Room {
                 if let Ok(file) = self.file_mut(seat) {
                     file.consent.retain(|scope| !scopes.contains(scope));
                 }
+            }
+            Fact::RoleChanged { seat, old, .. } => {
+                if let Ok(file) = self.file_mut(seat) {
+                    *file = File { out: true, revoked_at_s: Some(now.wall_ms / 1_000), ..File::new(*old) };
+                }
+                return Some(seat.clone());
             }
             Fact::EmergencyOverride { seat, .. } => {
                 if let Ok(file) = self.file_mut(seat) {

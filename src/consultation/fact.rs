@@ -1,10 +1,12 @@
 //! What a decision leaves in the record: who, what and why, never content.
 
-use super::act::{By, Channel, Emergency, Gate, TextVersion};
+use super::act::{By, Channel, Emergency, Gate, IdentityCheck, TextVersion};
 use super::policy::{ConsultationPolicy, Scope};
 use crate::model::roster::{LeaveReason, Role, Source};
 use crate::model::{Identity, TrackSid};
 use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
 
 /// One thing that happened in a consultation.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +33,31 @@ pub enum Fact {
         /// By whom.
         by: By,
     },
+    /// The end is near.
+    EndsSoon {
+        /// When it closes, ms since the Unix epoch.
+        closes_at_ms: u64,
+    },
+    /// A seat is expected in another role than before.
+    RoleChanged {
+        /// Whose.
+        seat: Identity,
+        /// Before.
+        old: Role,
+        /// From now on.
+        new: Role,
+        /// By whom.
+        by: By,
+    },
+    /// A professional says that the patient's identity was checked.
+    IdentityAttested {
+        /// Whose.
+        seat: Identity,
+        /// How.
+        method: IdentityCheck,
+        /// By whom.
+        by: By,
+    },
     /// The room closed.
     RoomClosed {
         /// Why.
@@ -52,6 +79,8 @@ pub enum Fact {
         role: Role,
         /// How the person proved who it is, as the token says: method and level.
         auth: Option<Assurance>,
+        /// Which key signed it, and for how long.
+        token: Token,
     },
     /// A seat is in the waiting room.
     Waiting {
@@ -244,6 +273,23 @@ pub enum Fact {
     },
 }
 
+/// What goes on record of a token; unprintable but for its lifetime.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Token {
+    /// The key that signed it.
+    pub key: Arc<str>,
+    /// The token's own id, where it has one.
+    pub id: Option<Arc<str>>,
+    /// Seconds from its issue until it expires.
+    pub lifetime_s: u64,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token").field("lifetime_s", &self.lifetime_s).finish_non_exhaustive()
+    }
+}
+
 /// Why a consultation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Closing {
@@ -255,6 +301,8 @@ pub enum Closing {
     Empty,
     /// The node stopped.
     NodeStopped,
+    /// The audit log could not be written for longer than calls go on without it.
+    Unrecorded,
 }
 
 /// How a person proved who it is: `psc:2` in a token is method `psc`, level 2.
@@ -331,9 +379,12 @@ impl Fact {
             | Self::EmergencyOverride { .. }
             | Self::AsideOpened { .. }
             | Self::GateOpened { .. }
+            | Self::RoleChanged { .. }
             | Self::Subscribed { .. } => true,
             Self::PermissionChanged { widened, .. } => *widened,
             Self::RoomLocked { .. }
+            | Self::EndsSoon { .. }
+            | Self::IdentityAttested { .. }
             | Self::RoomClosed { .. }
             | Self::Waiting { .. }
             | Self::AdmitRefused { .. }

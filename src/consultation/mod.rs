@@ -18,8 +18,10 @@ mod subscription;
 pub mod timeline;
 mod views;
 
-pub use act::{Act, AsideView, By, Channel, Consent, Emergency, Gate, Invitation, Overview, SeatState, SeatView, TextVersion};
-pub use fact::{Assurance, Closing, Fact, Method};
+pub use act::{
+    Act, AsideView, By, Channel, Consent, Emergency, Gate, IdentityCheck, Invitation, Overview, SeatState, SeatView, TextVersion,
+};
+pub use fact::{Assurance, Closing, Fact, Method, Token};
 pub use plan::Plan;
 pub use policy::{AsideRules, ConsultationPolicy, LONGEST, LONGEST_ASIDE, MOST_SEATS, Scope, SecondUse};
 pub use room::Room;
@@ -208,6 +210,8 @@ pub struct Seat {
     pub auto_subscribe: bool,
     /// When its token was issued, seconds since the Unix epoch; 0 where it does not say.
     pub issued_at_s: u64,
+    /// What goes on record of its token.
+    pub token: Token,
 }
 
 /// A client's request to publish.
@@ -290,6 +294,19 @@ pub struct Section {
     pub codecs: Vec<Codec>,
     /// Its rids in the order of `a=simulcast:send`; empty without simulcast.
     pub rids: Vec<Arc<str>>,
+}
+
+/// Whether what happens can be put on record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recording {
+    /// It can.
+    #[default]
+    Works,
+    /// It cannot: those inside are told, nobody gets more than before.
+    Fails {
+        /// When consultations end unless it works again, ms since the Unix epoch; `None` lets them go on.
+        closes_at_ms: Option<u64>,
+    },
 }
 
 /// What happens to a room.
@@ -438,6 +455,8 @@ pub enum Command {
     },
     /// Time has passed.
     Tick,
+    /// The audit log can, or cannot, be written.
+    Recording(Recording),
     /// Facts that [widen](Fact::widens) could not be put on record: what they gave is taken back.
     Undo(Vec<Fact>),
 }

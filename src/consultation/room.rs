@@ -166,6 +166,7 @@ impl Room {
             Command::Written { member, ticket } => self.written(member, ticket)?,
             Command::Receives { member, what } => self.member_mut(member)?.place.receives = what,
             Command::Tick => self.tick(now, effects),
+            Command::Recording(recording) => self.set_recording(recording),
             Command::Undo(facts) => self.undo(facts, now, effects),
         }
         Ok(())

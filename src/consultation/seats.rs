@@ -8,7 +8,7 @@ use super::fact::{Assurance, Fact};
 use super::policy::{ConsultationPolicy, Scope, SecondUse};
 use super::room::Member;
 use super::subscription::Unsettled;
-use super::{Effect, Effects, MemberId, Refusal, Room, Seat};
+use super::{Effect, Effects, MemberId, Recording, Refusal, Room, Seat};
 use crate::model::roster::{Participant, Role};
 use crate::model::{Identity, Now, TrackSid};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +17,9 @@ use std::time::Duration;
 
 /// Seats a consultation remembers, those that left included; far above what a policy allows at once.
 const MOST_REMEMBERED: usize = 256;
+
+/// How long before the end those inside are told of it.
+const WARNED_BEFORE: Duration = Duration::from_secs(5 * 60);
 
 /// How long a consultation without an end waits for the first to come.
 const UNVISITED: Duration = Duration::from_secs(24 * 3600);
@@ -49,6 +52,10 @@ pub(super) struct Consultation {
     pub(super) departed: Vec<(MemberId, Arc<Participant>)>,
     /// The consultation is over.
     pub(super) over: bool,
+    /// Whether the audit log can be written.
+    pub(super) recording: Recording,
+    /// The end that was warned of, ms since the Unix epoch.
+    pub(super) warned_of_ms: Option<u64>,
 }
 
 /// What is known of a seat, whether somebody sits in it or not.
@@ -158,7 +165,15 @@ impl Consultation {
             streams: BTreeMap::new(),
             departed: Vec::new(),
             over: false,
+            recording: Recording::Works,
+            warned_of_ms: None,
         }
+    }
+
+    /// When those inside are told that the end is near; nobody needs to be told of an end nobody came for.
+    fn warns_at_ms(&self) -> Option<u64> {
+        self.opened_at_ms?;
+        Some(self.closes_at_ms().saturating_sub(millis(WARNED_BEFORE)))
     }
 
     /// When it closes at the latest.
@@ -262,7 +277,7 @@ impl Room {
         file.came = true;
         file.legal_rep = legal_rep;
         file.max_length = minutes.map(|minutes| Duration::from_secs(60 * u64::from(minutes))).or(file.max_length);
-        let mut facts = vec![Fact::TokenAccepted { seat: seat.identity.clone(), role, auth }];
+        let mut facts = vec![Fact::TokenAccepted { seat: seat.identity.clone(), role, auth, token: seat.token.clone() }];
         let news = !file.withdrew && !required.is_subset(&file.consent);
         if let Some(text) = text.filter(|_| role == Role::Patient && news) {
             let channel = if legal_rep { Channel::Representative } else { Channel::Token };
@@ -464,6 +479,13 @@ impl Room {
         label("receives", if member.place.open { member.place.receives.to_string() } else { String::new() });
         label("locked", if consultation.locked { "true".to_owned() } else { String::new() });
         label("ends_at", consultation.policy.ends_at_ms.map_or_else(String::new, |ends| ends.to_string()));
+        if consultation.warned_of_ms == Some(consultation.closes_at_ms()) {
+            label("closes_at", consultation.closes_at_ms().to_string());
+        }
+        if let Recording::Fails { closes_at_ms } = consultation.recording {
+            label("unrecorded", "true".to_owned());
+            label("unrecorded_until", closes_at_ms.map_or_else(String::new, |closes| closes.to_string()));
+        }
         if let Some(aside) = consultation.aside.as_ref().filter(|_| member.place.apart) {
             label("aside", aside.since_ms.to_string());
             label("aside_until", aside.until_ms.to_string());
@@ -477,7 +499,28 @@ impl Room {
         let consultation = self.consultation.as_ref().filter(|consultation| !consultation.over)?;
         let shares = self.members.iter().filter_map(|member| consultation.seats.get(&member.record.identity)?.expires_at_ms);
         let aside = consultation.aside.as_ref().map(|aside| aside.until_ms);
-        shares.chain(aside).chain([consultation.closes_at_ms()]).min()
+        let warning =
+            (consultation.warned_of_ms != Some(consultation.closes_at_ms())).then(|| consultation.warns_at_ms()).flatten();
+        shares.chain(aside).chain(warning).chain(self.unrecorded_until_ms()).chain([consultation.closes_at_ms()]).min()
+    }
+
+    /// Says once that the end is near; where the end is moved, once more before the new one.
+    pub(super) fn warn(&mut self, now: Now) {
+        let Some(consultation) = &mut self.consultation else { return };
+        let closes_at_ms = consultation.closes_at_ms();
+        let due = consultation.warns_at_ms().is_some_and(|at| at <= now.wall_ms);
+        if due && consultation.warned_of_ms != Some(closes_at_ms) {
+            consultation.warned_of_ms = Some(closes_at_ms);
+            consultation.noted.push(Fact::EndsSoon { closes_at_ms });
+        }
+    }
+
+    /// When it ends because the audit log cannot be written.
+    pub(super) fn unrecorded_until_ms(&self) -> Option<u64> {
+        match self.consultation.as_ref()?.recording {
+            Recording::Works => None,
+            Recording::Fails { closes_at_ms } => closes_at_ms,
+        }
     }
 
     /// Members whose share of the time is over.

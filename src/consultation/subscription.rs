@@ -224,6 +224,7 @@ mod tests {
             client: ClientFacts::default(),
             auto_subscribe,
             issued_at_s: 0,
+            token: Default::default(),
         }
     }
 

@@ -99,6 +99,7 @@ impl Scene {
             client: ClientFacts::default(),
             auto_subscribe: true,
             issued_at_s: self.now.wall_ms / 1_000,
+            token: Default::default(),
         })))
     }
 
@@ -402,4 +403,56 @@ fn the_words_of_tokens_are_read_back() {
     for odd in ["", "two words", "é", &"x".repeat(65)] {
         assert!(TextVersion::parse(odd).is_none(), "{odd}");
     }
+}
+
+#[test]
+fn the_end_is_announced_once_and_again_where_it_is_moved() {
+    let minutes = |count: u64| count * 60;
+    let mut scene = Scene::new(ConsultationPolicy { grace: Duration::ZERO, ..ConsultationPolicy::default() });
+    scene.join("d", &[("role", "doctor")]);
+    let warned = |effects: &Effects| facts(effects).iter().filter(|fact| matches!(fact, Fact::EndsSoon { .. })).count();
+    let extend = |scene: &mut Scene, seconds: u64| {
+        let ends_at_ms = scene.now.wall_ms + seconds * 1_000;
+        scene.apply(platform(Act::Extend { ends_at_ms })).expect("the platform may");
+        ends_at_ms
+    };
+    let ends_at_ms = extend(&mut scene, minutes(20));
+    assert_eq!(scene.room.next_deadline_ms(), Some(ends_at_ms - minutes(5) * 1_000));
+    scene.later(minutes(15));
+    let told = scene.apply(Command::Tick).expect("time is never refused");
+    assert_eq!(warned(&told), 1);
+    assert_eq!(scene.label("d", "closes_at"), Some(ends_at_ms.to_string()), "those inside see it");
+    scene.later(60);
+    assert_eq!(warned(&scene.apply(Command::Tick).expect("time")), 0, "once");
+    extend(&mut scene, minutes(20));
+    assert_eq!(scene.label("d", "closes_at"), None);
+    scene.later(minutes(16));
+    assert_eq!(warned(&scene.apply(Command::Tick).expect("time")), 1, "the new end");
+}
+
+#[test]
+fn only_a_doctor_inside_vouches_for_a_patient_and_only_for_a_patient() {
+    let mut scene = Scene::new(ConsultationPolicy::default());
+    scene.join("d", &[("role", "doctor")]);
+    scene.join("p", &[("role", "patient")]);
+    let vouch = |seat: &str| Act::AttestIdentity { seat: name(seat), method: IdentityCheck::KnownPatient };
+    assert!(matches!(scene.act("p", vouch("p")), Err(Refusal::NotAllowed)));
+    assert!(matches!(scene.act("d", vouch("d")), Err(Refusal::WrongRole)));
+    let effects = scene.act("d", vouch("p")).expect("a doctor inside may");
+    assert!(matches!(facts(&effects)[..], [Fact::IdentityAttested { by: By::Seat(_), .. }]));
+    assert!(!vouch("p").gives(), "it works while nothing can be recorded");
+}
+
+#[test]
+fn another_role_for_a_seat_is_on_record_before_it_can_be_taken() {
+    let mut scene = Scene::new(ConsultationPolicy::default());
+    scene.join("d", &[("role", "doctor")]);
+    let invite =
+        |role| platform(Act::Invite(Invitation { seat: name("c"), role, from_ms: None, until_ms: None, admitted: false }));
+    assert!(facts(&scene.apply(invite(Role::Companion)).expect("the platform may")).is_empty(), "nothing changed");
+    let effects = scene.apply(invite(Role::Interpreter)).expect("nobody sits there");
+    let changed = facts(&effects).into_iter().find(|fact| matches!(fact, Fact::RoleChanged { .. })).expect("on record").clone();
+    assert!(changed.widens(), "so its effects wait for the disk");
+    scene.apply(Command::Undo(vec![changed])).expect("never refused");
+    assert!(matches!(scene.try_join("c", &[("role", "interpreter")]), Err(Refusal::WrongRole | Refusal::Removed)));
 }

@@ -37,7 +37,9 @@ impl Room {
         let Some(consultation) = &mut self.consultation else { return effects };
         consultation.departed.clear();
         let noted = std::mem::take(&mut consultation.noted);
-        let (widening, reducing): (Vec<_>, Vec<_>) = noted.into_iter().partition(Fact::widens);
+        // That somebody waits follows from a token that was accepted; it takes nothing away.
+        let later = |fact: &Fact| fact.widens() || matches!(fact, Fact::Waiting { .. });
+        let (widening, reducing): (Vec<_>, Vec<_>) = noted.into_iter().partition(later);
         let record = |fact| Effect::Record(Box::new(fact));
         // Nothing comes after the end, and it wants no room.
         let closed = effects.extract_if(.., |effect| matches!(effect, Effect::Closed)).next();

@@ -135,6 +135,8 @@ reasons! {
         Rooms = "rooms",
         /// The node starts, stops or has a fault.
         NotOpen = "not_open",
+        /// The audit log cannot be written, or its disk is nearly full.
+        Record = "audit_log",
     }
 }
 

@@ -3,6 +3,7 @@
 use super::NodeError;
 use super::accounts::store::{self, Store};
 use super::accounts::{Notary, Site};
+use super::changes::{self, Seen};
 use crate::audit::note::{PrivateKey, PublicKey};
 use crate::audit::record::Source;
 use crate::audit::tree::sha256;
@@ -24,7 +25,7 @@ pub fn open(config: &Config) -> Result<(Recorder, Option<Running>), NodeError> {
     }
     let disk = folder(&config.audit)?;
     let (settings, source) = settings(config)?;
-    let started = audit_writer::start(settings, source, Box::new(disk), Arc::new(SystemClock));
+    let started = audit_writer::start(settings, source, Box::new(disk), Arc::new(SystemClock::new(&config.audit.clock_file)));
     let (recorder, running) = started.map_err(|fault| NodeError::Setup(format!("audit: {fault}")))?;
     Ok((recorder, Some(running)))
 }
@@ -34,19 +35,63 @@ pub fn open(config: &Config) -> Result<(Recorder, Option<Running>), NodeError> {
 /// # Errors
 /// [`NodeError::Setup`] when it cannot be recorded.
 pub fn started(recorder: &Recorder, config: &Config) -> Result<(), NodeError> {
-    let (tell, told) = crossbeam_channel::bounded(1);
+    if !recorder.is_on() {
+        return Ok(());
+    }
     let event = Event::NodeStarted {
         build: Build(build()),
         config_hash: sha256(config.render().as_bytes()),
         prev_stop: recorder.prev_stop(),
-        sandbox: Sandbox { landlock_abi: 0, mlock: false, nodump: false, seccomp: false },
+        sandbox: protections(),
     };
-    recorder.record_durable(of_node(config, event)?, move |result| {
+    durable(recorder, of_node(config, event)?)?;
+    let (file, seen) = (config.audit.dir.join(changes::FILE), Seen::now(config));
+    let before = fs::read_to_string(&file).map(|text| Seen::parse(&text)).unwrap_or_default();
+    for (tenant, event) in seen.changes(&before) {
+        durable(recorder, Fact { tenant, ..of_node(config, event)? })?;
+    }
+    if seen != before {
+        // Only once it is on record: a node that dies in between says it again.
+        fs::write(&file, seen.text()).map_err(|error| NodeError::Setup(format!("audit.dir: {}: {error}", file.display())))?;
+    }
+    Ok(())
+}
+
+/// Records a fact and waits until it is durable.
+fn durable(recorder: &Recorder, fact: Fact) -> Result<(), NodeError> {
+    let (tell, told) = crossbeam_channel::bounded(1);
+    recorder.record_durable(fact, move |result| {
         // The receiver waits right below.
         let _ = tell.send(result);
     });
     let durable = told.recv().map_err(|_| NodeError::Internal("the audit record ended at the start".to_owned()))?;
     durable.map_err(|fault| NodeError::Setup(format!("audit: {fault}")))
+}
+
+/// Which protections the process has, whoever gave them to it.
+fn protections() -> Sandbox {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let number = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size"));
+    Sandbox {
+        // The relay asks for none, and the kernel does not say whether somebody else did.
+        landlock_abi: 0,
+        mlock: number("VmLck:").is_some_and(|kib| kib > 0),
+        nodump: core.is_some_and(|limits| limits.split_whitespace().take(2).all(|limit| limit == "0")),
+        seccomp: number("Seccomp:") == Some(2),
+    }
+}
+
+/// Records that the operator stops the node, before anybody is sent home.
+pub fn draining(recorder: &Recorder, config: &Config, rooms_open: u32) {
+    if let Ok(fact) = of_node(config, Event::NodeDraining { rooms_open }) {
+        // Stopping is never refused; the writer logs what it cannot write.
+        let _ = recorder.record(fact);
+    }
 }
 
 /// Records that the node stopped in order, and ends the writer.

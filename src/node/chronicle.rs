@@ -11,7 +11,9 @@ use crate::audit::pseudonym::{RoomPseudonyms, TenantPseudonyms};
 use crate::audit::record::{Actor, Fact as Entry, Target};
 use crate::audit::types::{Auth, By, ConsentScope, ConsultRef, Hash, Micros, ParticipantRef, Word};
 use crate::audit::words;
-use crate::consultation::{Assurance, By as Who, Channel, Closing, ConsultationPolicy, Emergency, Fact, Gate, Method, Scope};
+use crate::consultation::{
+    Assurance, By as Who, Channel, Closing, ConsultationPolicy, Emergency, Fact, Gate, IdentityCheck, Method, Scope,
+};
 use crate::model::roster::{LeaveReason, Role, Source};
 use crate::model::{Identity, TrackSid};
 use aws_lc_rs::digest;
@@ -22,6 +24,8 @@ use std::collections::HashMap;
 pub(crate) struct Chronicle {
     tenant: Word,
     platform: Word,
+    /// The tenant's key of the month the room opened in.
+    keys: TenantPseudonyms,
     refs: RoomPseudonyms,
     consult: Option<ConsultRef>,
     /// Seats that came; a consultation has at most `MOST_SEATS`, an open room what its settings allow.
@@ -54,6 +58,7 @@ impl Chronicle {
         Self {
             tenant,
             platform,
+            keys: keys.clone(),
             refs: keys.room(opening),
             consult: consult.map(|id| keys.consultation(id)),
             seats: HashMap::new(),
@@ -71,6 +76,8 @@ impl Chronicle {
             | Fact::RoomUnlocked { .. }
             | Fact::RoomExtended { .. }
             | Fact::RoomClosed { .. } => self.of_room(fact),
+            // The catalogue has no such event: the end itself is on record, and so is every move of it.
+            Fact::EndsSoon { .. } => Vec::new(),
             Fact::ConsentGiven { .. } | Fact::ConsentWithdrawn { .. } | Fact::EmergencyOverride { .. } => self.of_consent(fact),
             Fact::AsideOpened { .. } | Fact::AsideChanged { .. } | Fact::AsideClosed { .. } => self.of_aside(fact),
             Fact::GateOpened { .. }
@@ -90,6 +97,8 @@ impl Chronicle {
             | Fact::Removed { .. }
             | Fact::PresenceDeclared { .. }
             | Fact::PresenceWithdrawn { .. }
+            | Fact::RoleChanged { .. }
+            | Fact::IdentityAttested { .. }
             | Fact::PermissionChanged { .. } => self.of_stay(fact),
         }
     }
@@ -127,15 +136,16 @@ impl Chronicle {
     #[expect(clippy::wildcard_enum_match_arm, reason = "`entries` sorts the facts")]
     fn of_seat(&mut self, fact: &Fact) -> Vec<Entry> {
         let (actor, about, event) = match fact {
-            Fact::TokenAccepted { seat, role, auth } => {
+            Fact::TokenAccepted { seat, role, auth, token } => {
                 let note = self.seats.entry(seat.clone()).or_default();
                 (note.role, note.auth) = (Some(role_of(*role)), auth.map(auth_of));
                 let event = Event::TokenAccepted {
                     auth: note.auth.clone(),
-                    jti_ref: None,
-                    kid: self.platform.clone(),
+                    jti_ref: token.id.as_ref().map(|id| self.keys.token(id.as_bytes())),
+                    // A key whose name has letters the record does not take is still the platform's.
+                    kid: Word::new(&token.key).unwrap_or_else(|_| self.platform.clone()),
                     role: note.role,
-                    ttl_s: 0,
+                    ttl_s: token.lifetime_s,
                 };
                 (self.seat(seat), seat, event)
             }
@@ -194,6 +204,20 @@ impl Chronicle {
             Fact::PresenceWithdrawn { seat, kind } => {
                 let count = self.seats.entry(seat.clone()).or_default().beside.remove(kind).unwrap_or(0);
                 (self.seat(seat), seat, Event::PresenceWithdrawn { count, kind: role_of(*kind) })
+            }
+            Fact::RoleChanged { seat, old, new, by } => {
+                self.seats.entry(seat.clone()).or_default().role = Some(role_of(*new));
+                let event = Event::ParticipantRoleChanged { by: self.by(by), new: role_of(*new), old: role_of(*old) };
+                (self.actor(by), seat, event)
+            }
+            Fact::IdentityAttested { seat, method, by } => {
+                let method = match method {
+                    IdentityCheck::SeenDocument => words::IdentityMethod::SeenDocument,
+                    IdentityCheck::KnownPatient => words::IdentityMethod::KnownPatient,
+                    IdentityCheck::QualifiedByPlatform => words::IdentityMethod::InsQualifiedByPlatform,
+                    IdentityCheck::Other => words::IdentityMethod::Other,
+                };
+                (self.actor(by), seat, Event::IdentityAttested { method })
             }
             Fact::PermissionChanged { seat, widened, by } => {
                 let perm = words::Permission::Subscribe;
@@ -361,6 +385,7 @@ impl Chronicle {
             (Closing::TimeLimit, _) => words::RoomEnd::Expired,
             (Closing::Empty, _) => words::RoomEnd::Empty,
             (Closing::NodeStopped, _) => words::RoomEnd::NodeDrain,
+            (Closing::Unrecorded, _) => words::RoomEnd::AuditGraceOver,
             (Closing::Ended, Who::Platform) => words::RoomEnd::ByPlatform,
             (Closing::Ended, Who::Seat(seat)) if self.role(seat) == Some(words::Role::Patient) => words::RoomEnd::ByPatient,
             (Closing::Ended, Who::Seat(_)) => words::RoomEnd::ByProfessional,

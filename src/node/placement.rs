@@ -6,7 +6,7 @@ use super::facts::Facts;
 use super::record::Record;
 use crate::model::counters::{Counters, Pressure};
 use crate::model::{Identity, RoomKey, ShardId};
-use crate::relay::command::{AdminAction, Busy, Command, Relay};
+use crate::relay::command::{AdminAction, Busy, Command, Policy, Refusal, Relay};
 use crate::relay::event::{Recorded, Tally};
 use crate::telemetry::health::Health;
 use crate::telemetry::host::Host;
@@ -105,17 +105,27 @@ impl Placement {
         self.admission().on_host(host);
     }
 
+    /// Rooms that are open.
+    pub(super) fn open_rooms(&self) -> u32 {
+        u32::try_from(self.rooms.len()).unwrap_or(u32::MAX)
+    }
+
     /// What the metrics show of the admission.
     pub(super) fn admitting(&self) -> Admitting {
         let workers = self.workers();
         let open = self.health.ready();
         let (mut admission, now) = (self.admission(), now());
         Admitting {
-            rooms: open && admission.closed(&workers, now).is_none(),
-            members: open && admission.admits_members(&workers, now),
+            rooms: open && self.record().takes(true) && admission.closed(&workers, now).is_none(),
+            members: open && self.record().takes(false) && admission.admits_members(&workers, now),
             refused: admission.refused(),
             expected_permille: admission.expected_permille(&workers, now),
         }
+    }
+
+    /// The record that consultations are put on.
+    pub(super) fn record(&self) -> &Record {
+        &self.told.record
     }
 
     fn admission(&self) -> MutexGuard<'_, Admission> {
@@ -154,6 +164,14 @@ impl Placement {
         }
         let workers = self.workers();
         self.admission().decide_room(&workers, now()).map_err(|_| Busy)
+    }
+
+    /// What happens in consultations is put on record; nobody is let into one that could not be.
+    fn admit_on_record(&self, policy: Policy, room: &RoomKey) -> Result<(), Busy> {
+        match policy {
+            Policy::Open => Ok(()),
+            Policy::Consultation => self.check_record(Some(room)).map_err(|_| Busy),
+        }
     }
 
     fn open(&self, room: &RoomKey, shard: ShardId, seat: Option<u64>, command: Command) -> Result<(), Busy> {
@@ -203,16 +221,28 @@ impl Placement {
     }
 }
 
+/// The rules of the room an action opens.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other actions are for rooms that are open")]
+fn opening(action: &AdminAction) -> Option<Policy> {
+    match action {
+        AdminAction::CreateRoom(_, policy) => Some(*policy),
+        AdminAction::OpenConsultation(_) => Some(Policy::Consultation),
+        _ => None,
+    }
+}
+
 impl Relay for Placement {
     fn send(&self, command: Command) -> Result<(), Busy> {
         match &command {
             Command::Join(join) => {
                 let (room, seat) = (join.room.clone(), Seats::fingerprint(&join.identity));
+                self.admit_on_record(join.policy, &room)?;
                 let shard = self.admit(&room, seat)?;
                 self.open(&room, shard, Some(seat), command)
             }
-            Command::Admin { room, action: AdminAction::CreateRoom(..) | AdminAction::OpenConsultation(_), .. } => {
+            Command::Admin { room, action, .. } if let Some(policy) = opening(action) => {
                 let room = room.clone();
+                self.admit_on_record(policy, &room)?;
                 let shard = self.admit_room(&room)?;
                 self.open(&room, shard, None, command)
             }
@@ -231,6 +261,7 @@ impl Relay for Placement {
             Command::ListRooms { tenant, names, reply } => {
                 self.to_all(|| Command::ListRooms { tenant: tenant.clone(), names: names.clone(), reply: reply.clone() })
             }
+            Command::Recording(recording) => self.to_all(|| Command::Recording(*recording)),
             Command::Shutdown => self.to_all(|| Command::Shutdown),
         }
     }
@@ -243,8 +274,19 @@ impl Relay for Placement {
         if !self.health.ready() {
             return Some("not ready");
         }
+        if !self.record().takes(true) {
+            return Some(Pressure::Record.as_str());
+        }
         let workers = self.workers();
         self.admission().closed(&workers, now()).map(Pressure::as_str)
+    }
+
+    fn check_record(&self, opening: Option<&RoomKey>) -> Result<(), Refusal> {
+        if self.record().takes(opening.is_some_and(|room| !self.rooms.contains_key(room))) {
+            return Ok(());
+        }
+        self.admission().refuse(Pressure::Record);
+        Err(Refusal::AuditUnavailable)
     }
 
     fn retry_after(&self) -> Duration {
@@ -292,8 +334,8 @@ mod tests {
             Arc::new(Board::new(2)),
             Arc::new(Health::default()),
             Told {
-                facts: super::super::facts::channel().0,
-                record: Record::new(Recorder::none()),
+                facts: super::super::facts::channel(Arc::default()).0,
+                record: Record::new(Recorder::none(), crate::config::AfterGrace::Close),
                 accounts: Accounts::start(Recorder::none(), None).expect("a thread").0,
             },
         );

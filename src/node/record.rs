@@ -7,12 +7,14 @@
 
 use super::chronicle::Chronicle;
 use crate::audit::types::{Micros, Word};
+use crate::config::AfterGrace;
 use crate::consultation::Fact;
 use crate::model::RoomSid;
-use crate::relay::command::Command;
+use crate::relay::command::{Command, Recording};
 use crate::relay::event::Recorded;
+use crate::telemetry::metrics;
 use crate::worker::Mailbox;
-use crate::worker::audit_writer::Recorder;
+use crate::worker::audit_writer::{Health, Recorder};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -20,6 +22,7 @@ use std::sync::{Mutex, PoisonError};
 #[derive(Debug)]
 pub(super) struct Record {
     recorder: Recorder,
+    after_grace: AfterGrace,
     /// How the platform is named: the relay knows its keys, not its people.
     platform: Word,
     /// Openings of rooms that are not over; each ends with its room's last fact, and workers close every room they open.
@@ -27,9 +30,44 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(recorder: Recorder) -> Self {
+    pub(super) fn new(recorder: Recorder, after_grace: AfterGrace) -> Self {
         let platform = Word::new("platform").expect("a word of letters");
-        Self { recorder, platform, rooms: Mutex::new(HashMap::new()) }
+        Self { recorder, after_grace, platform, rooms: Mutex::new(HashMap::new()) }
+    }
+
+    /// Whether anybody can be given more than before, or, while the disk is nearly full, whether a consultation can open.
+    pub(super) fn takes(&self, opening: bool) -> bool {
+        match self.recorder.health() {
+            Health::Writing | Health::Low => true,
+            Health::Critical => !opening,
+            Health::Degraded => false,
+        }
+    }
+
+    /// What the metrics show; nothing where no record is kept.
+    pub(super) fn shown(&self) -> Option<metrics::Recording> {
+        let figures = self.recorder.is_on().then(|| self.recorder.figures())?;
+        Some(metrics::Recording {
+            state: figures.health.as_str(),
+            states: Health::WORDS,
+            waiting: self.recorder.waiting() as u64,
+            durable: figures.durable,
+            commits: figures.commits,
+            refused: figures.refused,
+            kept: figures.kept,
+            lost: figures.lost,
+            damaged: figures.damaged,
+        })
+    }
+
+    /// What consultations are to be told of the log, and until when they may go on without it.
+    pub(super) fn state(&self) -> Recording {
+        match (self.recorder.health(), self.recorder.grace_ends()) {
+            (Health::Degraded, Some(ends)) => {
+                Recording::Fails { closes_at_ms: (self.after_grace == AfterGrace::Close).then_some(ends.0 / 1_000) }
+            }
+            _ => Recording::Works,
+        }
     }
 
     /// Takes a fact; `worker` hears when those that wait for it may go on.

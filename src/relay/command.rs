@@ -3,8 +3,8 @@
 use super::event::{EventSink, Ticket};
 pub use crate::consultation::{
     Act, AddTrack, AsideRules, AsideView, Assurance, By, Channel, Closing, Consent, ConsultationPolicy, Emergency, Fact, Gate,
-    Invitation, LONGEST, MOST_SEATS, Method, Overview, Plan, Policy, Refusal, RoomSettings, Scope, SeatState, SeatView,
-    SecondUse, SubscriptionPermission, TextVersion, TrackPermission,
+    IdentityCheck, Invitation, LONGEST, MOST_SEATS, Method, Overview, Plan, Policy, Recording, Refusal, RoomSettings, Scope,
+    SeatState, SeatView, SecondUse, SubscriptionPermission, TextVersion, Token, TrackPermission,
 };
 use crate::model::roster::{
     Attributes, ClientFacts, LeaveReason, Message, Participant, ParticipantKind, Permissions, Quality, RoomFacts, Text, Track,
@@ -28,6 +28,16 @@ pub trait Relay: Send + Sync {
     /// Why no new room would be taken now, in a few words; `None` while one would be.
     fn closed(&self) -> Option<&'static str> {
         (!self.ready()).then_some("not ready")
+    }
+
+    /// Whether anybody can be given more than before: the audit log takes it. `opening` names a consultation that would open for it,
+    /// where it has not yet.
+    ///
+    /// # Errors
+    /// [`Refusal::AuditUnavailable`] while the log cannot be written, for openings also while its disk is nearly full.
+    fn check_record(&self, opening: Option<&RoomKey>) -> Result<(), Refusal> {
+        let _ = opening;
+        Ok(())
     }
 
     /// When somebody who was refused as busy should try again; differs from call to call, so that they do not all come at once.
@@ -120,6 +130,8 @@ pub enum Command {
         /// Which.
         ticket: Ticket,
     },
+    /// The audit log can, or cannot, be written; sent to every shard.
+    Recording(Recording),
     /// The node stops: everybody leaves.
     Shutdown,
 }
@@ -178,6 +190,8 @@ pub struct Join {
     pub tracks: Vec<AddTrack>,
     /// When the token was issued, seconds since the Unix epoch; 0 where it does not say.
     pub issued_at_s: u64,
+    /// What goes on record of its token.
+    pub token: Token,
     /// How the room opens if nobody has come to it yet.
     pub plan: Option<Box<Plan>>,
     /// The session.

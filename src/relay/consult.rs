@@ -2,9 +2,8 @@
 
 use super::command::AdminReply;
 use super::event::{Recorded, Ticket};
-use super::held::act_gives;
 use super::shard::Shard;
-use crate::consultation::{self as rules, Act, By, ConsultationPolicy, Fact, MemberId, Policy, Refusal, RoomSettings};
+use crate::consultation::{self as rules, Act, By, ConsultationPolicy, Fact, MemberId, Policy, Recording, Refusal, RoomSettings};
 use crate::model::roster::LeaveReason;
 use crate::model::{Identity, Now, RoomKey};
 use std::time::Duration;
@@ -38,7 +37,7 @@ impl Shard {
     }
 
     pub(super) fn consult(&mut self, room: usize, by: By, act: Act, now: Now) -> Result<AdminReply, Refusal> {
-        if act_gives(&act) {
+        if act.gives() {
             self.check_record(room, now)?;
         }
         self.apply(room, rules::Command::Consult { by, act }, now)?;
@@ -61,6 +60,15 @@ impl Shard {
         if let Some(member) = gone {
             // It was found a line above.
             let _ = self.apply(room, rules::Command::Away(member), now);
+        }
+    }
+
+    /// Tells every consultation whether the audit log can be written.
+    pub(super) fn on_recording(&mut self, recording: Recording, now: Now) {
+        let rooms: Vec<usize> = self.rooms.iter().map(|(room, _)| room).filter(|_| self.config.audit).collect();
+        for room in rooms {
+            // News are never refused.
+            let _ = self.apply(room, rules::Command::Recording(recording), now);
         }
     }
 

@@ -5,7 +5,7 @@
 
 use super::command::{AdminReply, Reply};
 use super::shard::Shard;
-use crate::consultation::{self as rules, Act, Effect, Effects, Fact, MemberId, Refusal};
+use crate::consultation::{self as rules, Effect, Effects, Fact, MemberId, Refusal};
 use crate::model::roster::ParticipantState;
 use crate::model::{Now, ParticipantSid, RoomKey, TrackSid};
 use std::collections::VecDeque;
@@ -255,28 +255,5 @@ impl Shard {
         };
         let down = self.audit_down_until.is_some_and(|until| now.mono < until);
         (!down && state.held.0.len() < MAX_HELD).then_some(()).ok_or(Refusal::AuditUnavailable)
-    }
-}
-
-/// Whether an act gives somebody something, so that it must wait while nothing can be put on record.
-pub(super) fn act_gives(act: &Act) -> bool {
-    match act {
-        Act::Invite(_)
-        | Act::Admit(_)
-        | Act::Consent(_)
-        | Act::EmergencyOverride { .. }
-        | Act::StartAside(_)
-        | Act::RenewAside
-        | Act::Unlock
-        | Act::Extend { .. } => true,
-        Act::Refuse(_)
-        | Act::Remove(_)
-        | Act::WithdrawConsent { .. }
-        | Act::EndAside
-        | Act::DeclarePresence { .. }
-        | Act::WithdrawPresence { .. }
-        | Act::Lock
-        | Act::Mute { .. }
-        | Act::Close => false,
     }
 }

@@ -68,6 +68,7 @@ impl Shard {
             }
             Command::Durable { ticket, .. } => self.on_durable(ticket, true, now),
             Command::NotDurable { ticket, .. } => self.on_durable(ticket, false, now),
+            Command::Recording(recording) => self.on_recording(recording, now),
             Command::Shutdown => self.on_shutdown(now),
         }
     }
@@ -89,6 +90,7 @@ impl Shard {
             client: join.client,
             auto_subscribe: join.auto_subscribe,
             issued_at_s: join.issued_at_s,
+            token: join.token,
         };
         let record = self.check_record(room, now);
         let Some(state) = self.rooms.get_mut(room) else { return };

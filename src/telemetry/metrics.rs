@@ -87,6 +87,48 @@ impl Admitting {
     }
 }
 
+/// What the node's audit record shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recording {
+    /// How well it can be written, in a word.
+    pub state: &'static str,
+    /// Every such word.
+    pub states: &'static [&'static str],
+    /// Events that wait for the disk.
+    pub waiting: u64,
+    /// Events made durable.
+    pub durable: u64,
+    /// Groups they were made durable in.
+    pub commits: u64,
+    /// Events that were refused, and with them what they would have given.
+    pub refused: u64,
+    /// Events kept aside while the log could not be written.
+    pub kept: u64,
+    /// Events lost.
+    pub lost: u64,
+    /// Tenants whose log is damaged and closed.
+    pub damaged: u64,
+}
+
+impl Recording {
+    fn families(&self) -> Vec<MetricFamily> {
+        use MetricType::{COUNTER, GAUGE};
+        let states = self.states.iter().map(|state| (*state, u64::from(*state == self.state)));
+        let plain = [
+            ("colloque_audit_waiting", "Events that wait for the audit log's disk", GAUGE, self.waiting),
+            ("colloque_audit_durable_total", "Events made durable in the audit log", COUNTER, self.durable),
+            ("colloque_audit_commits_total", "Groups of events made durable at once", COUNTER, self.commits),
+            ("colloque_audit_refused_total", "Events refused, with the access they would have given", COUNTER, self.refused),
+            ("colloque_audit_kept_total", "Events kept aside while the audit log could not be written", COUNTER, self.kept),
+            ("colloque_audit_lost_total", "Events lost; more than none wants looking at", COUNTER, self.lost),
+            ("colloque_audit_damaged_logs", "Tenants whose audit log is damaged and closed", GAUGE, self.damaged),
+        ];
+        let state = labelled("colloque_audit_state", "1 for how well the audit log can be written", GAUGE, "state", states);
+        let plain = plain.into_iter().map(|(name, help, kind, value)| simple(name, help, kind, float(value)));
+        std::iter::once(state).chain(plain).collect()
+    }
+}
+
 macro_rules! door_counters {
     ($($(#[$doc:meta])* $field:ident: $kind:ident $name:literal $help:literal,)*) => {
         /// What the doors count; each number stands alone and is never read together with another as one value.
@@ -216,35 +258,16 @@ const PLAIN: &[Plain] = {
 
 /// The page a scraper reads.
 #[must_use]
-pub fn render(shards: &[Counters], doors: &Doors, health: &Health, admitting: &Admitting) -> String {
+pub fn render(
+    shards: &[Counters],
+    doors: &Doors,
+    health: &Health,
+    admitting: &Admitting,
+    recording: Option<&Recording>,
+) -> String {
     let mut families: Vec<MetricFamily> =
         PLAIN.iter().map(|(name, help, kind, read)| simple(name, help, *kind, float(sum(shards, read)))).collect();
-    families.push(by_reason(
-        "colloque_drops_total",
-        "Datagrams and packets that went no further, by reason",
-        DropReason::ALL,
-        |reason| (reason.as_str(), sum(shards, |counters| counters.drops(reason))),
-    ));
-    families.push(by_reason(
-        "colloque_failures_total",
-        "Media transports that failed, by reason",
-        FailureReason::ALL,
-        |reason| (reason.as_str(), sum(shards, |counters| counters.failures(reason))),
-    ));
-    families.push(labelled(
-        "colloque_freezes_total",
-        "Freezes of receivers' pictures as browsers count them, by cause",
-        MetricType::COUNTER,
-        "cause",
-        FreezeCause::ALL.iter().map(|cause| (cause.as_str(), sum(shards, |counters| counters.freezes(*cause)))),
-    ));
-    families.push(labelled(
-        "colloque_freeze_repairs_total",
-        "What was done for pictures that stood still",
-        MetricType::COUNTER,
-        "kind",
-        FreezeRepair::ALL.iter().map(|kind| (kind.as_str(), sum(shards, |counters| counters.repairs(*kind)))),
-    ));
+    families.extend(reasons(shards));
     families.push(labelled(
         "colloque_udp_offload",
         "Worker threads for which the kernel cuts (gso) or joins (gro) datagrams",
@@ -262,6 +285,7 @@ pub fn render(shards: &[Counters], doors: &Doors, health: &Health, admitting: &A
         f64::from(u8::from(health.ready())),
     ));
     families.extend(admitting.families(shards));
+    families.extend(recording.into_iter().flat_map(Recording::families));
     families.extend(doors.families());
     families.extend(process_families());
     families.push(labelled(
@@ -275,6 +299,32 @@ pub fn render(shards: &[Counters], doors: &Doors, health: &Health, admitting: &A
     families.retain(|family| !family.get_metric().is_empty());
     // Every name above is a valid constant, which is all else the encoder checks.
     TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+}
+
+/// What went wrong, by reason.
+fn reasons(shards: &[Counters]) -> Vec<MetricFamily> {
+    vec![
+        by_reason("colloque_drops_total", "Datagrams and packets that went no further, by reason", DropReason::ALL, |reason| {
+            (reason.as_str(), sum(shards, |counters| counters.drops(reason)))
+        }),
+        by_reason("colloque_failures_total", "Media transports that failed, by reason", FailureReason::ALL, |reason| {
+            (reason.as_str(), sum(shards, |counters| counters.failures(reason)))
+        }),
+        labelled(
+            "colloque_freezes_total",
+            "Freezes of receivers' pictures as browsers count them, by cause",
+            MetricType::COUNTER,
+            "cause",
+            FreezeCause::ALL.iter().map(|cause| (cause.as_str(), sum(shards, |counters| counters.freezes(*cause)))),
+        ),
+        labelled(
+            "colloque_freeze_repairs_total",
+            "What was done for pictures that stood still",
+            MetricType::COUNTER,
+            "kind",
+            FreezeRepair::ALL.iter().map(|kind| (kind.as_str(), sum(shards, |counters| counters.repairs(*kind)))),
+        ),
+    ]
 }
 
 fn process_families() -> Vec<MetricFamily> {
@@ -423,7 +473,7 @@ mod tests {
 
     fn page(shards: &[Counters]) -> String {
         let admitting = Admitting { expected_permille: vec![0; shards.len()], ..Admitting::default() };
-        render(shards, &Doors::default(), &Health::default(), &admitting)
+        render(shards, &Doors::default(), &Health::default(), &admitting, None)
     }
 
     fn sample(page: &str, name: &str) -> f64 {

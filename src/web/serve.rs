@@ -98,6 +98,7 @@ fn connection(
     let service = service_fn(move |mut request: Request<Incoming>| {
         let client = if proxy { forwarded(&request).unwrap_or(address) } else { address };
         request.extensions_mut().insert(ClientAddress(client));
+        request.extensions_mut().insert(client);
         let (answer, counts) = (router.call(request.map(Body::new)), counts.clone());
         async move {
             let answer = answer.await?;

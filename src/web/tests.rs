@@ -163,10 +163,11 @@ async fn node_at(limits: HttpLimits, config: DoorConfig, wall_ms: Arc<dyn Fn() -
             revocations: revocations.clone(),
             wall_ms: wall_ms.clone(),
             register: Arc::default(),
-            ledger: Arc::new(NoLedger),
+            ledger: Arc::new(v1::NoLedger),
+            witness: Arc::new(crate::auth::Nobody),
             public_url: None,
         },
-        rooms: RoomService { relay: as_relay.clone(), keys, revocations, wall_ms },
+        rooms: RoomService { relay: as_relay.clone(), keys, revocations, register: Arc::default(), wall_ms },
         health: Health { relay: as_relay, metrics: Some(Arc::new(|| "colloque_up 1\n".to_owned())) },
         pages: Arc::new(Pages::default()),
     };

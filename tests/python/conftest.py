@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import inspect
+import os
 import sys
 import uuid
 from pathlib import Path
@@ -18,7 +19,7 @@ from node import Node  # noqa: E402
 from person import KEY, SECRET, Person, token  # noqa: E402
 
 # No test may hold the others up, whatever it waits for.
-TEST_BOUND_S = 100
+TEST_BOUND_S = float(os.environ.get("TEST_BOUND_S", "100"))
 
 
 def pytest_collection_modifyitems(items):

@@ -31,10 +31,11 @@ def free_port(kind):
 class Node:
     """A running relay in dev mode."""
 
-    def __init__(self, start_within=20.0, config=None):
+    def __init__(self, start_within=20.0, config=None, inside=()):
+        """`inside` is a command that runs another one in some surroundings, by exec."""
         self.port = free_port(socket.SOCK_STREAM)
         self.udp_port = free_port(socket.SOCK_DGRAM)
-        words = [str(binary()), "serve", "--dev", "--port", str(self.port), "--udp-port", str(self.udp_port)]
+        words = [*inside, str(binary()), "serve", "--dev", "--port", str(self.port), "--udp-port", str(self.udp_port)]
         words += ["--config", str(config)] if config else []
         self.lines = []
         self._ready = threading.Event()

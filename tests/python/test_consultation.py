@@ -4,10 +4,12 @@ import asyncio
 import time
 
 import pytest
-from livekit import rtc
+from livekit import api, rtc
 
 import media
 from person import Person, eventually
+from signalling import join_request
+from test_busy import UPGRADE
 from test_v1 import Platform
 
 VIDEO = rtc.TrackKind.KIND_VIDEO
@@ -124,3 +126,105 @@ async def test_a_socket_that_breaks_changes_nothing_of_the_gate(scene):
     await patient.room.simulate_scenario(SOCKET_BREAKS)
     await patient.event("reconnected", seconds=20)
     assert await receives(doctor, "p") and await receives(patient, "d")
+
+
+async def turned_away(node, identity, jwt):
+    """Tries to join as a client does; answers what it is told."""
+    person = Person(node, identity)
+    try:
+        await person.connect(jwt)
+    except rtc.ConnectError as error:
+        return error.message
+    finally:
+        await asyncio.gather(person.leave(), return_exceptions=True)
+    raise AssertionError(f"{identity} was let in")
+
+
+async def swapped(http, node, link):
+    async with http.post(f"{node.http}/v1/links", json={"code": link.split("#code=")[1]}) as answer:
+        return answer.status, await answer.json()
+
+
+@pytest.mark.parametrize("way", ["v1", "doctor", "room service"])
+async def test_nothing_of_a_removed_seat_opens_the_room_again(http, node, scene, platform, way):
+    doctor = await scene.come("d", "doctor", publish=False)
+    patient = await scene.come("p", "patient", publish=False, admitted=True)
+    await eventually("the relay renews the patient's token", lambda: patient.saw("token_refreshed"))
+    renewed = patient.room._token
+    assert renewed and renewed != patient.invited["token"]
+    if way == "room service":
+        await platform.remove_participant(api.RoomParticipantIdentity(room=scene.room, identity="p"))
+    else:
+        await scene.act("seats/p/remove", by=doctor if way == "doctor" else None)
+    await patient.event("disconnected")
+    for jwt in (patient.invited["token"], renewed):
+        # A new join, and the socket of the stay that was.
+        assert "revoked" in await turned_away(node, "p", jwt)
+        status, text = await resumed(http, node, jwt)
+        assert status in (401, 403), (status, text)
+        print(f"{way}: resume answers {status} {text!r}")
+    assert (await swapped(http, node, patient.invited["link"]))[0] == 404
+    assert seats(doctor) == []
+    # An invitation anew is one.
+    await asyncio.sleep(1.1)
+    again = await scene.come("p", "patient", publish=False)
+    await eventually("waits like anybody", lambda: label(again, "state") == "waiting")
+
+
+async def resumed(http, node, jwt):
+    """Asks for the socket of a stay that has another, as a client with a broken line does."""
+    url = f"{node.http}/rtc/v1?join_request={join_request(reconnect=True)}"
+    async with http.get(url, headers={"Authorization": f"Bearer {jwt}", **UPGRADE}) as answer:
+        return answer.status, await answer.text()
+
+
+@pytest.mark.parametrize("way", ["v1", "room service"])
+async def test_a_token_of_a_consultation_that_is_over_opens_no_other(http, node, v1, scene, platform, way):
+    doctor = await scene.come("d", "doctor", publish=False)
+    late = await v1.invite(scene.room, "p", "patient")
+    if way == "v1":
+        await v1.call("DELETE", f"/consultations/{scene.room}")
+    else:
+        await platform.delete_room(api.DeleteRoomRequest(room=scene.room))
+    await doctor.event("disconnected")
+    for identity, invited in (("d", doctor.invited), ("p", late)):
+        told = await turned_away(node, identity, invited["token"])
+        assert "over" in told, told
+    status, told = await swapped(http, node, late["link"])
+    assert status in (404, 410), told
+    listed = await platform.list_rooms(api.ListRoomsRequest(names=[scene.room]))
+    assert not listed.rooms, "nothing was opened"
+
+
+async def test_a_link_used_twice_seats_one(http, node, v1, scene):
+    invited = await v1.invite(scene.room, "p", "patient")
+    first, second = [(await swapped(http, node, invited["link"]))[1]["token"] for _ in range(2)]
+    doctor = await scene.come("d", "doctor", publish=False)
+    one, other = Person(node, "p"), Person(node, "p")
+    try:
+        await one.connect(first)
+        await eventually("waits", lambda: label(one, "state") == "waiting")
+        await other.connect(second)
+        (reason,) = await one.event("disconnected")
+        assert reason == rtc.DisconnectReason.DUPLICATE_IDENTITY
+        await eventually("one seat", lambda: seats(doctor) == ["p"])
+        # The first device cannot take it back with what it had in its hands, unless it takes the seat over as the second did.
+        await scene.act("seats/p/remove")
+        await other.event("disconnected")
+        for jwt in (first, second):
+            assert "revoked" in await turned_away(node, "p", jwt)
+        assert (await swapped(http, node, invited["link"]))[0] == 404
+    finally:
+        await asyncio.gather(one.leave(), other.leave(), return_exceptions=True)
+
+
+async def test_a_seat_in_use_is_not_given_twice_where_the_rules_say_so(node, v1, room_name):
+    room = await v1.create(id=room_name, rules={"refuse_second_use": True})
+    invited = await v1.invite(room, "d", "doctor")
+    doctor = Person(node, "d")
+    try:
+        await doctor.connect(invited["token"])
+        assert "in use" in await turned_away(node, "d", invited["token"])
+        assert not doctor.saw("disconnected")
+    finally:
+        await asyncio.gather(doctor.leave(), return_exceptions=True)

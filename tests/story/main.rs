@@ -7,6 +7,7 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod asides;
 mod coming_and_going;
 mod consultation;
 mod consultation_model;

@@ -4,7 +4,7 @@ use super::consultation::{coming, consent};
 use crate::world::person::Coming;
 use crate::world::{Log, Rules, Who, World};
 use colloque::model::roster::LeaveReason;
-use colloque::relay::command::{Act, AdminAction, By, Fact, Refusal};
+use colloque::relay::command::{Act, AdminAction, By, Closing, Command, Fact, Recording, Refusal};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -143,4 +143,63 @@ fn an_aside_that_is_not_on_record_ends_at_once() {
     world.run(SECOND);
     world.assert_flows(&[doctor, patient]);
     assert!(world.facts().iter().any(|fact| matches!(fact, Fact::AsideClosed { .. })));
+}
+
+/// A doctor and a patient in their call, with the log just lost until `closes_in`.
+fn unrecorded(seed: u64, closes_in: Option<Duration>) -> (World, Who, Who) {
+    let (mut world, doctor, patient) = waiting(seed);
+    world.consult(By::Platform, Act::Admit(world.seat_of(patient))).expect("the platform may");
+    world.run(4 * SECOND);
+    world.assert_flows(&[doctor, patient]);
+    let closes_at_ms = closes_in.map(|time| world.wall_ms() + u64::try_from(time.as_millis()).expect("soon"));
+    world.command(Command::Recording(Recording::Fails { closes_at_ms }));
+    (world, doctor, patient)
+}
+
+fn label(world: &World, who: Who, key: &str) -> Option<String> {
+    let sid = world.person(who).sid.clone().expect("joined");
+    world.person(who).roster.get(&sid)?.attributes.get(&format!("consultation.{key}")).cloned()
+}
+
+#[test]
+fn a_call_that_cannot_be_recorded_says_so_and_ends_after_its_grace_time() {
+    let (mut world, doctor, patient) = unrecorded(136, Some(20 * SECOND));
+    world.run(SECOND);
+    let until = label(&world, patient, "unrecorded_until").expect("everybody is told until when");
+    assert!(until.parse::<u64>().expect("a time") > world.wall_ms());
+    assert_eq!(label(&world, doctor, "unrecorded").as_deref(), Some("true"));
+    world.run(16 * SECOND);
+    world.assert_flows(&[doctor, patient]);
+    world.run(5 * SECOND);
+    for who in [doctor, patient] {
+        assert_eq!(world.person(who).left, Some(LeaveReason::RoomDeleted));
+    }
+    let closed =
+        world.facts().into_iter().find_map(|fact| if let Fact::RoomClosed { why, .. } = fact { Some(why) } else { None });
+    assert_eq!(closed, Some(Closing::Unrecorded));
+}
+
+#[test]
+fn a_call_goes_on_where_the_log_comes_back_in_time_or_is_not_to_end_it() {
+    for closes_in in [Some(20 * SECOND), None] {
+        let (mut world, doctor, patient) = unrecorded(137, closes_in);
+        world.run(10 * SECOND);
+        if closes_in.is_some() {
+            world.command(Command::Recording(Recording::Works));
+            world.run(SECOND);
+            assert_eq!(label(&world, doctor, "unrecorded"), None);
+        }
+        world.run(20 * SECOND);
+        world.assert_flows(&[doctor, patient]);
+    }
+}
+
+#[test]
+fn a_token_is_on_record_before_its_bearer_waits() {
+    let (mut world, ..) = waiting(138);
+    let facts = world.facts();
+    let at = |wanted: fn(&Fact) -> bool| facts.iter().rposition(wanted).expect("on record");
+    let accepted = at(|fact| matches!(fact, Fact::TokenAccepted { .. }));
+    let waits = at(|fact| matches!(fact, Fact::Waiting { .. }));
+    assert!(accepted < waits, "{facts:?}");
 }

@@ -257,6 +257,7 @@ impl World {
             offer,
             tracks,
             issued_at_s: if coming.issued_at_s == 0 { self.wall_s() } else { coming.issued_at_s },
+            token: Default::default(),
             plan: None,
             session: person.session,
             events: Box::new(person.inbox.clone()),

@@ -230,6 +230,12 @@ fn candidate(address: SocketAddr) -> Candidate {
 }
 
 impl Person {
+    /// The number of the next frame of a track of this kind, or packet of sound.
+    pub(crate) fn next_frame(&self, kind: Kind) -> u32 {
+        let track = self.tracks.iter().find(|track| track.kind == kind);
+        track.and_then(|track| track.streams.first()).map_or(0, |stream| stream.frame + 1)
+    }
+
     pub(crate) fn new(
         number: u8,
         name: &str,

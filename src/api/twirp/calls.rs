@@ -131,6 +131,7 @@ impl RoomService {
         let removed = self.admin(room.clone(), AdminAction::RemoveParticipant(identity.clone())).await;
         revoke();
         removed?;
+        self.register.on_removed(&room, &identity, (self.wall_ms)() / 1_000);
         Ok(proto::RemoveParticipantResponse::default())
     }
 

@@ -5,12 +5,13 @@
 
 use super::V1;
 use super::problem::{Code, Problem};
-use crate::auth::{AuthError, Grants, bearer};
+use crate::auth::{AuthError, Grants, RefusedToken, Why, bearer};
 use crate::model::{Identity, RoomKey, RoomName};
 use crate::wire::MAX_NAME;
 use axum::extract::FromRequestParts;
 use http::header;
 use http::request::Parts;
+use std::net::IpAddr;
 use std::sync::PoisonError;
 
 /// A verified caller.
@@ -114,16 +115,24 @@ impl FromRequestParts<V1> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, v1: &V1) -> Result<Self, Problem> {
+        let from = parts.extensions.get::<IpAddr>().copied();
+        let told = |error: AuthError, grants: Option<&Grants>| {
+            if let Some((from, why)) = from.zip(Why::of(error)) {
+                v1.witness.token_refused(&RefusedToken::new(from, why, grants));
+            }
+            Problem::from(error)
+        };
         let value = parts.headers.get(header::AUTHORIZATION).ok_or(AuthError::Missing)?;
-        let token = bearer(value.to_str().map_err(|_| AuthError::Header)?)?;
-        let grants = v1.keys.verify(token, v1.now_s())?;
+        let token = value.to_str().map_err(|_| AuthError::Header).and_then(bearer).map_err(|error| told(error, None))?;
+        let grants = v1.keys.verify(token, v1.now_s()).map_err(|error| told(error, None))?;
         if !grants.video.room_join {
             return Ok(Self::Platform(grants));
         }
         if grants.identity.as_str().is_empty() || grants.video.room.as_str().is_empty() {
             return Err(Problem::new(Code::Forbidden, "a seat's token needs `sub` and `video.room`"));
         }
-        v1.revocations.lock().unwrap_or_else(PoisonError::into_inner).check(&grants)?;
+        let checked = v1.revocations.lock().unwrap_or_else(PoisonError::into_inner).check(&grants);
+        checked.map_err(|error| told(error, Some(&grants)))?;
         Ok(Self::Seat(grants))
     }
 }

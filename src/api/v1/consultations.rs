@@ -54,6 +54,7 @@ pub(super) async fn create(
     };
     check_id("id", &id)?;
     let room = room(&tenant, &id);
+    v1.check_record(Some(&room))?;
     let policy = asked.policy()?;
     // Somebody who came before it was arranged came under other rules.
     if v1.register.find(&room).is_none() && is_taken(&v1, &room).await? {

@@ -14,7 +14,7 @@ impl Register {
     /// Adds a room's fact to the events of its tenant; facts about single tracks are left to the audit log. A consultation that
     /// was ended, or whose time was over, does not open again.
     pub fn on_fact(&self, room: &RoomKey, at_ms: u64, fact: &Fact) {
-        if let Fact::RoomClosed { why: Closing::Ended | Closing::TimeLimit, .. } = fact {
+        if let Fact::RoomClosed { why: Closing::Ended | Closing::TimeLimit | Closing::Unrecorded, .. } = fact {
             self.end(room);
         }
         if let Some((kind, seat, facts)) = told(fact) {
@@ -55,6 +55,12 @@ fn deciding(fact: &Fact) -> Option<Told<'_>> {
         Fact::ConsentWithdrawn { seat, scopes, by } => {
             ("consent.withdrawn", Some(seat), json!({ "scopes": words(scopes), "by": actor(by) }))
         }
+        Fact::IdentityAttested { seat, method, by } => {
+            ("identity.attested", Some(seat), json!({ "method": method.as_str(), "by": actor(by) }))
+        }
+        Fact::RoleChanged { seat, old, new, by } => {
+            ("seat.role_changed", Some(seat), json!({ "old": word(*old), "new": word(*new), "by": actor(by) }))
+        }
         Fact::EmergencyOverride { seat, why, by } => {
             ("consent.overridden", Some(seat), json!({ "why": why.as_str(), "by": actor(by) }))
         }
@@ -76,6 +82,7 @@ fn about_the_room(fact: &Fact) -> Option<Told<'_>> {
         Fact::RoomExtended { ends_at_ms, by } => {
             ("consultation.extended", None, json!({ "ends_at": ends_at_ms / 1_000, "by": actor(by) }))
         }
+        Fact::EndsSoon { closes_at_ms } => ("consultation.ends_soon", None, json!({ "closes_at": closes_at_ms / 1_000 })),
         Fact::RoomClosed { why, by, lasted_s, seats, peak } => (
             "consultation.closed",
             None,
@@ -120,6 +127,7 @@ fn closing(why: Closing) -> &'static str {
         Closing::TimeLimit => "time_limit",
         Closing::Empty => "empty",
         Closing::NodeStopped => "node_stopped",
+        Closing::Unrecorded => "unrecorded",
     }
 }
 

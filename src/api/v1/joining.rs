@@ -37,6 +37,7 @@ const LINK_ONLY: &str = "link_only:0";
 )]
 pub(super) async fn swap(State(v1): State<V1>, Json(asked): Json<LinkCode>) -> Result<Response, Problem> {
     let (room, seat, invited) = v1.register.redeem(&asked.code, v1.now_s())?;
+    v1.check_record(Some(&room))?;
     let by_link = Invited { auth: Some(invited.auth.clone().unwrap_or_else(|| LINK_ONLY.to_owned())), ..invited };
     let signed = mint(&v1, &room, &seat, &by_link);
     let (token, expires_at) =

@@ -176,7 +176,10 @@ impl From<Refusal> for Problem {
                 (Code::SeatRemoved, "the seat was removed, or another connection holds it; invite it again")
             }
             Refusal::RoomFull => (Code::Full, "all seats are taken; create the consultation with a larger max_seats"),
-            Refusal::AuditUnavailable => (Code::AuditUnavailable, "the audit log takes nothing now; try again"),
+            Refusal::AuditUnavailable => (
+                Code::AuditUnavailable,
+                "the audit log takes nothing now, so nobody is given access; running calls go on; try again after `retry_after` seconds",
+            ),
             Refusal::Busy | Refusal::Queued => (Code::Busy, "the node is busy; try again after `retry_after` seconds"),
             Refusal::Unsupported | Refusal::RemoteUnmute | Refusal::BadOffer => {
                 (Code::Forbidden, "the relay does not do this for anybody")
@@ -199,6 +202,7 @@ impl From<AuthError> for Problem {
                 (Code::Unauthenticated, "the token is valid for longer than the tenant allows; sign a shorter one")
             }
             AuthError::Revoked => (Code::Unauthenticated, "the seat was removed after the token was issued; invite it again"),
+            AuthError::Ended => (Code::Ended, "the consultation ended after the token was issued; create another"),
             AuthError::UnknownKey => (Code::Unauthenticated, "`iss` names no key of this node; check the key id"),
             AuthError::Malformed | AuthError::Algorithm | AuthError::Signature => (
                 Code::Unauthenticated,

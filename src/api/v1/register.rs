@@ -231,6 +231,12 @@ impl Register {
         true
     }
 
+    /// A seat was taken out of its room by other ways than this API: its invitation goes, with its link.
+    pub fn on_removed(&self, room: &RoomKey, seat: &Identity, now_s: u64) {
+        // A seat that was never invited here has nothing to lose.
+        let _ = self.uninvite(room, seat, now_s);
+    }
+
     /// Keeps what somebody agreed to for the next time the room opens; one more thing does not undo what was agreed to before.
     pub(super) fn keep_consent(&self, room: &RoomKey, mut consent: Consent) -> bool {
         let mut inner = self.lock();

@@ -6,10 +6,10 @@ use super::caller::{Caller, check_id};
 use super::joining::mint;
 use super::problem::{Code, Problem, json};
 use super::register::{self, Entry, random};
-use super::words::{self, Muting, NewPresence, NewSeat, RoleWord, Seat, ms};
+use super::words::{self, Muting, NewIdentityCheck, NewPresence, NewSeat, RoleWord, Seat, ms};
 use crate::model::roster::{Role, Text};
 use crate::model::{Identity, RoomKey, TrackSid};
-use crate::relay::command::{Act, Assurance, Invitation};
+use crate::relay::command::{Act, Assurance, IdentityCheck, Invitation};
 use crate::wire::MAX_NAME;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -232,6 +232,33 @@ pub(super) async fn mute(
         check_id("track", track)?;
     }
     v1.act_inside(&caller, &room, Act::Mute { seat, track: asked.track.map(TrackSid::new) }).await
+}
+
+/// States that a patient's identity was checked, and how; a doctor inside may, or the platform. It is put on record.
+#[utoipa::path(
+    post,
+    path = "/v1/consultations/{id}/seats/{seat}/identity",
+    operation_id = "attest_identity",
+    tag = "seats",
+    params(("id" = String, Path, description = "The consultation's id"), ("seat" = String, Path, description = "The patient's seat")),
+    request_body = NewIdentityCheck,
+    responses(
+        (status = 204, description = "On record"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ),
+    security(("platform" = []), ("seat" = [])),
+)]
+pub(super) async fn attest_identity(
+    State(v1): State<V1>,
+    caller: Caller,
+    Path((id, seat)): Path<(String, String)>,
+    Json(asked): Json<NewIdentityCheck>,
+) -> Result<Response, Problem> {
+    let (room, seat) = (caller.acting(&id)?, seat_of(seat)?);
+    let method = IdentityCheck::parse(&asked.method).ok_or_else(|| {
+        Problem::invalid("method is seen_document, known_patient, ins_qualified_by_platform or other; never what was seen")
+    })?;
+    v1.act_inside(&caller, &room, Act::AttestIdentity { seat, method }).await
 }
 
 /// Says that somebody is beside a participant, off camera; everybody sees it.

@@ -64,6 +64,7 @@ fn key(id: &str, tenant: &str) -> Key {
 fn api() -> Api {
     let rooms = Arc::new(Rooms::default());
     let v1 = V1 {
+        witness: Arc::new(crate::auth::Nobody),
         relay: rooms.clone(),
         keys: Arc::new(KeyRing::new([key("a", "clinic-a"), key("b", "clinic-b")]).expect("different ids")),
         revocations: Arc::default(),

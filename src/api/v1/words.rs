@@ -453,6 +453,14 @@ pub(super) struct Override {
     pub(super) why: String,
 }
 
+/// How a patient's identity was checked.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewIdentityCheck {
+    /// `seen_document`, `known_patient`, `ins_qualified_by_platform` or `other`; never a number or a name.
+    pub(super) method: String,
+}
+
 /// What to mute.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -2,15 +2,19 @@
 
 use super::super::{Failure, print};
 use super::folder::Folder;
+use super::keep;
 use super::syslog::{Receiver, Sender};
 use crate::audit::Micros;
 use crate::audit::attestation::{SigningKey, sign_document};
+use crate::audit::event::Event;
 use crate::audit::export::extract::{Extract, LONGEST};
 use crate::audit::export::reading::{self, Period, Select};
 use crate::audit::export::report::{self, Report};
 use crate::audit::export::{Stored, atna, fhir, story};
 use crate::audit::note::PublicKey;
+use crate::audit::types::{By, Word};
 use crate::audit::verify::{self, Code, Files, Trust};
+use crate::audit::words::{ExportFormat, FilterKind};
 use clap::{Args, ValueEnum};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -44,6 +48,12 @@ struct Choice {
     /// Write to this new file instead of standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// On the node, while it is stopped: its configuration, so that the log itself says who took what
+    #[arg(long, value_name = "FILE", requires = "by")]
+    config: Option<PathBuf>,
+    /// Who takes it: an account id such as adm-7f3a
+    #[arg(long, value_name = "ID", requires = "config")]
+    by: Option<String>,
 }
 
 /// How one entry is written.
@@ -132,6 +142,8 @@ pub(super) fn extract(args: &ExtractArgs, out: &mut dyn Write, err: &mut dyn Wri
     if let Some(code) = args.choice.refused(&folder, err)? {
         return Ok(code);
     }
+    let format = if args.words { ExportFormat::Table } else { ExportFormat::Proof };
+    args.choice.told(|by, filter_kind, to_seq| Event::AuditExtracted { by, filter_kind, format, from_seq: 0, to_seq })?;
     let extract = Extract::of(&folder, args.choice.period()?, &select).map_err(|error| Failure::Setup(error.to_string()))?;
     let mut target = args.choice.target(out)?;
     let text =
@@ -163,6 +175,7 @@ pub(super) fn export(args: &ExportArgs, out: &mut dyn Write, err: &mut dyn Write
     if let Some(code) = args.choice.refused(&folder, err)? {
         return Ok(code);
     }
+    args.choice.told(|by, filter_kind, to_seq| args.told(by, filter_kind, to_seq))?;
     match args.receiver() {
         Some(receiver) => {
             let mut sender = Sender::connect(&receiver)?;
@@ -213,6 +226,17 @@ impl Choice {
         }
     }
 
+    /// Puts on record who takes what, where the log is told; before the first byte is handed on.
+    fn told(&self, event: impl FnOnce(By, FilterKind, u64) -> Event) -> Result<(), Failure> {
+        let (Some(config), Some(by)) = (&self.config, &self.by) else { return Ok(()) };
+        let kind = match (&self.consult, &self.participant) {
+            (Some(_), _) => FilterKind::Consultation,
+            (None, Some(_)) => FilterKind::Participant,
+            (None, None) => FilterKind::All,
+        };
+        keep::told(config, &self.log, by, |by, size| event(by, kind, size.saturating_sub(1)))
+    }
+
     /// Where to write. A file must be new, and only its owner may read it.
     fn target<'a>(&self, out: &'a mut dyn Write) -> Result<Box<dyn Write + 'a>, Failure> {
         let Some(file) = &self.out else { return Ok(Box::new(out)) };
@@ -223,6 +247,20 @@ impl Choice {
 }
 
 impl ExportArgs {
+    /// What the record says: an export leaves for another system, a reading stays here.
+    fn told(&self, by: By, filter_kind: FilterKind, to_seq: u64) -> Event {
+        let format = match self.format {
+            Format::Ndjson => ExportFormat::Ndjson,
+            Format::FhirR4Tde => ExportFormat::FhirTde,
+            Format::FhirR4Balp => ExportFormat::FhirBalp,
+            Format::Atna => ExportFormat::Atna,
+            Format::JsonReport => ExportFormat::JsonReport,
+            Format::Table => return Event::AuditRead { by, filter_kind, from_seq: 0, to_seq },
+        };
+        let dest = Word::new(if self.syslog.is_some() { "syslog" } else { "file" }).expect("a word of letters");
+        Event::AuditExported { by, dest, filter_kind, format, from_seq: 0, to_seq }
+    }
+
     fn consistent(&self) -> Result<(), Failure> {
         let wrong = |text: &str| Err(Failure::Usage(text.to_owned()));
         let fhir = matches!(self.format, Format::FhirR4Tde | Format::FhirR4Balp);

@@ -2,8 +2,9 @@
 
 use super::{AcceptBreakArgs, Failure, HoldArgs, InitArgs, PurgeArgs, Which};
 use crate::audit::Word;
+use crate::audit::event::Event;
 use crate::audit::note::PrivateKey;
-use crate::audit::types::{AdminRef, Micros};
+use crate::audit::types::{AdminRef, By, Micros};
 use crate::config::{Config, Mode};
 use crate::node::audit::{folder, settings};
 use crate::worker::audit_writer::console::{Console, Fault};
@@ -81,7 +82,7 @@ pub(super) fn hold(args: &HoldArgs) -> Result<String, Failure> {
     let tenant = tenant(&config, &args.which)?;
     let until = match (args.days, args.release) {
         (Some(days), false) if (1..=LONGEST_HOLD_DAYS).contains(&days) => {
-            Some(Micros(SystemClock.stamp().ts.0.saturating_add(u64::from(days) * Micros::DAY)))
+            Some(Micros(SystemClock::default().stamp().ts.0.saturating_add(u64::from(days) * Micros::DAY)))
         }
         (None, true) => None,
         _ => return Err(Failure::Usage(format!("expected --days with 1 to {LONGEST_HOLD_DAYS}, or --release"))),
@@ -104,6 +105,22 @@ pub(super) fn accept_break(args: &AcceptBreakArgs) -> Result<String, Failure> {
     Ok(format!("lineage {lineage} has begun; the one before stays as it is\n"))
 }
 
+/// Records that entries of a log in the configured folder are handed on.
+pub(super) fn told(file: &Path, log: &Path, by: &str, event: impl FnOnce(By, u64) -> Event) -> Result<(), Failure> {
+    let (config, by) = (load(file)?, admin("--by", by)?);
+    let whole = |path: &Path| path.canonicalize().map_err(|error| wrong(path, &error));
+    let (log, dir) = (whole(log)?, whole(&config.audit.dir)?);
+    let below = log.strip_prefix(&dir).map(|rest| rest.to_string_lossy().into_owned());
+    let elsewhere = || Failure::Usage("--log: expected a log of the audit.dir that --config names".to_owned());
+    let below = below.map_err(|_| elsewhere())?;
+    with_console(&config, |console| {
+        let Some(owner) = console.owner(&below) else { return Ok(None) };
+        let who = By::Admin(by.clone());
+        console.told(owner.as_ref(), &by, |size| event(who, size)).map(Some)
+    })?
+    .ok_or_else(elsewhere)
+}
+
 fn load(file: &Path) -> Result<Config, Failure> {
     let config = Config::load(file, Mode::Production)?;
     if config.audit.is_on() {
@@ -115,7 +132,7 @@ fn load(file: &Path) -> Result<Config, Failure> {
 fn with_console<T>(config: &Config, order: impl FnOnce(&mut Console<'_>) -> Result<T, Fault>) -> Result<T, Failure> {
     let (settings, source) = settings(config)?;
     let mut disk = folder(&config.audit)?;
-    let mut console = Console { disk: &mut disk, clock: &SystemClock, settings: &settings, source: &source };
+    let mut console = Console { disk: &mut disk, clock: &SystemClock::default(), settings: &settings, source: &source };
     order(&mut console).map_err(Failure::from)
 }
 

@@ -8,10 +8,10 @@ use super::codec::Greeting;
 use super::join::{BadJoin, Wish, decode};
 use super::limits::{Addresses, ClientAddress, Place};
 use super::{query, socket};
-use crate::auth::{AuthError, Grants, KeyRing, Revocations, RoomPolicy, bearer};
+use crate::auth::{AuthError, Grants, KeyRing, Nobody, RefusedToken, Revocations, RoomPolicy, Why, Witness, bearer};
 use crate::model::roster::Attributes;
 use crate::model::{Identity, RoomKey, SessionId};
-use crate::relay::command::{Arranged, Command, Join, Plan, Plans, Policy, Relay, Resume, RoomSettings};
+use crate::relay::command::{Arranged, Command, Join, Plan, Plans, Policy, Relay, Resume, RoomSettings, Token};
 use crate::relay::event::{Event, EventSink, Refusal};
 use crate::signal::session::{Session, queue};
 use crate::telemetry::metrics::Doors;
@@ -90,6 +90,7 @@ pub struct Door {
     revocations: Arc<Mutex<Revocations>>,
     pub(super) config: DoorConfig,
     plans: Option<Arc<dyn Plans>>,
+    witness: Arc<dyn Witness>,
     wall_ms: WallClock,
     sessions: AtomicU64,
     addresses: Addresses,
@@ -110,11 +111,28 @@ impl fmt::Debug for Door {
 }
 
 /// An answer that is not an upgrade.
-struct Fault(StatusCode, String);
+struct Fault {
+    status: StatusCode,
+    text: String,
+    /// What the record says of the token.
+    why: Option<Why>,
+    /// Whose token it was.
+    grants: Option<Box<Grants>>,
+}
+
+impl Fault {
+    fn new(status: StatusCode, text: String) -> Self {
+        Self { status, text, why: None, grants: None }
+    }
+
+    fn of(self, grants: &Grants) -> Self {
+        Self { grants: Some(Box::new(grants.clone())), ..self }
+    }
+}
 
 impl From<AuthError> for Fault {
     fn from(error: AuthError) -> Self {
-        Self(StatusCode::UNAUTHORIZED, error.to_string())
+        Self { why: Why::of(error), ..Self::new(StatusCode::UNAUTHORIZED, error.to_string()) }
     }
 }
 
@@ -124,18 +142,19 @@ impl From<BadJoin> for Fault {
             BadJoin::Malformed | BadJoin::TooLarge | BadJoin::PublishOnly => StatusCode::BAD_REQUEST,
             BadJoin::Denied => StatusCode::UNAUTHORIZED,
         };
-        Self(status, error.to_string())
+        Self::new(status, error.to_string())
     }
 }
 
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
-        Self(status_of(refusal).unwrap_or(StatusCode::FORBIDDEN), refusal.to_string())
+        let status = status_of(refusal).unwrap_or(StatusCode::FORBIDDEN);
+        Self { why: why(refusal), ..Self::new(status, refusal.to_string()) }
     }
 }
 
 fn bad_request(text: &str) -> Fault {
-    Fault(StatusCode::BAD_REQUEST, text.to_owned())
+    Fault::new(StatusCode::BAD_REQUEST, text.to_owned())
 }
 
 #[derive(Deserialize)]
@@ -156,20 +175,26 @@ enum Version {
 /// Answers every request below `/rtc`; a doubled leading slash is tolerated, some clients produce it.
 pub async fn handle(State(door): State<Arc<Door>>, request: Request) -> Response {
     let path = format!("/{}", request.uri().path().trim_start_matches('/'));
+    let from = request.extensions().get::<ClientAddress>().map(|address| address.0);
+    // Clients ask again for the reason of a failed upgrade, which is no second attempt.
+    let from = from.filter(|_| !path.ends_with("/validate"));
     let answer = match (request.method(), path.as_str()) {
         (&Method::GET, "/rtc/v1") => Arc::clone(&door).connect(request, Version::One).await,
         (&Method::GET, "/rtc") => Arc::clone(&door).connect(request, Version::Zero).await,
         (&Method::GET, "/rtc/v1/validate") => door.validate(&request, Version::One),
         (&Method::GET, "/rtc/validate") => door.validate(&request, Version::Zero),
-        (&Method::GET, _) => Err(Fault(StatusCode::NOT_FOUND, String::new())),
-        _ => Err(Fault(StatusCode::METHOD_NOT_ALLOWED, String::new())),
+        (&Method::GET, _) => Err(Fault::new(StatusCode::NOT_FOUND, String::new())),
+        _ => Err(Fault::new(StatusCode::METHOD_NOT_ALLOWED, String::new())),
     };
-    answer.unwrap_or_else(|Fault(status, text)| {
+    answer.unwrap_or_else(|Fault { status, text, why, grants }| {
+        if let Some((from, why)) = from.zip(why) {
+            door.witness.token_refused(&RefusedToken::new(from, why, grants.as_deref()));
+        }
         match status {
             StatusCode::UNAUTHORIZED => door.config.counts.tokens_refused.up(),
             StatusCode::SERVICE_UNAVAILABLE => {
                 door.config.counts.busy.up();
-                return busy(door.relay.retry_after().as_secs());
+                return busy(&text, door.relay.retry_after().as_secs());
             }
             _ => {}
         }
@@ -178,8 +203,8 @@ pub async fn handle(State(door): State<Arc<Door>>, request: Request) -> Response
 }
 
 /// Names the time to come back in words and, for programs, in the header; pages of other origins may read it.
-fn busy(seconds: u64) -> Response {
-    let mut response = closing(StatusCode::SERVICE_UNAVAILABLE, format!("busy, try again in {seconds} s"));
+fn busy(text: &str, seconds: u64) -> Response {
+    let mut response = closing(StatusCode::SERVICE_UNAVAILABLE, format!("{text} in {seconds} s"));
     let headers = response.headers_mut();
     headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Retry-After"));
@@ -219,6 +244,7 @@ impl Door {
             revocations,
             config,
             plans: None,
+            witness: Arc::new(Nobody),
             wall_ms,
             sessions: AtomicU64::new(1),
             addresses: Addresses::default(),
@@ -230,6 +256,12 @@ impl Door {
     #[must_use]
     pub fn with_plans(self, plans: Arc<dyn Plans>) -> Self {
         Self { plans: Some(plans), ..self }
+    }
+
+    /// Lets somebody hear of refused tokens.
+    #[must_use]
+    pub fn with_witness(self, witness: Arc<dyn Witness>) -> Self {
+        Self { witness, ..self }
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -246,12 +278,12 @@ impl Door {
 
     async fn connect(self: Arc<Self>, mut request: Request, version: Version) -> Result<Response, Fault> {
         if !request.headers().contains_key(header::UPGRADE) {
-            return Err(Fault(StatusCode::NOT_FOUND, String::new()));
+            return Err(Fault::new(StatusCode::NOT_FOUND, String::new()));
         }
         let (grants, mut wish) = self.check(&request, version)?;
         let accept = upgrade_key(request.headers())?;
         let place = self.place(&request)?;
-        let (session, first) = self.open(grants, &mut wish).await?;
+        let (session, first) = self.open(&grants, &mut wish).await.map_err(|fault| fault.of(&grants))?;
         let upgrade = hyper::upgrade::on(&mut request);
         let door = Arc::clone(&self);
         tokio::spawn(socket::serve(upgrade, socket::Start { door, session, first, sync_state: wish.sync_state, place }));
@@ -262,7 +294,7 @@ impl Door {
         // Without an address (a test, a Unix socket) only the listener's own limits hold.
         let Some(address) = request.extensions().get::<ClientAddress>() else { return Ok(None) };
         let place = self.addresses.enter(*address, self.config.sockets_per_address, self.config.sockets);
-        place.map(Some).ok_or_else(|| Fault(StatusCode::TOO_MANY_REQUESTS, "too many connections".to_owned()))
+        place.map(Some).ok_or_else(|| Fault::new(StatusCode::TOO_MANY_REQUESTS, "too many connections".to_owned()))
     }
 
     /// Everything that can be decided without the shard.
@@ -270,20 +302,30 @@ impl Door {
         let Query(parameters): Query<Parameters> =
             Query::try_from_uri(request.uri()).map_err(|_| bad_request("invalid query"))?;
         let grants = self.authenticate(request.headers(), parameters.access_token.as_deref())?;
-        let mut wish = match parameters.join_request {
+        let wish = self.allow(request, version, parameters.join_request, &grants).map_err(|fault| fault.of(&grants))?;
+        Ok((grants, wish))
+    }
+
+    /// The same for a token that is good: what it is for.
+    fn allow(&self, request: &Request, version: Version, join_request: Option<String>, grants: &Grants) -> Result<Wish, Fault> {
+        self.may_join(grants)?;
+        let mut wish = match join_request {
             Some(parameter) => decode(&parameter)?,
             None if version == Version::Zero => query::read(request.uri())?,
             None => return Err(BadJoin::Malformed.into()),
         };
         // A resume keeps the record it has; and while the node drains, its sessions may still move to a new socket.
         if !wish.reconnect {
-            wish.merge(&grants)?;
+            wish.merge(grants)?;
             if !self.relay.ready() {
                 return Err(Refusal::Busy.into());
             }
-            self.arranged(&grants)?;
+            let planned = self.arranged(grants)?.is_some();
+            if planned || grants.policy == RoomPolicy::Consultation {
+                self.relay.check_record(Some(&grants.room()))?;
+            }
         }
-        Ok((grants, wish))
+        Ok(wish)
     }
 
     /// How the room of a join opens. An arranged consultation asks for a role, whatever its tenant's other rooms do.
@@ -301,7 +343,10 @@ impl Door {
             Some(value) => bearer(value.to_str().map_err(|_| AuthError::Header)?)?,
             None => parameter.filter(|token| !token.is_empty()).ok_or(AuthError::Missing)?,
         };
-        let grants = self.keys.verify(token, self.now_ms() / 1_000)?;
+        Ok(self.keys.verify(token, self.now_ms() / 1_000)?)
+    }
+
+    fn may_join(&self, grants: &Grants) -> Result<(), Fault> {
         if !grants.video.room_join {
             return Err(AuthError::Denied.into());
         }
@@ -315,15 +360,15 @@ impl Door {
         if texts.iter().any(|text| text.len() > MAX_NAME) {
             return Err(bad_request("identity, name or room name too long"));
         }
-        self.revocations.lock().unwrap_or_else(PoisonError::into_inner).check(&grants)?;
+        self.revocations.lock().unwrap_or_else(PoisonError::into_inner).check_join(grants)?;
         if grants.policy == RoomPolicy::Consultation && grants.role().is_none() {
             return Err(Refusal::RoleRequired.into());
         }
-        Ok(grants)
+        Ok(())
     }
 
     /// Hands the session to its shard and waits for the first event.
-    async fn open(&self, grants: Grants, wish: &mut Wish) -> Result<(Session, Event), Fault> {
+    async fn open(&self, grants: &Grants, wish: &mut Wish) -> Result<(Session, Event), Fault> {
         let id = SessionId(self.sessions.fetch_add(1, Ordering::Relaxed));
         let (events, receiver) = queue();
         let command = if wish.reconnect {
@@ -336,17 +381,17 @@ impl Door {
                 events,
             }))
         } else {
-            Command::Join(Box::new(join(&grants, wish, self.arranged(&grants)?, id, events)))
+            Command::Join(Box::new(join(grants, wish, self.arranged(grants)?, id, events, self.now_ms() / 1_000)))
         };
         let (relay, keys) = (Arc::clone(&self.relay), Arc::clone(&self.keys));
         let now = Instant::now().into_std();
         let mut session = Session::new(id, grants.clone(), relay, keys, receiver, now).with_dev(self.config.dev);
-        self.relay.send(command).map_err(|_| self.busy(&grants))?;
-        let first = timeout(JOIN_DEADLINE, session.next_event()).await.ok().flatten().ok_or_else(|| self.busy(&grants))?;
+        self.relay.send(command).map_err(|_| self.busy(grants))?;
+        let first = timeout(JOIN_DEADLINE, session.next_event()).await.ok().flatten().ok_or_else(|| self.busy(grants))?;
         if let Event::Rejected(refusal) = first
             && status_of(refusal).is_some()
         {
-            self.keep_refusal(&grants, refusal);
+            self.keep_refusal(grants, refusal);
             return Err(refusal.into());
         }
         Ok((session, first))
@@ -378,7 +423,14 @@ impl Door {
     }
 }
 
-fn join(grants: &Grants, wish: &mut Wish, plan: Option<Box<Plan>>, session: SessionId, events: Box<dyn EventSink>) -> Join {
+fn join(
+    grants: &Grants,
+    wish: &mut Wish,
+    plan: Option<Box<Plan>>,
+    session: SessionId,
+    events: Box<dyn EventSink>,
+    now_s: u64,
+) -> Join {
     Join {
         room: grants.room(),
         policy: match grants.policy {
@@ -399,6 +451,11 @@ fn join(grants: &Grants, wish: &mut Wish, plan: Option<Box<Plan>>, session: Sess
         offer: wish.offer.take(),
         tracks: std::mem::take(&mut wish.tracks),
         issued_at_s: grants.issued_at,
+        token: Token {
+            key: grants.key.clone(),
+            id: grants.token_id.clone(),
+            lifetime_s: grants.expires_at.saturating_sub(if grants.issued_at == 0 { now_s } else { grants.issued_at }),
+        },
         plan,
         session,
         events,
@@ -438,6 +495,38 @@ fn status_of(refusal: Refusal) -> Option<StatusCode> {
     }
 }
 
+/// What the record says of a token that a rule refused; nothing where the token was not the reason.
+fn why(refusal: Refusal) -> Option<Why> {
+    match refusal {
+        Refusal::RoomFull => Some(Why::Full),
+        Refusal::RoleRequired | Refusal::WrongRole | Refusal::WeakAuthentication => Some(Why::Role),
+        Refusal::NotAllowed => Some(Why::Room),
+        Refusal::TooEarly => Some(Why::Early),
+        Refusal::TooLate => Some(Why::Over),
+        Refusal::Removed => Some(Why::Revoked),
+        Refusal::SecondUse => Some(Why::InUse),
+        Refusal::AuditUnavailable => Some(Why::Unrecorded),
+        Refusal::Busy
+        | Refusal::Locked
+        | Refusal::NoSuchRoom
+        | Refusal::NoSuchParticipant
+        | Refusal::NoSuchTrack
+        | Refusal::LimitExceeded
+        | Refusal::Queued
+        | Refusal::Unsupported
+        | Refusal::UnknownSession
+        | Refusal::RemoteUnmute
+        | Refusal::BadOffer
+        | Refusal::NotAConsultation
+        | Refusal::BadPolicy
+        | Refusal::NoSuchSeat
+        | Refusal::ProfessionalFirst
+        | Refusal::ConsentMissing
+        | Refusal::AsideRunning
+        | Refusal::NoAside => None,
+    }
+}
+
 /// RFC 6455 section 4.2.1: what an opening handshake must hold; answers the accept key.
 fn upgrade_key(headers: &HeaderMap) -> Result<String, Fault> {
     let upgrades = lists(headers, &header::CONNECTION, "upgrade") && lists(headers, &header::UPGRADE, "websocket");
@@ -445,7 +534,7 @@ fn upgrade_key(headers: &HeaderMap) -> Result<String, Fault> {
         return Err(bad_request("not a WebSocket upgrade"));
     }
     if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version.as_bytes() != b"13") {
-        return Err(Fault(StatusCode::UPGRADE_REQUIRED, "WebSocket version 13 is needed".to_owned()));
+        return Err(Fault::new(StatusCode::UPGRADE_REQUIRED, "WebSocket version 13 is needed".to_owned()));
     }
     let key = headers.get(header::SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
     if STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16) {

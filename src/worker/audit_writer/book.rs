@@ -149,6 +149,11 @@ impl Book {
         Fact { tenant: self.place.tenant.clone(), ..Fact::of_node(Actor::System, event) }
     }
 
+    /// Entries it has.
+    pub(super) fn size(&self) -> u64 {
+        self.log.next()
+    }
+
     pub(super) fn origin(&self) -> &Word {
         self.log.origin()
     }

@@ -1,6 +1,6 @@
 //! What an operator does to the record while the node is stopped: prepare epochs, purge early, hold, accept a break.
 
-use super::book::{Book, CommitFault, OpenFault, lineages};
+use super::book::{Book, CommitFault, OpenFault, Place, lineages};
 use super::disk::Disk;
 use super::keys;
 use super::writer::{moment, node_place, tenant_place};
@@ -131,6 +131,29 @@ impl Console<'_> {
         let gone = book.purge(self.disk, limit, By::Admin(by.clone()), policy, &|| moment(clock))?;
         book.checkpoint(self.disk)?;
         Ok(gone)
+    }
+
+    /// Records that entries of a log go to somebody's eyes or to another system; before the first byte of them does. `event` is
+    /// told how many entries the log has.
+    ///
+    /// # Errors
+    /// [`Fault`]; then nothing may be handed on.
+    pub fn told(&mut self, tenant: Option<&Word>, by: &AdminRef, event: impl FnOnce(u64) -> Event) -> Result<(), Fault> {
+        let mut book = self.book(tenant)?;
+        let event = event(book.size());
+        self.write(&mut book, Some(by), event)?;
+        Ok(book.checkpoint(self.disk)?)
+    }
+
+    /// The tenant whose log lies in a folder below the audit folder, `Some(None)` for the node's own.
+    #[must_use]
+    pub fn owner(&self, folder: &str) -> Option<Option<Word>> {
+        let of = |place: Place| folder.strip_prefix(&format!("{}/", place.folder)).is_some_and(|rest| !rest.contains('/'));
+        if of(node_place(self.settings)) {
+            return Some(None);
+        }
+        let mut tenants = self.settings.tenants.iter().map(|tenant| &tenant.name);
+        tenants.find(|name| of(tenant_place(self.settings, name))).map(|name| Some(name.clone()))
     }
 
     /// Suspends purging until a time, or lets it go on.

@@ -7,6 +7,7 @@
 //! Entry points: [`start`], [`Recorder`]. The rules of the format are in [`crate::audit`].
 
 mod book;
+mod clock;
 pub mod console;
 pub mod disk;
 #[cfg(test)]
@@ -18,13 +19,14 @@ mod shared;
 mod tests;
 mod writer;
 
+pub use clock::{Clock, SystemClock};
 pub use keys::Root;
 pub use shared::{Figures, Health};
 
 use crate::audit::log::LogFault;
 use crate::audit::record::{Fact, Source};
-use crate::audit::types::{NetRef, Stamp, Word};
-use crate::audit::words::{Clock as ClockState, PrevStop, RetentionPolicy};
+use crate::audit::types::{NetRef, Word};
+use crate::audit::words::{PrevStop, RetentionPolicy};
 use crate::audit::{Micros, NetPseudonyms, Period, SecretKey, TenantPseudonyms};
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use disk::Disk;
@@ -33,7 +35,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use writer::{Order, Writer};
 
 /// Events that may wait for the writer: four seconds of a busy node, in which a disk comes back or is lost.
@@ -100,28 +102,6 @@ pub struct Settings {
     pub reserve: u64,
     /// How long running calls go on while the log cannot be written.
     pub grace: Duration,
-}
-
-/// The clocks of the machine.
-pub trait Clock: Send + Sync {
-    /// The present time.
-    fn stamp(&self) -> Stamp;
-}
-
-/// The machine's own clocks.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemClock;
-
-impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the record's own clock is read where its events come in")]
-    fn stamp(&self) -> Stamp {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let mono = u64::try_from(boot.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(boot.tv_nsec).unwrap_or(0);
-        let ts = Micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX));
-        // No safe call asks the kernel how good its clock is, so nothing is claimed.
-        Stamp { ts, mono, clk: ClockState::Unsynced, clk_err_ms: Stamp::LARGEST_ERROR_MS }
-    }
 }
 
 /// Why an event is not durable.

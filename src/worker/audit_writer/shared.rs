@@ -24,6 +24,9 @@ pub enum Health {
 }
 
 impl Health {
+    /// The words of every state, in this order.
+    pub const WORDS: &'static [&'static str] = &["writing", "low", "critical", "degraded"];
+
     /// The word for status pages.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -2,6 +2,7 @@
 //! and its disk. Nobody waits for it but those who asked for an acknowledgement.
 
 use super::book::{Book, OpenFault, Place};
+use super::clock::Watch;
 use super::disk::Disk;
 use super::keys::{self, random};
 use super::reserve::Reserve;
@@ -58,6 +59,7 @@ pub(super) struct Writer {
     cause: Option<(WriteFault, Moment)>,
     lost: u64,
     looked_at: u64,
+    watch: Watch,
     day: u64,
     used_percent: u8,
 }
@@ -96,6 +98,7 @@ impl Writer {
             cause: None,
             lost: 0,
             looked_at: 0,
+            watch: Watch::default(),
             used_percent: 0,
         };
         for tenant in writer.settings.tenants.clone() {
@@ -320,7 +323,13 @@ impl Writer {
         let now = self.moment();
         for (owner, facts) in parts {
             if !self.book(&owner) {
-                continue;
+                if self.damaged.contains(&owner) {
+                    // What is damaged takes nothing until somebody looks; the others need not wait for that.
+                    self.lost += facts.len() as u64;
+                    Shared::add(&self.shared.lost, facts.len());
+                    continue;
+                }
+                return;
             }
             let Some(book) = self.books.get_mut(&owner) else { continue };
             let clock = self.clock.clone();
@@ -344,7 +353,8 @@ impl Writer {
         if self.reserve.clear(&mut *self.disk).is_ok() {
             self.cause = None;
             self.lost = 0;
-            self.shared.set_health(Health::Writing, now.stamp.ts);
+            let health = [Health::Writing, Health::Low, Health::Critical].get(level(self.used_percent)).copied();
+            self.shared.set_health(health.unwrap_or_default(), now.stamp.ts);
             tracing::warn!(kept = count, "the audit log is written again");
         }
     }
@@ -354,6 +364,8 @@ impl Writer {
         let now = self.moment();
         if now.stamp.mono.saturating_sub(self.looked_at) >= LOOK_EVERY {
             self.looked_at = now.stamp.mono;
+            self.clock.look();
+            self.look_at_clock();
             self.look_at_space(now.stamp.ts);
             self.try_again();
         }
@@ -378,15 +390,15 @@ impl Writer {
         }
     }
 
+    fn look_at_clock(&mut self) {
+        let now = self.moment();
+        let told = self.watch.look(now.stamp).into_iter().map(|event| (Fact::of_node(Actor::System, event), now, None));
+        self.record(told.collect());
+    }
+
     fn look_at_space(&mut self, now: Micros) {
         // A file system that does not say how full it is will say so when it is written to.
         let Ok(used) = self.disk.used_percent() else { return };
-        let level = |percent: u8| match percent {
-            FULL.. => 3,
-            CRITICAL.. => 2,
-            LOW.. => 1,
-            _ => 0,
-        };
         let (before, after) = (level(self.used_percent), level(used));
         self.used_percent = used;
         if before == after {
@@ -451,6 +463,16 @@ impl Writer {
                 tracing::error!(%fault, "the last checkpoint could not be made");
             }
         }
+    }
+}
+
+/// How full is how bad, from 0.
+fn level(used_percent: u8) -> usize {
+    match used_percent {
+        FULL.. => 3,
+        CRITICAL.. => 2,
+        LOW.. => 1,
+        _ => 0,
     }
 }
 
