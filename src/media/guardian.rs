@@ -5,8 +5,11 @@
 //! receiver. Packets of the publisher are its clock: while nothing comes in, nothing freezes. Entry points:
 //! [`FreezeGuardian::on_forwarded`] and [`FreezeGuardian::poll`].
 
+mod holes;
+
 use super::codec::Vp8Descriptor;
 use crate::model::counters::FreezeCause;
+use holes::Holes;
 use std::time::{Duration, Instant};
 
 /// Without a whole picture for so long, the guardian acts.
@@ -131,7 +134,7 @@ impl Playout {
 }
 
 /// Watches over one track on its way to one receiver.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct FreezeGuardian {
     /// When the last whole picture went out, or the receiver began to wait for one.
     still_since: Option<Instant>,
@@ -142,11 +145,11 @@ pub struct FreezeGuardian {
     /// The newest outgoing number.
     newest: Option<u16>,
     /// Numbers before it that did not go out and are needed.
-    missing: u16,
+    holes: Holes,
     /// The newest base picture that went out whole, and the one that has begun.
     base: Option<u8>,
     begun: Option<u8>,
-    /// The picture that has begun needs nothing of what was missing before it, which is so much.
+    /// The picture that has begun needs nothing of what was missing before it; so much had been missed by then.
     alone: Option<u16>,
     /// Something was missing since the last whole picture.
     holed: bool,
@@ -167,7 +170,9 @@ impl FreezeGuardian {
     /// The receiver does not get the track now, or begins anew: the time until the next picture is no freeze.
     pub fn rest(&mut self) {
         let Self { newest, last, gaps, pictures, .. } = *self;
-        *self = Self { newest, last, gaps, pictures, rested: true, ..Self::default() };
+        let mut holes = std::mem::take(&mut self.holes);
+        holes.forget();
+        *self = Self { newest, last, gaps, pictures, holes, rested: true, ..Self::default() };
     }
 
     /// Whole pictures that went out so far; the number wraps.
@@ -206,7 +211,7 @@ impl FreezeGuardian {
             return None;
         }
         let still = now.saturating_duration_since(since);
-        let limit = if waits || self.missing > 0 { ACT_AFTER_KEY } else { ACT_AFTER };
+        let limit = if waits || !self.holes.is_empty() { ACT_AFTER_KEY } else { ACT_AFTER };
         if still < limit {
             self.act_at = Some(since + limit);
             return None;
@@ -220,42 +225,65 @@ impl FreezeGuardian {
     /// A packet went out. The cause of a freeze that ends with it, as the receiver will count it.
     pub fn on_forwarded(&mut self, packet: Forwarded, now: Instant) -> Option<FreezeCause> {
         let ahead = self.newest.map_or(1, |newest| packet.sequence.wrapping_sub(newest));
-        let late = ahead == 0 || ahead >= 1 << 15;
-        let missed = self.missing > 0;
-        if late {
-            self.missing = self.missing.saturating_sub(1);
-        } else {
-            self.newest = Some(packet.sequence);
-            self.missing = self.missing.saturating_add(ahead - 1);
+        if ahead == 0 || ahead >= 1 << 15 {
+            return self.on_late(packet, now);
         }
-        if !late {
-            self.begin(&packet);
+        self.newest = Some(packet.sequence);
+        if ahead > 1 {
+            self.holes.miss(packet.sequence, ahead - 1);
         }
-        self.holed |= self.missing > 0;
-        // The last hole closed: the pictures that waited for it go on.
-        let whole = self.missing == 0 && if late { missed } else { packet.marker };
-        let alone = packet.marker && !late && self.alone == Some(self.missing);
-        if whole {
+        self.begin(&packet);
+        self.holed |= !self.holes.is_empty();
+        if !packet.marker {
+            return None;
+        }
+        if self.holes.is_empty() {
+            self.base = self.begun.or(self.base);
+        } else if self.alone != Some(self.holes.total()) {
+            self.holes.wait(packet.sequence, packet.timestamp);
+            return None;
+        }
+        self.on_picture(packet.timestamp, now)
+    }
+
+    /// A packet that was missing goes out: the pictures that waited for it go on.
+    fn on_late(&mut self, packet: Forwarded, now: Instant) -> Option<FreezeCause> {
+        if !self.holes.fill(packet.sequence) {
+            return None;
+        }
+        if let Some(Begins::Base(number)) = packet.begins
+            && self.begun.is_none_or(|begun| number.wrapping_sub(begun) < 1 << 7)
+        {
+            self.begun = Some(number);
+        }
+        if packet.marker {
+            self.holes.wait(packet.sequence, packet.timestamp);
+        }
+        let mut froze = None;
+        while let Some(timestamp) = self.holes.poll_shown() {
+            froze = froze.or(self.on_picture(timestamp, now));
+        }
+        if self.holes.is_empty() {
             self.base = self.begun.or(self.base);
         }
-        if whole || alone { self.on_picture(packet.timestamp, now) } else { None }
+        froze
     }
 
     /// A picture may begin: what it does not need is missed no longer.
     fn begin(&mut self, packet: &Forwarded) {
         if packet.key_frame_start {
-            self.missing = 0;
+            self.holes.forget();
         }
         let Some(begins) = packet.begins else { return };
         self.alone = None;
         match begins {
             Begins::Base(number) => {
                 if self.base == Some(number.wrapping_sub(1)) {
-                    self.missing = 0;
+                    self.holes.forget();
                 }
                 self.begun = Some(number);
             }
-            Begins::Sync(number) => self.alone = (self.base == Some(number)).then_some(self.missing),
+            Begins::Sync(number) => self.alone = (self.base == Some(number)).then_some(self.holes.total()),
             Begins::Other => {}
         }
     }

@@ -258,6 +258,17 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_is_known_to_have_sent_is_offered_to_all_others() {
+        let bells: Vec<_> = (0..3).map(|_| Ear::new().expect("a pipe").bell()).collect();
+        let mut lanes = Lanes::between(&bells);
+        assert_eq!((lanes[0].offer(path(4), b"media"), lanes[0].post()), (0, 0));
+        let taken: Vec<usize> = lanes.iter_mut().map(|lane| taken(lane).len()).collect();
+        assert_eq!(taken, [0, 1, 1]);
+        let alone = Lanes::between(&bells[..1]);
+        assert!(alone[0].is_alone() && !lanes[0].is_alone());
+    }
+
+    #[test]
     fn buffers_come_back() {
         let (mut here, mut there) = two();
         let mut addresses = std::collections::HashSet::new();
