@@ -73,8 +73,8 @@ pub(super) fn notary(config: &Config) -> Result<Notary, NodeError> {
         node: word("audit.node", &audit.node)?,
         region: word("audit.region", &audit.region)?,
     };
-    let key = store::key(&audit.attestation_key())
-        .map_err(|fault| NodeError::Setup(format!("audit.attestation_key_file: {fault}")))?;
+    let key =
+        store::key(&audit.attestation_key()).map_err(|fault| NodeError::Setup(format!("audit.attestation_key_file: {fault}")))?;
     let folder = audit.dir.join("attestations");
     let store = Store::open(folder, u64::from(audit.retention_days))
         .map_err(|error| NodeError::Setup(format!("audit.dir: {}: {error}", audit.dir.display())))?;

@@ -82,14 +82,7 @@ fn now() -> Instant {
 }
 
 impl Placement {
-    pub(super) fn new(
-        shards: usize,
-        limits: Limits,
-        seed: u64,
-        board: Arc<Board>,
-        health: Arc<Health>,
-        told: Told,
-    ) -> Self {
+    pub(super) fn new(shards: usize, limits: Limits, seed: u64, board: Arc<Board>, health: Arc<Health>, told: Told) -> Self {
         Self {
             rooms: DashMap::new(),
             per_shard: (0..shards).map(|_| AtomicUsize::new(0)).collect(),

@@ -238,7 +238,8 @@ impl LineState {
             self.arrived_at = Some(now);
         }
         let lately = self.arrived_at.is_some_and(|at| now.saturating_duration_since(at) < READ_EVERY);
-        let speaks = totals.1 > 0 || self.numbered_since.is_some_and(|since| now.saturating_duration_since(since) < NUMBERS_UNHEARD);
+        let speaks =
+            totals.1 > 0 || self.numbered_since.is_some_and(|since| now.saturating_duration_since(since) < NUMBERS_UNHEARD);
         let patience = if talks { PATIENCE_TALKING } else { PATIENCE };
         let last = std::mem::replace(&mut self.heard, heard);
         self.verdict = match (heard, last) {
@@ -292,9 +293,8 @@ impl Shard {
                 let mut source = None;
                 for route in &track.routes {
                     let (Some(out), Some(link)) = (&route.out, self.links.get(route.receiver)) else { continue };
-                    let source = *source.get_or_insert_with(|| {
-                        state.rules.track(sid).map_or(Source::Unknown, |(_, track)| track.source)
-                    });
+                    let source =
+                        *source.get_or_insert_with(|| state.rules.track(sid).map_or(Source::Unknown, |(_, track)| track.source));
                     tally.read(out, (link.member, from, &link.identity), source, span);
                 }
             }

@@ -120,11 +120,16 @@ impl From<Unattested> for Problem {
             ),
             Unattested::NoSuchOpening { openings } => Self::new(
                 Code::Unattested,
-                format!("the consultation opened {openings} times; ask for opening 1 to {openings}, or leave it out for the latest"),
+                format!(
+                    "the consultation opened {openings} times; ask for opening 1 to {openings}, or leave it out for the latest"
+                ),
             ),
             Unattested::NotRecorded => Self {
                 retry_after: Some(1),
-                ..Self::new(Code::Unattested, "the consultation just opened and nothing stands in the audit record yet; try again")
+                ..Self::new(
+                    Code::Unattested,
+                    "the consultation just opened and nothing stands in the audit record yet; try again",
+                )
             },
             Unattested::Unreadable => {
                 Self::new(Code::Internal, "the attestation cannot be read; tell the operator to look at the folder of the record")

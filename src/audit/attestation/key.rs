@@ -138,7 +138,8 @@ mod tests {
         assert_eq!(verifying.to_pem(), public);
         assert!(verifying.accepts(b"words", &signing.sign(b"words")));
         assert!(!verifying.accepts(b"wordz", &signing.sign(b"words")));
-        let seed: [u8; 32] = STANDARD.decode("1O5y2/kTWErVttjx92n4rTr+fCjL8dT74Jeoj0R1WEI=").expect("base64").try_into().expect("32");
+        let seed: [u8; 32] =
+            STANDARD.decode("1O5y2/kTWErVttjx92n4rTr+fCjL8dT74Jeoj0R1WEI=").expect("base64").try_into().expect("32");
         assert_eq!(SigningKey::pem_of(&seed).as_str(), private);
     }
 

@@ -221,7 +221,8 @@ impl Book {
     fn latest(&self, room: &RoomKey) -> Option<(SupportCode, Option<Instant>)> {
         let running = self.openings.values().filter(|opening| opening.key == *room).max_by_key(|opening| opening.opened);
         let running = running.and_then(|opening| Some((opening.code?, opening.closed)));
-        running.or_else(|| self.ended.iter().rev().find(|call| call.key == *room).and_then(|call| Some((call.code?, Some(call.at)))))
+        running
+            .or_else(|| self.ended.iter().rev().find(|call| call.key == *room).and_then(|call| Some((call.code?, Some(call.at)))))
     }
 
     pub(super) fn code(&self, room: &RoomKey) -> Option<String> {

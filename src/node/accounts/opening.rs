@@ -47,11 +47,7 @@ pub(super) struct Opening {
 }
 
 impl Opening {
-    pub(super) fn new(
-        recorded: &Recorded,
-        keys: Option<(&TenantPseudonyms, &Site)>,
-        code: Option<SupportCode>,
-    ) -> Self {
+    pub(super) fn new(recorded: &Recorded, keys: Option<(&TenantPseudonyms, &Site)>, code: Option<SupportCode>) -> Self {
         let opened = Micros(recorded.at.wall_ms.saturating_mul(1_000));
         let book = keys.and_then(|(keys, site)| {
             let refs = keys.room(recorded.sid.as_str());

@@ -1,8 +1,8 @@
 //! The relay's words in those of the account and the story.
 
+use crate::audit::Event;
 use crate::audit::attestation::{ConsentState, Modality};
 use crate::audit::types::{ConsentScope, Word};
-use crate::audit::Event;
 use crate::consultation::timeline::{Kind, Leaving};
 use crate::model::roster::{LeaveReason, Source};
 

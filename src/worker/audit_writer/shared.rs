@@ -5,8 +5,8 @@ use crate::audit::types::{Micros, Word};
 use crate::audit::{NetPseudonyms, Period, TenantPseudonyms};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 /// How well the record can be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
