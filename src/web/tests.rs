@@ -163,7 +163,7 @@ async fn node_at(limits: HttpLimits, config: DoorConfig, wall_ms: Arc<dyn Fn() -
             revocations: revocations.clone(),
             wall_ms: wall_ms.clone(),
             register: Arc::default(),
-            ledger: Arc::new(crate::api::v1::NoLedger),
+            ledger: Arc::new(v1::NoLedger),
             public_url: None,
         },
         rooms: RoomService { relay: as_relay.clone(), keys, revocations, wall_ms },
