@@ -139,7 +139,7 @@ fn what_is_shut_for_a_moment_is_told_to_the_moment() {
     let consent = super::consultation::consent(&call.world, patient, &scopes);
     call.world.acts(patient, consent).expect("its own");
     call.run(4 * SECOND);
-    let apart = vec![call.world.seat_of(doctor), seat];
+    let apart = vec![call.world.seat_of(doctor), call.world.seat_of(companion)];
     call.world.acts(doctor, Act::StartAside(apart)).expect("a doctor may");
     let began = call.world.now;
     call.run(5 * SECOND);

@@ -118,7 +118,10 @@ impl Timeline {
                 }
             });
         }
-        if let Fact::Left(_) = fact {
+        // Who was replaced is here still, by another connection.
+        if let Fact::Left(why) = fact
+            && why != Leaving::Replaced
+        {
             self.leave(index);
         }
         self.push(Telling { at, seat: name, what: fact.code(), class, figures: fact.figures(), text, ongoing: false });
