@@ -37,7 +37,7 @@ fn open(folder: &std::path::Path) -> (Recorder, Running) {
     };
     let source = Source { node: word("n1"), region: word("FR"), build: Build([0; 8]), boot: Boot([0; 16]) };
     let disk = Folder::lock(folder).expect("the bench's own folder");
-    start(settings, source, Box::new(disk), Arc::new(SystemClock)).expect("a new record")
+    start(settings, source, Box::new(disk), Arc::new(SystemClock::default())).expect("a new record")
 }
 
 fn fact(number: u64) -> Fact {
