@@ -100,7 +100,7 @@ fn asides_on_bad_lines_leak_nothing_and_switch_at_once() {
 }
 
 #[test]
-#[ignore = "some minutes; run it when asides or routes change"]
+#[ignore = "some minutes, and it fails: after some forty quick asides those left out hear nobody any more"]
 fn hundreds_of_asides_on_bad_lines_leak_nothing_and_switch_at_once() {
     let _ = asides(MANY);
 }
