@@ -201,9 +201,9 @@ mod tests {
     fn keys_that_come_and_go_are_named() {
         let set = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<BTreeSet<_>>();
         let told = |before: &[&str], now: &[&str]| {
-            let pair = |event: &Event| match event {
-                Event::TenantKeyRotated { new_kid, old_kid, .. } => (old_kid.as_str().to_owned(), new_kid.as_str().to_owned()),
-                other => panic!("{other:?}"),
+            let pair = |event: &Event| {
+                let Event::TenantKeyRotated { new_kid, old_kid, .. } = event else { panic!("{event:?}") };
+                (old_kid.as_str().to_owned(), new_kid.as_str().to_owned())
             };
             rotations(&set(before), &set(now)).iter().map(pair).collect::<Vec<_>>()
         };

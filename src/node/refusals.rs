@@ -209,10 +209,12 @@ mod tests {
     }
 
     fn counts(facts: &[Fact]) -> Vec<(&'static str, u32)> {
-        let count = |fact: &Fact| match fact.event {
-            Event::TokenRefused { count, .. } => ("refused", count),
-            Event::AuditSuppressed { count, .. } => ("suppressed", count),
-            _ => ("other", 0),
+        let count = |fact: &Fact| {
+            if let Event::TokenRefused { count, .. } = fact.event {
+                return ("refused", count);
+            }
+            let Event::AuditSuppressed { count, .. } = fact.event else { panic!("{:?}", fact.event) };
+            ("suppressed", count)
         };
         facts.iter().map(count).collect()
     }

@@ -569,7 +569,11 @@ mod tests {
         doors.signal_sessions.down();
         health.set_ready(true);
         let admitting = Admitting { rooms: true, expected_permille: vec![40, 870], ..Admitting::default() };
-        let page = render(&[counted(|c| c.busy_permille = 640)], &doors, &health, &admitting, None);
+        let recording = Recording { state: "low", states: &["writing", "low"], kept: 7, ..Recording::default() };
+        let page = render(&[counted(|c| c.busy_permille = 640)], &doors, &health, &admitting, Some(&recording));
+        assert_eq!(sample(&page, "colloque_audit_state{state=\"low\"}").to_bits(), 1.0_f64.to_bits());
+        assert_eq!(sample(&page, "colloque_audit_state{state=\"writing\"}").to_bits(), 0.0_f64.to_bits());
+        assert_eq!(sample(&page, "colloque_audit_kept_total").to_bits(), 7.0_f64.to_bits());
         assert_eq!(sample(&page, "colloque_admits{newcomer=\"room\"}").to_bits(), 1.0_f64.to_bits());
         assert_eq!(sample(&page, "colloque_admits{newcomer=\"member\"}").to_bits(), 0.0_f64.to_bits());
         assert_eq!(sample(&page, "colloque_joins_refused_total{reason=\"memory\"}").to_bits(), 0.0_f64.to_bits());

@@ -157,7 +157,7 @@ fn unrecorded(seed: u64, closes_in: Option<Duration>) -> (World, Who, Who) {
 }
 
 fn label(world: &World, who: Who, key: &str) -> Option<String> {
-    let sid = world.person(who).sid.clone().expect("joined");
+    let sid = world.person(who).sid.clone()?;
     world.person(who).roster.get(&sid)?.attributes.get(&format!("consultation.{key}")).cloned()
 }
 

@@ -85,10 +85,12 @@ fn quality(now: Micros, synced_at: u64) -> (State, u32) {
     }
     let alone_s = now.0.saturating_sub(synced_at) / 1_000_000;
     let error_ms = ERROR_MS.saturating_add(alone_s.saturating_mul(DRIFT_PER_S) / 1_000);
-    let state = match error_ms {
-        ..=SYNCED_MS => State::Synced,
-        ..=HOLDOVER_MS => State::Holdover,
-        _ => State::Unsynced,
+    let state = if error_ms <= SYNCED_MS {
+        State::Synced
+    } else if error_ms <= HOLDOVER_MS {
+        State::Holdover
+    } else {
+        State::Unsynced
     };
     (state, u32::try_from(error_ms).unwrap_or(u32::MAX).min(Stamp::LARGEST_ERROR_MS))
 }
