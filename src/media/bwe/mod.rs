@@ -86,6 +86,8 @@ pub struct Figures {
     pub queue: Duration,
     /// The same of the packet that came last.
     pub tail: Duration,
+    /// What the line bears at most, where probes have filled it.
+    pub filled: Option<Bitrate>,
 }
 
 /// A round trip before one is known, in microseconds.
@@ -468,6 +470,7 @@ impl Estimator {
             rtt: self.rtt.map(|(_, last)| Duration::from_micros(last)),
             queue: Duration::from_micros(self.delay.queue()),
             tail: Duration::from_micros(self.delay.tail()),
+            filled: self.probes.filled(),
         }
     }
 }

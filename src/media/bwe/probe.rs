@@ -52,6 +52,8 @@ const RECOVERY_LATEST: u64 = 4_000_000;
 const LATEST: u64 = 10_000_000;
 /// Time between probes when more is wanted than before, so that a wish that comes and goes does not fill the line.
 const SOONEST: u64 = 500_000;
+/// A first probe that filled the line is asked again at once: what comes next depends on it.
+const SECOND: u64 = 150_000;
 /// The first time between probes when nothing was lost.
 const IDLE_FIRST: u64 = 4_000_000;
 /// A lost rate is sought this long.
@@ -112,6 +114,8 @@ pub(crate) struct Prober {
     began_at: u64,
     wait: u64,
     passed_in_row: u32,
+    /// Probes in a row that arrived far slower than they were sent, and the rate at which the last did.
+    filled: (u32, Bitrate),
     started: bool,
     /// The rate of late, and the one lost with when.
     peak: Bitrate,
@@ -143,7 +147,8 @@ impl Prober {
         }
         let recovering = self.sought.is_some();
         // Only a rate that is asked for can be grown into; the rest comes by itself.
-        if self.started && !recovering && !situation.limited && self.passed_in_row == 0 {
+        let second = self.filled.0 == 1 && self.wait == 0;
+        if self.started && !recovering && !situation.limited && self.passed_in_row == 0 && !second {
             return None;
         }
         let step = match (self.started, recovering, self.passed_in_row) {
@@ -215,18 +220,30 @@ impl Prober {
         let cluster = self.cluster.take()?;
         let measured = cluster.measure(inherent_loss);
         let passed = measured.is_some_and(|rate| rate >= cluster.rate.scale(PASSED) && rate > estimate);
+        if let Some(rate) = measured {
+            self.filled = if rate < cluster.rate.scale(PASSED) { (self.filled.0 + 1, rate) } else { (0, rate) };
+        }
         self.on_concluded(passed, now);
         measured
     }
 
+    /// What the line bears at most by two probes in a row that filled it: one may have met a machine that was busy.
+    pub(crate) fn filled(&self) -> Option<Bitrate> {
+        Some(self.filled.1).filter(|_| self.filled.0 >= 2)
+    }
+
     fn on_concluded(&mut self, passed: bool, now: u64) {
-        self.started = true;
+        let first = !std::mem::replace(&mut self.started, true);
         if passed {
             self.passed_in_row += 1;
             (self.wait, self.next_at) = (0, now);
             return;
         }
         self.passed_in_row = 0;
+        if first && self.filled.0 == 1 {
+            self.next_at = now + SECOND;
+            return;
+        }
         let (first, latest) = if self.sought.is_some() { (SOON, RECOVERY_LATEST) } else { (IDLE_FIRST, LATEST) };
         self.wait = (self.wait * 3 / 2).clamp(first, latest);
         self.next_at = now + self.wait;

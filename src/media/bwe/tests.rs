@@ -275,6 +275,16 @@ fn a_consultation_climbs_its_layers_and_stays() {
 }
 
 #[test]
+fn a_consultation_that_begins_on_a_narrow_line_does_not_flood_it() {
+    let worlds = runs(|seed| {
+        let mut world = World::new(Line::new(300, 50), vec![consultation(Rc::new(Cell::new(0)))], seed);
+        world.run_to(20.0);
+        world
+    });
+    figure("layers on 300 kbit/s from the start: loss (%)", &worlds, |flow| flow.lost(0.0, 20.0) * 100.0, 0.0, 2.0);
+}
+
+#[test]
 fn a_consultation_on_a_line_that_loses_a_tenth_keeps_its_best_layer() {
     for loss in [0.02, 0.05, 0.1] {
         let changes: Vec<_> = SEEDS.map(|_| Rc::new(Cell::new(0))).collect();
@@ -289,7 +299,7 @@ fn a_consultation_on_a_line_that_loses_a_tenth_keeps_its_best_layer() {
         figure(&name, &worlds, |flow| flow.arrived(3.0, 60.0), least, 2_500.0);
         let most = changes.iter().map(|count| count.get()).max();
         println!("  changes of layer at most {most:?}");
-        assert!(most <= Some(5));
+        assert!(most <= Some(8), "the first moments");
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// A new line is asked by probes, not by pictures, for so long after the first word of its receiver: one that is narrow is
 /// known by then.
-const BEGIN: Duration = Duration::from_millis(1_200);
+const BEGIN: Duration = Duration::from_millis(1_500);
 /// At first nothing is paused: the estimate begins low, and probes need a second or two to show what the line bears.
 const GRACE: Duration = Duration::from_secs(2);
 /// A queue of this length that lasts so long, two words of the receiver, is a line that is full. The queue is that of the fastest
@@ -32,6 +32,8 @@ const SHORT_QUEUE: Duration = Duration::from_millis(30);
 const CARRIED_OVER: Duration = Duration::from_secs(1);
 /// How long a line is not trusted after trouble, and after the last pause.
 const DISTRUST: Duration = Duration::from_secs(30);
+/// How long it is remembered that a line was too narrow for more than it is asked for now.
+const REMEMBERED: Duration = Duration::from_secs(300);
 /// Trust is back sooner when the line bears everything and so much more than when it was full.
 const WIDER: f64 = 1.3;
 const WIDER_FOR: Duration = Duration::from_secs(3);
@@ -118,6 +120,8 @@ impl Trust {
         }
         if self.is_full(&look.figures, now) || loss > LOSSY + inherent {
             self.narrow = Some((now, arrived.unwrap_or(estimate)));
+        } else if let Some(rate) = look.figures.filled {
+            self.narrow = Some((now, rate));
         } else if queue < SHORT_QUEUE && loss > 0.0 && inherent >= loss * OWN && inherent > LOSSY / 2.0 {
             // It was the air, as sending less has shown.
             self.narrow = None;
@@ -132,7 +136,7 @@ impl Trust {
         }
         let Some((at, arrived)) = self.narrow else { return false };
         let passed = now.saturating_duration_since(at);
-        let wide = estimate >= wanted && (passed >= DISTRUST || passed >= WIDER_FOR && estimate >= arrived.scale(WIDER));
+        let wide = estimate >= wanted && (passed >= REMEMBERED || passed >= WIDER_FOR && estimate >= arrived.scale(WIDER));
         !wide
     }
 
@@ -197,6 +201,7 @@ mod tests {
             rtt: None,
             queue: Duration::from_millis(queue),
             tail: Duration::from_millis(queue),
+            filled: None,
         };
         Look { figures, totals: (0, 0), heard: true }
     }
@@ -215,7 +220,7 @@ mod tests {
         let mut trust = Trust::new(t0);
         let wanted = Bitrate::from_kbps(2_000);
         assert!(trust.is_bounded(Bitrate::from_kbps(400), wanted, t0 + 5_000 * MS), "nothing was heard");
-        let at = run(&mut trust, t0, 1_100, look(400, 10, 0.05, 0.0));
+        let at = run(&mut trust, t0, 1_400, look(400, 10, 0.05, 0.0));
         assert!(trust.is_bounded(Bitrate::from_kbps(400), wanted, at));
         let at = run(&mut trust, at, 500, look(400, 10, 0.05, 0.0));
         assert!(!trust.is_bounded(Bitrate::from_kbps(400), wanted, at));
@@ -236,6 +241,18 @@ mod tests {
         assert!(trust.is_bounded(low, wanted, at + 60_000 * MS), "as long as it bears no more");
         let at = run(&mut trust, at, 3_000, look(2_000, 5, 0.0, 0.0));
         assert!(!trust.is_bounded(wanted, wanted, at + 500 * MS));
+    }
+
+    #[test]
+    fn a_line_that_two_probes_have_filled_is_not_opened() {
+        let t0 = Instant::now();
+        let mut trust = Trust::new(t0);
+        let mut filled = look(400, 10, 0.0, 0.0);
+        filled.figures.filled = Some(Bitrate::from_kbps(290));
+        let at = run(&mut trust, t0, 5_000, filled);
+        assert!(trust.is_bounded(Bitrate::from_kbps(400), Bitrate::from_kbps(1_000), at));
+        let at = run(&mut trust, at, 5_000, look(1_000, 10, 0.0, 0.0));
+        assert!(!trust.is_bounded(Bitrate::from_kbps(1_000), Bitrate::from_kbps(1_000), at));
     }
 
     #[test]
