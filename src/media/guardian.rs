@@ -261,7 +261,9 @@ impl FreezeGuardian {
         }
         let mut froze = None;
         while let Some(timestamp) = self.holes.poll_shown() {
-            froze = froze.or(self.on_picture(timestamp, now));
+            // Every picture is taken note of, whichever of them ended a freeze.
+            let ended = self.on_picture(timestamp, now);
+            froze = froze.or(ended);
         }
         if self.holes.is_empty() {
             self.base = self.begun.or(self.base);

@@ -40,18 +40,21 @@ use rtc_stun::message::{
     ATTRIBUTE_HEADER_SIZE, BINDING_ERROR, BINDING_SUCCESS, MAGIC_COOKIE, MESSAGE_HEADER_SIZE, Message, Setter, TransactionId,
 };
 use rtc_stun::xoraddr::XorMappedAddress;
-use thiserror::Error;
 use zeroize::Zeroizing;
 
+mod bucket;
 mod candidate;
 mod credentials;
+mod error;
 mod stray;
 
+use bucket::Bucket;
 use credentials::ICE_CHARS;
 use stray::Strays;
 
 pub use candidate::{Candidate, MAX_CANDIDATES, candidate_line, host_candidates};
 pub use credentials::{Credentials, shard_of_ufrag};
+pub use error::IceError;
 
 use crate::model::Path;
 
@@ -86,47 +89,11 @@ const MAX_PATHS: usize = 16;
 /// Transaction ids remembered against replay from elsewhere: more than a peer may send in the half second before the
 /// bucket empties would need, and a bound on memory.
 const MAX_TRANSACTIONS: usize = 64;
-/// Answered checks per second and peer: Chromium in set-up sends about 20 a second, Firefox 50.
-const CHECKS_PER_SECOND: u32 = 50;
-/// Checks answered in one burst.
-const CHECK_BURST: u32 = 100;
 /// Shortest and longest ufrag a peer may have (RFC 8839, section 5.4).
 const MIN_UFRAG: usize = 4;
 const MAX_UFRAG: usize = 256;
 
 static PROVIDER: AwsLcRsProvider = AwsLcRsProvider::new();
-
-/// Why a datagram was not answered, sorted by fault.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum IceError {
-    /// Peer: not a well-formed STUN Binding request that ends with MESSAGE-INTEGRITY and FINGERPRINT.
-    #[error("not a binding request")]
-    NotARequest,
-    /// Peer: the FINGERPRINT does not match.
-    #[error("wrong fingerprint")]
-    WrongFingerprint,
-    /// Peer: the USERNAME is not ours and the remote one.
-    #[error("unknown user name")]
-    UnknownUsername,
-    /// Peer: the MESSAGE-INTEGRITY does not hold under our password.
-    #[error("wrong message integrity")]
-    WrongIntegrity,
-    /// Peer: the transaction was seen from another path before, or answers none of ours there, so this is a copy.
-    #[error("replayed from another path")]
-    Replayed,
-    /// Peer: more checks than are answered.
-    #[error("too many checks")]
-    RateLimited,
-    /// Peer: the remote ufrag is not made of 4 to 256 ice-chars.
-    #[error("bad remote credentials")]
-    BadRemote,
-    /// Caller: the answer does not fit; give [`MAX_ANSWER`] bytes.
-    #[error("answer buffer too small")]
-    NoRoom,
-    /// Us: the answer could not be built.
-    #[error("answer could not be built")]
-    NoAnswer,
-}
 
 /// What a valid check says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,29 +238,6 @@ struct Selected {
     heard: Instant,
 }
 
-/// A token bucket in integers: one token is one check.
-struct Bucket {
-    tokens: u32,
-    filled_at: Option<Instant>,
-}
-
-impl Bucket {
-    fn take(&mut self, now: Instant) -> bool {
-        let step = Duration::from_secs(1) / CHECKS_PER_SECOND;
-        let filled_at = *self.filled_at.get_or_insert(now);
-        let gained = now.saturating_duration_since(filled_at).as_nanos() / step.as_nanos();
-        let gained = u32::try_from(gained).unwrap_or(u32::MAX).min(CHECK_BURST);
-        if gained > 0 {
-            self.tokens = self.tokens.saturating_add(gained).min(CHECK_BURST);
-            let full = self.tokens == CHECK_BURST;
-            self.filled_at = Some(if full { now } else { filled_at + step * gained });
-        }
-        let granted = self.tokens > 0;
-        self.tokens = self.tokens.saturating_sub(1);
-        granted
-    }
-}
-
 struct Side {
     local: Credentials,
     /// User fragment and password.
@@ -338,7 +282,7 @@ impl IceLite {
             selected: None,
             transactions: VecDeque::with_capacity(MAX_TRANSACTIONS),
             last_check: None,
-            bucket: Bucket { tokens: CHECK_BURST, filled_at: None },
+            bucket: Bucket::full(),
             strays: Strays::default(),
         }
     }
