@@ -58,7 +58,6 @@ pub(super) struct Notary {
 }
 
 /// What is left for the thread.
-#[expect(clippy::large_enum_variant, reason = "facts are most of what is left; boxing would cost each an allocation")]
 pub(super) enum News {
     /// Something was decided.
     Fact(Recorded),
@@ -183,7 +182,6 @@ impl Running {
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "the account needs few of the record's events")]
 fn noted(entry: &Entry) -> Noted {
     use crate::audit::record::Target;
     match (&entry.event, &entry.target) {

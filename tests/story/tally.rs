@@ -75,7 +75,10 @@ impl Call {
                 let since = |at: &Instant| at.saturating_duration_since(self.world.start);
                 let told: Vec<_> = said.iter().zip(&seen).map(|(a, b)| [&a.0, &b.0, &a.1, &b.1].map(since)).collect();
                 assert_eq!((said.len(), seen.len()), (count, count), "{source:?} {said:?} {seen:?}");
-                let close = |[a, b, c, d]: &[Duration; 4]| a.abs_diff(*b) <= CLOSE && c.abs_diff(*d) <= CLOSE;
+                let now = self.world.now.saturating_duration_since(self.world.start);
+                // What still flows is told a second later.
+                let end = |d: Duration| if now - d < SECOND { CLOSE + SECOND } else { CLOSE };
+                let close = |[a, b, c, d]: &[Duration; 4]| a.abs_diff(*b) <= CLOSE && c.abs_diff(*d) <= end(*d);
                 assert!(told.iter().all(close), "{source:?} {told:?}");
             }
         }
@@ -189,7 +192,9 @@ fn figures_come_once_a_second_and_say_how_the_line_is() {
     let (up, down) = (sum(|one| one.received) + sum(|one| one.lost), sum(|one| one.sent));
     assert!(up > 600 && down > 600, "{up} {down}");
     let share = |missed: u32, all: u32| f64::from(missed) / f64::from(all);
-    assert!((0.05..0.16).contains(&share(sum(|one| one.lost), up)), "{}", share(sum(|one| one.lost), up));
-    assert!((0.05..0.16).contains(&share(sum(|one| one.sent_lost), down)), "{}", share(sum(|one| one.sent_lost), down));
+    // Pictures that were sent again are missing no more; sound is not sent again.
+    for lost in [share(sum(|one| one.lost), up), share(sum(|one| one.sent_lost), down)] {
+        assert!((0.02..0.16).contains(&lost), "{lost}");
+    }
     assert!(lines.iter().all(|one| one.expects_media && one.signalling_alive));
 }

@@ -188,7 +188,7 @@ impl Opening {
             numbers.iter().find(|(seat, _)| refs.participant(seat.as_str()) == who).map(|(_, number)| Member(*number))
         };
         let Some(book) = &mut self.book else { return };
-        let range = book.range.get_or_insert(LogRange { from_seq: seq, origin: log.clone(), to_seq: seq });
+        let range = book.range.get_or_insert_with(|| LogRange { from_seq: seq, origin: log.clone(), to_seq: seq });
         if range.origin != log {
             // The log was begun anew; the range says what the old one holds.
             return book.account.on_loss();
