@@ -60,6 +60,7 @@ impl Room {
             unexplained: Vec::new(),
             spent: Vec::new(),
             receives: BTreeSet::new(),
+            rests: BTreeSet::new(),
             withheld: BTreeSet::new(),
             place,
         });
@@ -92,7 +93,7 @@ impl Room {
         let mut member = self.members.remove(index);
         // What reduces access happens first: routes and tracks go before anybody is told.
         for track in &member.receives {
-            effects.push(Effect::Unroute { receiver: id, track: track.clone() });
+            effects.push(Effect::Unroute { receiver: id, track: track.clone(), rests: false });
         }
         let sids: Vec<_> = member.record.tracks.iter().map(|track| track.sid.clone()).collect();
         for track in sids {

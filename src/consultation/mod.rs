@@ -549,6 +549,8 @@ pub enum Effect {
         receiver: MemberId,
         /// Which.
         track: TrackSid,
+        /// Its place is kept: an aside parts the two for a while.
+        rests: bool,
     },
     /// A publisher opened or closed a track for a receiver.
     SubscriptionAllowed {

@@ -55,6 +55,8 @@ pub(super) struct Member {
     pub(super) spent: Vec<(Arc<str>, TrackCid)>,
     /// What this member receives now.
     pub(super) receives: BTreeSet<TrackSid>,
+    /// What it will receive again when an aside is over.
+    pub(super) rests: BTreeSet<TrackSid>,
     /// Tracks a publisher keeps from this member, as last told.
     pub(super) withheld: BTreeSet<TrackSid>,
     /// Where it stands in a consultation.

@@ -435,13 +435,19 @@ impl Room {
     }
 
     pub(super) fn exchange(&self, from: &Member, to: &Member) -> bool {
-        if self.consultation.is_none() {
-            return true;
-        }
+        self.consultation.is_none() || self.acquainted(from, to) && from.place.apart == to.place.apart
+    }
+
+    /// Whether it is only an aside that keeps one from receiving the other.
+    pub(super) fn parted_by_aside(&self, from: &Member, to: &Member) -> bool {
+        self.consultation.is_some() && self.acquainted(from, to) && from.place.apart != to.place.apart
+    }
+
+    fn acquainted(&self, from: &Member, to: &Member) -> bool {
         let silent = |member: &Member| !member.place.open || member.place.role == Some(Role::Support);
         // A newcomer hears only those whose roster names it.
         let known = from.place.named.get(&to.id).is_some_and(|ticket| *ticket <= from.place.written);
-        known && !silent(from) && !silent(to) && from.place.apart == to.place.apart
+        known && !silent(from) && !silent(to)
     }
 
     /// Writes what stands into the records, where everybody who may see them reads it.

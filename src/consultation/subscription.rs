@@ -28,6 +28,8 @@ enum Standing {
     Wanted,
     /// It would, but the publisher keeps it.
     Withheld,
+    /// It will again, once an aside is over.
+    Apart,
     /// Nothing.
     Unwanted,
 }
@@ -90,8 +92,14 @@ impl Room {
         let standing = self.standing(id, publisher, sid);
         let Some(from) = self.record(publisher).map(|record| record.sid.clone()) else { return };
         let Ok(receiver) = self.member_mut(id) else { return };
+        let rests = standing == Standing::Apart;
         if standing != Standing::Wanted && receiver.receives.remove(sid) {
-            closings.push(Effect::Unroute { receiver: id, track: sid.clone() });
+            closings.push(Effect::Unroute { receiver: id, track: sid.clone(), rests });
+            if rests {
+                receiver.rests.insert(sid.clone());
+            }
+        } else if !rests && receiver.rests.remove(sid) && standing != Standing::Wanted {
+            closings.push(Effect::Unroute { receiver: id, track: sid.clone(), rests });
         }
         if standing == Standing::Wanted && !receiver.receives.contains(sid) {
             receiver.receives.insert(sid.clone());
@@ -114,13 +122,10 @@ impl Room {
             return Standing::Unwanted;
         };
         let wish = receiver.wishes.get(track).copied().unwrap_or(receiver.auto_subscribe);
-        if receiver.id == publisher.id
-            || !wish
-            || !receiver.record.permissions.subscribe
-            || publisher.track(track).is_none()
-            || !self.exchange(publisher, receiver)
-        {
+        if receiver.id == publisher.id || !wish || !receiver.record.permissions.subscribe || publisher.track(track).is_none() {
             Standing::Unwanted
+        } else if !self.exchange(publisher, receiver) {
+            if self.parted_by_aside(publisher, receiver) { Standing::Apart } else { Standing::Unwanted }
         } else if permits(&publisher.audience, &receiver.record, track) {
             Standing::Wanted
         } else {
@@ -132,8 +137,9 @@ impl Room {
     pub(super) fn drop_track_routes(&mut self, track: &TrackSid, effects: &mut Effects) {
         for member in &mut self.members {
             if member.receives.remove(track) {
-                effects.push(Effect::Unroute { receiver: member.id, track: track.clone() });
+                effects.push(Effect::Unroute { receiver: member.id, track: track.clone(), rests: false });
             }
+            member.rests.remove(track);
             member.withheld.remove(track);
             member.wishes.remove(track);
         }
@@ -303,7 +309,7 @@ mod tests {
                     for effect in room.apply(command, now).unwrap_or_default() {
                         if let Effect::Route { receiver, track, .. } = &effect {
                             prop_assert!(routes.insert((*receiver, track.clone())));
-                        } else if let Effect::Unroute { receiver, track } = &effect {
+                        } else if let Effect::Unroute { receiver, track, .. } = &effect {
                             prop_assert!(routes.remove(&(*receiver, track.clone())));
                         }
                     }

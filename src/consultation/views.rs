@@ -71,7 +71,7 @@ impl Room {
                         Fact::Subscribed { seat, from, track: track.clone() }
                     })
                 }
-                Effect::Unroute { receiver, track } => {
+                Effect::Unroute { receiver, track, .. } => {
                     let streams = self.consultation.as_mut().map(|consultation| &mut consultation.streams);
                     let pair = streams.and_then(|streams| streams.remove(&(*receiver, track.clone())));
                     pair.map(|(seat, from)| Fact::Unsubscribed { seat, from, track: track.clone() })

@@ -43,6 +43,8 @@ pub struct OutboundStream {
     octets: u32,
     /// RTP timestamp of the last packet.
     timestamp: u32,
+    /// Packets before it was taken up again, and how often that was.
+    before: (u32, u32),
     /// Whether a packet went out since the last report.
     unreported: bool,
     first_sent: Option<Instant>,
@@ -71,6 +73,7 @@ impl OutboundStream {
             packets: 0,
             octets: 0,
             timestamp: 0,
+            before: (0, 0),
             unreported: false,
             first_sent: None,
             reports: Box::default(),
@@ -92,13 +95,25 @@ impl OutboundStream {
         self.first_sent.get_or_insert(now);
     }
 
-    /// Packets sent since it began; the count wraps.
+    /// Packets sent since it began or was taken up again; the count wraps.
     #[must_use]
     pub fn packets(&self) -> u32 {
-        self.packets
+        self.packets.wrapping_sub(self.before.0)
     }
 
-    /// When the first packet was sent.
+    /// The stream rested and goes on: what is told of it from now on says nothing of before, but to the receiver, to whom it is one.
+    pub fn resume(&mut self) {
+        self.before = (self.packets, self.before.1 + 1);
+        self.first_sent = None;
+    }
+
+    /// How often it was taken up again.
+    #[must_use]
+    pub fn resumptions(&self) -> u32 {
+        self.before.1
+    }
+
+    /// When the first packet was sent since then.
     #[must_use]
     pub fn first_sent(&self) -> Option<Instant> {
         self.first_sent

@@ -148,7 +148,8 @@ impl Shard {
             return false;
         };
         match effect {
-            Effect::Unroute { receiver, track } => return held.routes_no_longer(*receiver, track),
+            // A place that was kept is to be given up all the same.
+            Effect::Unroute { receiver, track, rests } => return held.routes_no_longer(*receiver, track) && *rests,
             Effect::Gate { member, open: false } => held.stays_shut(*member),
             Effect::Roster { to, records } => {
                 let gone: Vec<_> = records.iter().map(|record| &record.sid).collect();

@@ -48,6 +48,8 @@ pub(super) struct Link {
     pub(super) outbound: Vec<Outbound>,
     /// Slots of the tracks it should receive and has no section for, oldest first.
     pub(super) waiting: Vec<usize>,
+    /// What it will be sent again when an aside is over; as many as there are sections at most.
+    pub(super) resting: Vec<super::rest::Resting>,
     pub(super) twcc: TwccRecorder,
     /// What is known of the way to it, once it is sent media.
     pub(super) line: Option<Box<Line>>,

@@ -1,7 +1,7 @@
 //! The shard: the rooms and peers of one worker, and where a decision of the room becomes a compiled route.
 //!
 //! Sans-IO: it is driven by datagrams, commands and time, and reads no clock. Its parts: [`shard`] the whole, `rooms` commands and
-//! effects, `negotiation` offers and answers, `downlink` what the relay offers itself, `tracks` what is published and routed,
+//! effects, `negotiation` offers and answers, `downlink` what the relay offers itself, `tracks` what is published and routed, `rest` what an aside interrupts,
 //! `datagrams` what the socket received, `stray` what came from nowhere, `media` the packet path, `repeats` what goes out later, `sound` redundant audio,
 //! `feedback` control packets, `line` what a receiver's line bears, `allocation` how it is shared out, `data` data messages,
 //! `truth` what the room is told of each other's lines, `tally` what reached whom, `consult` consultations, `held` what waits for the
@@ -29,6 +29,7 @@ mod media;
 mod negotiation;
 mod plan;
 mod repeats;
+mod rest;
 mod rooms;
 mod sections;
 pub mod shard;

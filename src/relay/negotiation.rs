@@ -191,8 +191,10 @@ impl Shard {
 
     /// Stops sending a track to a client whose section no longer takes it; the route waits for another section.
     pub(super) fn close_stream(&mut self, link: usize, track: usize) {
+        let rested = self.links.get_mut(link).and_then(|state| state.take_from_rest(track));
+        let mut repeats = rested.and_then(|route| Some(route.out?.rtx?.ssrc));
         if let Some(route) = self.tracks.get_mut(track).and_then(|track| track.route_to(link)) {
-            route.out = None;
+            repeats = route.out.take().and_then(|out| Some(out.rtx?.ssrc));
             route.route.set_target(None);
             route.guardian.rest();
             route.route.forget_sent();
@@ -205,8 +207,8 @@ impl Shard {
             line.pacer.purge(|waiting| waiting.track as usize == track);
         }
         let closed: Vec<Outbound> = state.outbound.extract_if(.., |outbound| outbound.track == track).collect();
-        for outbound in closed {
-            state.peer.forget_outbound(outbound.ssrc);
+        for ssrc in closed.into_iter().map(|outbound| outbound.ssrc).chain(repeats) {
+            state.peer.forget_outbound(ssrc);
         }
         if let Some(section) = state.sections.sending(track) {
             section.used = Use::Idle;
@@ -269,7 +271,8 @@ impl Shard {
     }
 
     fn send_section(&self, link: usize, track: usize) -> Option<SendSection> {
-        let stream = self.tracks.get(track)?.routes.iter().find(|route| route.receiver == link)?.out.as_ref()?;
+        let route = self.tracks.get(track)?.routes.iter().find(|route| route.receiver == link);
+        let stream = route.or_else(|| self.links.get(link)?.at_rest(track))?.out.as_ref()?;
         let rtx = stream.rtx.as_ref().map(|rtx| rtx.payload_type);
         let payload_types = std::iter::once(stream.payload_type).chain(rtx).chain(stream.red).collect();
         self.described(track, stream.ssrc, stream.rtx.as_ref().map(|rtx| rtx.ssrc), payload_types)

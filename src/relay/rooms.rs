@@ -180,6 +180,7 @@ impl Shard {
             control_ssrc: None,
             outbound: Vec::new(),
             waiting: Vec::new(),
+            resting: Vec::new(),
             twcc: TwccRecorder::default(),
             line: None,
             own_ssrc,
@@ -428,7 +429,7 @@ impl Shard {
                 }
             }
             Effect::TrackClosed { member, track, withdrawn } => {
-                self.close_track(room, &track);
+                self.close_track(room, &track, now.mono);
                 if withdrawn {
                     self.tell_member(room, member, Event::TrackWithdrawn(track));
                 }
@@ -439,7 +440,8 @@ impl Shard {
             }
             Effect::MuteRequested { member, track } => self.tell_member(room, member, Event::MuteRequested(track)),
             Effect::Route { receiver, track, .. } => self.open_route(room, receiver, &track, now.mono),
-            Effect::Unroute { receiver, track } => self.close_route(room, receiver, &track, now.mono),
+            Effect::Unroute { receiver, track, rests: true } => self.rest_route(room, receiver, &track, now.mono),
+            Effect::Unroute { receiver, track, rests: false } => self.close_route(room, receiver, &track, now.mono),
             Effect::SubscriptionAllowed { receiver, publisher, track, allowed } => {
                 let event = Event::SubscriptionAllowed { publisher, track, allowed };
                 self.tell_member(room, receiver, event);

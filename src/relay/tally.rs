@@ -51,8 +51,8 @@ pub(super) struct Tallying {
     due: Option<Instant>,
     read_at: Option<Instant>,
     told_at: Option<Instant>,
-    /// By SSRC: as many as there are routes, and those that just ended.
-    streams: BTreeMap<u32, Stream>,
+    /// By SSRC and how often it was taken up again: as many as there are routes, and those that just ended.
+    streams: BTreeMap<(u32, u32), Stream>,
     /// One for each member that is there.
     lines: BTreeMap<MemberId, LineState>,
     happened: Vec<Happened>,
@@ -131,7 +131,7 @@ impl Tallying {
 
     /// Takes note of the packets of one stream since the last reading; `exact` when it ends just now.
     fn read(&mut self, out: &OutStream, (receiver, from, to): (MemberId, &Identity, &Identity), source: Source, span: Span) {
-        let stream = self.streams.entry(out.ssrc).or_insert_with(|| Stream {
+        let stream = self.streams.entry((out.ssrc, out.stats.resumptions())).or_insert_with(|| Stream {
             receiver,
             from: from.clone(),
             to: to.clone(),

@@ -314,10 +314,12 @@ impl Shard {
     }
 
     /// A track is gone; its routes went before.
-    pub(super) fn close_track(&mut self, room: usize, sid: &TrackSid) {
+    pub(super) fn close_track(&mut self, room: usize, sid: &TrackSid, now: Instant) {
         let Some(room) = self.rooms.get_mut(room) else { return };
         let Some(track) = room.tracks.remove(sid) else { return };
         room.speakers.remove(track as u32);
+        let members: Vec<usize> = room.links.values().copied().collect();
+        self.give_up_rests(&members, track, now);
         let Some(closed) = self.tracks.try_remove(track) else { return };
         let Some(state) = self.links.get_mut(closed.publisher) else { return };
         for inbound in state.inbound.extract_if(.., |inbound| inbound.track == track) {
@@ -334,6 +336,9 @@ impl Shard {
         let Some(link) = self.link_of(room, receiver) else { return };
         let link = self.open_downlink(link, now);
         let Some(track) = self.rooms.get(room).and_then(|room| room.tracks.get(sid)).copied() else { return };
+        if self.resume_route(link, track, now) {
+            return;
+        }
         let mut random = [0u8; 6];
         self.config.transport.fill_random(&mut random);
         let [s0, s1, timestamp @ ..] = random;

@@ -87,7 +87,7 @@ mod tests {
     fn thick_traffic_pauses_and_thicker_traffic_pauses_less() {
         let t0 = Instant::now();
         let mut pace = Pace::new(500 * US, t0);
-        let thick = run(&mut pace, t0, 500 * US, 10);
+        let thick = run(&mut pace, t0, 500 * US, 7);
         assert_eq!(*thick.last().expect("some"), Some(500 * US));
         assert_eq!(*thick.first().expect("some"), None, "not before it is known to be thick");
         let mut pace = Pace::new(500 * US, t0);

@@ -10,9 +10,8 @@ use colloque::relay::command::{Act, By, Scope};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Asides in every run, and in a thorough one.
-const SOME: usize = 60;
-const MANY: usize = 500;
+/// Asides one after the other.
+const ROUNDS: usize = 500;
 
 /// What a packet may take from its sender to the relay on the lines below, repetition asked for once included.
 const ON_ITS_WAY: Duration = Duration::from_millis(120);
@@ -95,20 +94,8 @@ fn leaks(world: &World, people: &[Who], asides: &[Apart]) -> (usize, usize, u64)
 }
 
 #[test]
-fn asides_on_bad_lines_leak_nothing_and_switch_at_once() {
-    let _ = asides(SOME);
-}
-
-#[test]
-#[ignore = "some minutes, and it fails: after some forty quick asides those left out hear nobody any more"]
 fn hundreds_of_asides_on_bad_lines_leak_nothing_and_switch_at_once() {
-    let _ = asides(MANY);
-}
-
-#[test]
-#[ignore = "fails: after many quick asides on lossy lines a voice stays away, because routes come back by an offer of the client's"]
-fn everybody_hears_everybody_after_many_asides() {
-    let (mut world, people) = asides(SOME);
+    let (mut world, people) = asides(ROUNDS);
     for who in &people {
         (world.line(*who).up, world.line(*who).down) = (Weather::FAIR, Weather::FAIR);
     }
@@ -157,9 +144,9 @@ fn asides(rounds: usize) -> (World, Vec<Who>) {
         switches.len(),
     );
     assert_eq!((during, later), (0, 0));
-    // Packets obey when the answer comes. The way back takes an offer of each client's: its sections were given up.
+    // Packets obey when the answer comes; on the way back the next sound is at most 20 ms away, jitter and losses beside.
     assert!(answer.0 <= Duration::from_millis(100), "{answer:?}");
     assert!(switches.len() > rounds, "those left out hear the others again");
-    assert!(switch.0 <= Duration::from_millis(600), "{switch:?}");
+    assert!(switch.0 <= Duration::from_millis(100), "{switch:?}");
     (world, people)
 }

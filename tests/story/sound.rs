@@ -22,7 +22,7 @@ fn viewer(redundant: bool) -> Coming {
 }
 
 #[test]
-fn a_lossy_line_gets_each_packet_twice_if_it_can_read_that() {
+fn a_lossy_line_gets_each_packet_twice_in_the_next_or_by_itself() {
     let mut world = World::new(81);
     let doctor = world.seat("doctor", Coming::default());
     let (plain, redundant) = (world.seat("patient", viewer(false)), world.seat("nurse", viewer(true)));
@@ -32,7 +32,8 @@ fn a_lossy_line_gets_each_packet_twice_if_it_can_read_that() {
     }
     world.run(30 * SECOND);
     let (plain, redundant) = (share(&world, plain, doctor, 15), share(&world, redundant, doctor, 15));
-    assert!(plain < 0.96, "{plain}");
+    // Of packets sent once 0.92 come, of those sent twice 0.99; it takes some seconds to see the need.
+    assert!(plain > 0.975, "{plain}");
     assert!(redundant > 0.975, "{redundant}");
 }
 
