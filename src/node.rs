@@ -304,7 +304,7 @@ fn http_state(config: &Config, mode: Mode, parts: Parts) -> HttpState {
     });
     HttpState {
         door: Arc::new(door),
-        rooms: RoomService { relay: relay.clone(), keys: keys.clone(), revocations, register: register.clone(), wall_ms },
+        rooms: RoomService { relay: relay.clone(), keys, revocations, register, wall_ms },
         v1,
         health: HealthPage { relay, metrics: Some(render) },
         pages,

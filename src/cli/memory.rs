@@ -23,7 +23,9 @@ const WORDS: &str = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1";
 pub(super) fn use_large_pages() {
     use std::os::unix::process::CommandExt;
 
-    if std::env::var_os(VARIABLE).is_some() || !are_given_on_request() {
+    #[expect(clippy::disallowed_methods, reason = "no setting of ours: whether the C library was told already")]
+    let told = std::env::var_os(VARIABLE).is_some();
+    if told || !are_given_on_request() {
         return;
     }
     let mut words = std::env::args_os();

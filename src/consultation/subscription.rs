@@ -288,7 +288,7 @@ mod tests {
                 match room.standing(id, publisher, &track.sid) {
                     Standing::Wanted => wanted.insert(track.sid.clone()),
                     Standing::Withheld => withheld.insert(track.sid.clone()),
-                    Standing::Unwanted => false,
+                    Standing::Apart | Standing::Unwanted => false,
                 };
             }
         }

@@ -137,7 +137,7 @@ fn what_is_shut_for_a_moment_is_told_to_the_moment() {
     let (doctor, patient) = (call.doctor, call.patient);
     let companion = call.world.seat("companion", coming("companion"));
     let seat = call.world.seat_of(companion);
-    call.world.acts(doctor, Act::Admit(seat.clone())).expect("a doctor may");
+    call.world.acts(doctor, Act::Admit(seat)).expect("a doctor may");
     let scopes = [Scope::Aside, Scope::ThirdPerson(colloque::model::roster::Role::Companion)];
     let consent = super::consultation::consent(&call.world, patient, &scopes);
     call.world.acts(patient, consent).expect("its own");

@@ -26,7 +26,7 @@ pub enum IceError {
     /// Peer: the remote ufrag is not made of 4 to 256 ice-chars.
     #[error("bad remote credentials")]
     BadRemote,
-    /// Caller: the answer does not fit; give [`MAX_ANSWER`] bytes.
+    /// Caller: the answer does not fit; give [`MAX_ANSWER`](super::MAX_ANSWER) bytes.
     #[error("answer buffer too small")]
     NoRoom,
     /// Us: the answer could not be built.
