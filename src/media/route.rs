@@ -277,6 +277,13 @@ impl Route {
         self.sent.forget();
     }
 
+    /// Number and timestamp of a packet that comes from nobody and ends what went out, so many ticks behind it; nothing unless the route is
+    /// paused and something went out.
+    pub fn append(&mut self, ticks: u32, now: Instant) -> Option<(u16, u32)> {
+        let timestamp = self.timeline.append(ticks, now).filter(|_| self.current.is_none())?;
+        Some((self.numbering.append() as u16, timestamp))
+    }
+
     /// Asks for the memory in which the next packets are noted.
     pub fn warm(&self) {
         self.sent.warm();

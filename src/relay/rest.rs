@@ -5,13 +5,24 @@
 
 use super::event::{Event, StreamState};
 use super::link::Link;
+use super::media::{Elements, Source, write_media};
 use super::shard::Shard;
 use super::tracks::RouteState;
 use crate::consultation::MemberId;
 use crate::media::guardian::FreezeGuardian;
 use crate::media::layers::Cap;
-use crate::model::TrackSid;
+use crate::media::packet::{FIXED_HEADER_LEN, RtpHeader};
+use crate::media::route::Rewrite;
+use crate::model::{Codec, TrackSid};
 use std::time::Instant;
+
+/// 20 ms of silence in Opus (RFC 6716, section 3.1: fullband CELT in one frame), and how often it is sent: a tenth of a second
+/// ends what a decoder would make up.
+const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
+const SILENCES: usize = 5;
+const FRAMES_PER_SECOND: u32 = 50;
+/// A header without any element, for packets that come from nobody.
+const BARE: [u8; FIXED_HEADER_LEN] = [0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// A route that waits for the end of an aside.
 #[derive(Debug)]
@@ -46,6 +57,9 @@ impl Shard {
         route.route.set_target(None);
         route.route.forget_sent();
         route.guardian = FreezeGuardian::default();
+        if state.codec == Codec::Opus {
+            self.end_in_silence(&mut route, Codec::Opus.clock_rate(), now);
+        }
         if let Some(state) = self.links.get_mut(link) {
             state.resting.push(Resting { track, route: Box::new(route) });
             if let Some(line) = &mut state.line {
@@ -85,6 +99,22 @@ impl Shard {
                 self.close_stream(link, track);
                 self.ask_for_offer_if_needed(link, now);
             }
+        }
+    }
+
+    /// Ends a voice with silence: a decoder that gets nothing more goes on with what it heard last, a tone for seconds.
+    fn end_in_silence(&mut self, route: &mut RouteState, clock_rate: u32, now: Instant) {
+        let (Some(out), Some(receiver)) = (route.out.as_ref(), self.links.get_mut(route.receiver)) else { return };
+        if !receiver.peer.is_connected() || now < out.opens_at {
+            return;
+        }
+        for _ in 0..SILENCES {
+            let Some((sequence, timestamp)) = route.route.append(clock_rate / FRAMES_PER_SECOND, now) else { return };
+            let rewrite = Rewrite { sequence, timestamp, marker: false, empty: false, patch: None };
+            let Ok(header) = RtpHeader::parse(&BARE) else { return };
+            let elements = Elements::of(&out.passes, &header, &BARE);
+            let source = Source { header: &header, packet: &BARE, payload: &SILENCE, urgent: true, now };
+            write_media(out, out.payload_type, receiver, &mut self.outbox, &rewrite, source, &elements);
         }
     }
 

@@ -113,6 +113,12 @@ impl Numbering {
         Some((sequence.wrapping_sub(shift.sequence), shift.pictures))
     }
 
+    /// The number of a packet that stands behind all others and comes from nobody; a new beginning must follow.
+    pub(super) fn append(&mut self) -> u64 {
+        self.outgoing += 1;
+        self.outgoing
+    }
+
     /// A late packet went out under its number.
     pub(super) fn filled(&mut self, outgoing: u64) {
         self.outgoing = self.outgoing.max(outgoing);

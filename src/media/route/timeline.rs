@@ -99,6 +99,13 @@ impl Timeline {
         outgoing
     }
 
+    /// The outgoing timestamp so many ticks behind the newest, which it is from now on; nothing before the first packet.
+    pub(super) fn append(&mut self, ticks: u32, now: Instant) -> Option<u32> {
+        let timestamp = self.newest?.0.wrapping_add(ticks);
+        self.newest = Some((timestamp, now));
+        Some(timestamp)
+    }
+
     /// The outgoing timestamp of an incoming one of the current layer.
     pub(super) fn outgoing(&self, timestamp: u32) -> u32 {
         match self.first {

@@ -219,7 +219,8 @@ scenario('a consultation in the page: waiting, consent, aside, withdrawal', asyn
   await doctor.accessible('in the dialogue about people');
   await doctor.press('aside-start');
   await doctor.answered('POST', '/aside');
-  await sleep(200);
+  // What was said before lies in the patient's jitter buffer; up to 0.4 s of it were heard on a busy machine.
+  await sleep(700);
   const before = await patient.packets();
   const [apart, among] = await Promise.all([patient.tone(2_500), colleague.tone(2_500)]);
   figure('1 kHz during the aside: at the patient', apart, 'dB');
