@@ -4,7 +4,7 @@
 //   RUNS=n           each row n times, with n seeds
 //   LENGTH=f         shortens (or lengthens) what is measured; for trying a row out
 //   SEED=n           the first seed (7)
-//   RELAY_CONFIG=f   another configuration of the relay than tests/quality/adapt.toml
+//   RELAY_CONFIG=f   a configuration for the relay instead of the defaults
 //   VERBOSE=1        prints what else was noted, and the page's and relay's last words when a row breaks
 
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
