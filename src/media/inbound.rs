@@ -220,7 +220,8 @@ impl InboundStream {
     /// Packets missing since it began, as receiver reports count them.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.highest().map_or(0, |highest| (highest + 1).saturating_sub(self.first).saturating_sub(self.received))
+        let (expected, received) = self.arrived();
+        expected.saturating_sub(received)
     }
 
     /// Interarrival jitter.

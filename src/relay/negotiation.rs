@@ -195,9 +195,7 @@ impl Shard {
         let mut repeats = rested.and_then(|route| Some(route.out?.rtx?.ssrc));
         if let Some(route) = self.tracks.get_mut(track).and_then(|track| track.route_to(link)) {
             repeats = route.out.take().and_then(|out| Some(out.rtx?.ssrc));
-            route.route.set_target(None);
-            route.guardian.rest();
-            route.route.forget_sent();
+            route.stop();
             if let Some(state) = self.links.get_mut(link).filter(|state| !route.refused && !state.waiting.contains(&track)) {
                 state.waiting.push(track);
             }

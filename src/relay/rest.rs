@@ -9,7 +9,6 @@ use super::media::{Elements, Source, write_media};
 use super::shard::Shard;
 use super::tracks::RouteState;
 use crate::consultation::MemberId;
-use crate::media::guardian::FreezeGuardian;
 use crate::media::layers::Cap;
 use crate::media::packet::{FIXED_HEADER_LEN, RtpHeader};
 use crate::media::route::Rewrite;
@@ -54,11 +53,9 @@ impl Shard {
         // One without a section has no place to keep.
         let Some(at) = placed else { return self.close_route(room, receiver, sid, now) };
         let mut route = state.routes.remove(at);
-        route.route.set_target(None);
-        route.route.forget_sent();
-        route.guardian = FreezeGuardian::default();
+        route.stop();
         if state.codec == Codec::Opus {
-            self.end_in_silence(&mut route, Codec::Opus.clock_rate(), now);
+            self.end_in_silence(&mut route, now);
         }
         if let Some(state) = self.links.get_mut(link) {
             state.resting.push(Resting { track, route: Box::new(route) });
@@ -74,11 +71,7 @@ impl Shard {
     pub(super) fn resume_route(&mut self, link: usize, track: usize, now: Instant) -> bool {
         let Some(mut route) = self.links.get_mut(link).and_then(|state| state.take_from_rest(track)) else { return false };
         let Some(state) = self.tracks.get_mut(track) else { return false };
-        for (layer, stream) in (0u8..).zip(&state.layers) {
-            if let Some((ntp, rtp)) = stream.stream.as_ref().and_then(crate::media::inbound::InboundStream::sender_clock) {
-                route.route.set_layer_clock(layer, ntp, rtp);
-            }
-        }
+        state.set_clocks(&mut route.route);
         if let Some(out) = &mut route.out {
             out.stats.resume();
         }
@@ -103,17 +96,19 @@ impl Shard {
     }
 
     /// Ends a voice with silence: a decoder that gets nothing more goes on with what it heard last, a tone for seconds.
-    fn end_in_silence(&mut self, route: &mut RouteState, clock_rate: u32, now: Instant) {
+    fn end_in_silence(&mut self, route: &mut RouteState, now: Instant) {
         let (Some(out), Some(receiver)) = (route.out.as_ref(), self.links.get_mut(route.receiver)) else { return };
         if !receiver.peer.is_connected() || now < out.opens_at {
             return;
         }
+        let Ok(header) = RtpHeader::parse(&BARE) else { return };
+        let elements = Elements::of(&out.passes, &header, &BARE);
+        let source = Source { header: &header, packet: &BARE, payload: &SILENCE, urgent: true, now };
         for _ in 0..SILENCES {
-            let Some((sequence, timestamp)) = route.route.append(clock_rate / FRAMES_PER_SECOND, now) else { return };
+            let Some((sequence, timestamp)) = route.route.append(Codec::Opus.clock_rate() / FRAMES_PER_SECOND, now) else {
+                return;
+            };
             let rewrite = Rewrite { sequence, timestamp, marker: false, empty: false, patch: None };
-            let Ok(header) = RtpHeader::parse(&BARE) else { return };
-            let elements = Elements::of(&out.passes, &header, &BARE);
-            let source = Source { header: &header, packet: &BARE, payload: &SILENCE, urgent: true, now };
             write_media(out, out.payload_type, receiver, &mut self.outbox, &rewrite, source, &elements);
         }
     }

@@ -88,10 +88,13 @@ impl Shard {
     /// Takes in a datagram from an unknown address, if it is a peer's media.
     pub(super) fn handle_stray(&mut self, class: Class, now: Now, path: Path, datagram: &mut [u8]) -> Disposition {
         let Some(ssrc) = ssrc_of(class, datagram) else { return Disposition::Unknown };
-        let mut copy = [0u8; MAX_DATAGRAM];
-        let Some(copy) = copy.get_mut(..datagram.len()) else { return Disposition::Unknown };
+        if datagram.len() > MAX_DATAGRAM {
+            return Disposition::Unknown;
+        }
         let Some(link) = self.ssrcs.find(ssrc, path.remote.ip(), now.mono) else { return Disposition::Unclaimed };
         // Opening spoils what is not this link's; two shards may have links with one number.
+        let mut copy = [0u8; MAX_DATAGRAM];
+        let Some(copy) = copy.get_mut(..datagram.len()) else { return Disposition::Unknown };
         copy.copy_from_slice(datagram);
         let refused = self.counters.drops(DropReason::SrtpAuth);
         self.serving = link;

@@ -229,6 +229,20 @@ impl RouteState {
         self.route.set_layers(target);
     }
 
+    /// Sends nothing from now on, and nothing again.
+    pub(super) fn stop(&mut self) {
+        self.aim(None);
+        self.forget_sent();
+    }
+
+    /// Forgets what was sent, so that nothing of it is sent again.
+    pub(super) fn forget_sent(&mut self) {
+        self.route.forget_sent();
+        if let Some(out) = &mut self.out {
+            out.echo = None;
+        }
+    }
+
     /// Whether padding may be sent beside it.
     pub(super) fn can_pad(&self, now: Instant) -> bool {
         let out = self.out.as_ref().filter(|out| out.opens_at <= now && out.passes.transport_cc != 0);
@@ -237,6 +251,15 @@ impl RouteState {
 }
 
 impl Track {
+    /// Tells a route what sender reports have said of the layers' clocks.
+    pub(super) fn set_clocks(&self, route: &mut Route) {
+        for (layer, stream) in (0u8..).zip(&self.layers) {
+            if let Some((ntp, rtp)) = stream.stream.as_ref().and_then(InboundStream::sender_clock) {
+                route.set_layer_clock(layer, ntp, rtp);
+            }
+        }
+    }
+
     pub(super) fn route_to(&mut self, link: usize) -> Option<&mut RouteState> {
         self.routes.iter_mut().find(|route| route.receiver == link)
     }
@@ -350,11 +373,7 @@ impl Shard {
             initial_sequence: u16::from_be_bytes([s0, s1]) & 0x3fff,
             initial_timestamp: u32::from_be_bytes(timestamp),
         });
-        for (layer, stream) in (0u8..).zip(&state.layers) {
-            if let Some((ntp, rtp)) = stream.stream.as_ref().and_then(InboundStream::sender_clock) {
-                route.set_layer_clock(layer, ntp, rtp);
-            }
-        }
+        state.set_clocks(&mut route);
         if state.routes.len() < FEW_ROUTES {
             state.routes.reserve_exact(1);
         }
@@ -391,7 +410,7 @@ impl Shard {
             state.muted = muted;
             if muted {
                 // Silence means repetitions too: what a receiver missed before is not sent after.
-                state.routes.iter_mut().for_each(|route| route.route.forget_sent());
+                state.routes.iter_mut().for_each(RouteState::forget_sent);
             }
         }
         self.retarget(track, now);

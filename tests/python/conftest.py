@@ -15,6 +15,7 @@ from livekit import api
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from audited import SETTINGS, make_keys  # noqa: E402
 from node import Node  # noqa: E402
 from person import KEY, SECRET, Person, token  # noqa: E402
 
@@ -43,6 +44,14 @@ def bounded(test):
             return await test(*args, **kwargs)
 
     return run
+
+
+@pytest.fixture
+def record(tmp_path):
+    """A configuration with a record, its keys made."""
+    config = tmp_path / "colloque.toml"
+    config.write_text(SETTINGS.format(folder=tmp_path))
+    return make_keys(config)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from livekit import rtc
 from node import Node, binary
-from test_record import SETTINGS
 from test_v1 import Platform, Problem
 
 import media
@@ -27,15 +26,6 @@ TOGETHER_S = 1.5
 CLOSE_S = 1.0
 # A name that must be nowhere.
 PLANTED = "Jeanne Planted"
-
-
-@pytest.fixture
-def record(tmp_path):
-    config = tmp_path / "colloque.toml"
-    config.write_text(SETTINGS.format(folder=tmp_path))
-    made = subprocess.run([binary(), "audit", "init", "--config", config], capture_output=True, text=True, timeout=30)
-    assert made.returncode == 0, made.stderr
-    return config
 
 
 class Counted:

@@ -12,12 +12,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 from livekit import rtc
-from node import Node, binary
+from node import Node
 from test_busy import UPGRADE, refused
-from test_record import SETTINGS, entries, verified
+from test_record import entries, verified
 from test_v1 import Platform, Problem
 
 import media
+from audited import SETTINGS, make_keys
 from person import Person, eventually
 
 DISK_KIB = 16 * 1024
@@ -75,9 +76,7 @@ async def http():
 def configured(tmp_path, disk, grace):
     config = tmp_path / "colloque.toml"
     config.write_text(SETTINGS.format(folder=tmp_path).replace(f"{tmp_path}/audit", f"{tmp_path}/disk/audit") + MINE.format(grace=grace))
-    made = subprocess.run([*disk.inside, binary(), "audit", "init", "--config", config], capture_output=True, text=True, timeout=30)
-    assert made.returncode == 0, made.stderr
-    return config
+    return make_keys(config, disk.inside)
 
 
 def state(node, word):

@@ -21,24 +21,6 @@ from signalling import sign
 
 # Values that must never be found: a person's name, a French social security number, a qualified identity, an address, a chat.
 PLANTED = ("Jeanne Planted", "2 55 08 14 168 025 38", "255081416802538", "planted@patient.example", "planted chat text", "203.0.113.77")
-SETTINGS = """
-[audit]
-dir = "{folder}/audit"
-root_key_file = "{folder}/root.key"
-deployment = "clinic.example/test"
-node = "n1"
-region = "FR/par1"
-"""
-
-
-@pytest.fixture
-def record(tmp_path):
-    """A configuration with a record, its keys made."""
-    config = tmp_path / "colloque.toml"
-    config.write_text(SETTINGS.format(folder=tmp_path))
-    made = subprocess.run([binary(), "audit", "init", "--config", config], capture_output=True, text=True, timeout=30)
-    assert made.returncode == 0, made.stderr
-    return config
 
 
 @pytest.fixture
