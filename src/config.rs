@@ -240,6 +240,8 @@ pub struct Rooms {
     /// A participant that has fallen silent is kept for this long after its last connectivity check.
     #[serde(rename = "resume_window_s", with = "seconds")]
     pub resume_window: Duration,
+    /// Folder in which arranged consultations outlive the node; empty keeps them in memory.
+    pub state_dir: PathBuf,
 }
 
 impl Default for Rooms {
@@ -248,6 +250,7 @@ impl Default for Rooms {
             empty_timeout: Duration::from_secs(300),
             departure_timeout: Duration::from_secs(20),
             resume_window: Duration::from_secs(30),
+            state_dir: PathBuf::new(),
         }
     }
 }

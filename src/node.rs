@@ -5,6 +5,7 @@
 
 mod accounts;
 mod admission;
+mod arranged;
 pub mod audit;
 mod changes;
 mod chronicle;
@@ -78,8 +79,9 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let count = config.media.worker_count(cores);
     let keys = Arc::new(key_ring(&config.tenants, mode)?);
-    let register = Arc::new(Register::default());
     let revocations = Arc::new(Mutex::new(Revocations::default()));
+    let (register, removals) = arranged::open(&config.rooms.state_dir, revocations.clone())?;
+    let (register, removals) = (Arc::new(register), Arc::new(removals));
     let (facts, recorded) = facts::channel(revocations.clone());
     let (recorder, writer) = audit::open(&config)?;
     audit::started(&recorder, &config)?;
@@ -118,11 +120,15 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     };
     let state = http_state(&config, mode, parts);
     runtime.spawn(facts::deliver(facts, recorded, register.clone()));
+    runtime.spawn(arranged::look_after(register.clone(), removals.clone()));
     runtime.spawn(look_at_record(placement.clone(), refusals.clone()));
     runtime.spawn(look_at_host(Ceiling::find(u64::from(config.limits.max_memory_mib) << 20), placement.clone()));
     let served =
         runtime.block_on(serve_until_told(&config, mode, listeners, limits, state, &placement, &health, &register, &recorder));
     workers.join();
+    if !runtime.block_on(arranged::flush(&register, &removals)) {
+        tracing::error!("the newest of what was arranged could not be written to rooms.state_dir");
+    }
     runtime.shutdown_timeout(GOODBYE);
     refusals.finish();
     audit::stopped(&recorder, &config, writer);

@@ -17,6 +17,7 @@ mod events;
 mod facts;
 mod feed;
 mod joining;
+mod kept;
 mod links;
 mod openapi;
 mod problem;
@@ -25,6 +26,7 @@ mod seats;
 mod words;
 
 pub use accounts::{Attested, Ledger, NoLedger, Unattested};
+pub use kept::{Keeper, Kept, Unread};
 pub use openapi::document;
 pub use register::Register;
 
@@ -209,6 +211,12 @@ impl V1 {
         } else {
             Err(Problem::new(Code::NotOpen, "nobody has come yet; try again when somebody is in the room"))
         }
+    }
+
+    /// Waits until what took something from somebody is kept. It has happened either way, so a failing disk is no failing call: the
+    /// keeper tries again, and says so in the log.
+    async fn settle_after_end(&self) {
+        let _ = self.register.settle().await;
     }
 
     fn told(&self, refusal: Refusal) -> Problem {

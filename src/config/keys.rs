@@ -50,6 +50,7 @@ pub const KEYS: &[KeyDoc] = &[
     key("rooms.empty_timeout_s", "a number of seconds between 1 and 86400", "empty_timeout_s = 300"),
     key("rooms.departure_timeout_s", "a number of seconds between 0 and 86400", "departure_timeout_s = 20"),
     key("rooms.resume_window_s", "a number of seconds between 30 and 600", "resume_window_s = 30"),
+    key("rooms.state_dir", "the path of a folder, or an empty text to keep nothing", r#"state_dir = "/var/lib/colloque/rooms""#),
     key("log", "a table", "[log]"),
     key("log.level", "one of error, warn, info, debug, trace", r#"level = "info""#),
     key("log.format", "json or text", r#"format = "json""#),

@@ -47,6 +47,7 @@ impl Config {
         page.line("empty_timeout_s", rooms.empty_timeout.as_secs());
         page.line("departure_timeout_s", rooms.departure_timeout.as_secs());
         page.line("resume_window_s", rooms.resume_window.as_secs());
+        page.line("state_dir", quoted(rooms.state_dir.display()));
         page.head("[log]");
         page.line("level", quoted(log.level.as_str()));
         page.line("format", quoted(log.format.as_str()));

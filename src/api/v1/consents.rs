@@ -48,6 +48,7 @@ pub(super) async fn give(
     let consent = Consent { seat, scopes: scopes(&asked.scopes)?, text, channel };
     if v1.act(&caller, &room, Act::Consent(consent.clone())).await? {
         v1.register.keep_consent(&room, consent);
+        v1.register.settle().await?;
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     // Nobody has come yet: what the platform records is in force when somebody does.
@@ -57,6 +58,7 @@ pub(super) async fn give(
         return Err(Problem::no_seat());
     }
     let facts = serde_json::json!({ "channel": channel.as_str(), "by": "platform" });
+    v1.register.settle().await?;
     v1.register.tell(&room, v1.now_ms(), "consent.given", Some(&seat), Some(facts));
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -107,6 +109,7 @@ pub(super) async fn withdraw(
         }
         v1.register.tell(&room, v1.now_ms(), "consent.withdrawn", Some(&seat), Some(serde_json::json!({ "by": "platform" })));
     }
+    v1.settle_after_end().await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -66,6 +66,7 @@ pub(super) async fn create(
     } else {
         StatusCode::OK
     };
+    v1.register.settle().await?;
     Ok(json(status, &Consultation::planned(&id, &policy)))
 }
 
@@ -163,6 +164,7 @@ pub(super) async fn end(State(v1): State<V1>, caller: Caller, Path(id): Path<Str
         // An open room tells of its end itself.
         v1.register.tell(&room, v1.now_ms(), "consultation.ended", None, None);
     }
+    v1.settle_after_end().await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -235,6 +237,7 @@ pub(super) async fn extend(
         let facts = serde_json::json!({ "ends_at": asked.ends_at, "by": "platform" });
         v1.register.tell(&room, v1.now_ms(), "consultation.extended", None, Some(facts));
     }
+    v1.register.settle().await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -60,6 +60,13 @@ impl Links {
         Ok((code, hash))
     }
 
+    /// Takes up a link that was made in an earlier life of the node; one too many is left out.
+    pub(super) fn restore(&mut self, hash: Hash, link: Link) {
+        if self.by_hash.len() < MAX_LINKS {
+            self.by_hash.insert(hash, link);
+        }
+    }
+
     /// The seat of a code, whether or not its window is open.
     pub(super) fn find(&self, code: &str) -> Option<&Link> {
         (code.len() == CODE_CHARS).then(|| self.by_hash.get(&hash(code))).flatten()

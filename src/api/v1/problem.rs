@@ -91,6 +91,8 @@ codes! {
     Busy = "busy", SERVICE_UNAVAILABLE, "The node is busy";
     /// The audit log takes nothing now, so nobody gets more than before.
     AuditUnavailable = "audit_unavailable", SERVICE_UNAVAILABLE, "The audit log is not available";
+    /// What was arranged could not be written down.
+    NotKept = "not_kept", SERVICE_UNAVAILABLE, "It could not be kept";
     /// The consultation did not answer in time.
     Late = "late", GATEWAY_TIMEOUT, "The consultation did not answer in time";
     /// A fault of ours.

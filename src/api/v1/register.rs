@@ -1,9 +1,11 @@
 //! What platforms arranged: consultations, their invited seats and consents, links, and the log of events.
 //!
-//! Kept in memory by the node. A room opens with its plan when the first person comes, so a consultation that was arranged
-//! weeks ahead costs no worker anything. Nobody else's room ever answers: everything is found by tenant and name.
+//! Kept in memory by the node, and beyond its life where it has a keeper. A room opens with its plan when the first person comes,
+//! so a consultation that was arranged weeks ahead costs no worker anything. Nobody else's room ever answers: everything is found by
+//! tenant and name.
 
 use super::events::{Event, Events, Log};
+use super::kept::{Changes, Keeper};
 use super::links::{Hash, Link, Links};
 use super::problem::{Code, Problem};
 use super::words::NewConsultation;
@@ -53,13 +55,13 @@ impl fmt::Debug for Invited {
 /// An arranged consultation.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    asked: NewConsultation,
+    pub(super) asked: NewConsultation,
     pub(super) policy: ConsultationPolicy,
     pub(super) seats: BTreeMap<Identity, Invited>,
-    consents: BTreeMap<Identity, Consent>,
-    created_at: u64,
+    pub(super) consents: BTreeMap<Identity, Consent>,
+    pub(super) created_at: u64,
     /// When a seat was last taken out: a seat that is invited again gets a token issued after that.
-    removed_at: u64,
+    pub(super) removed_at: u64,
     pub(super) ended: bool,
 }
 
@@ -84,6 +86,11 @@ impl Entry {
         self.consents.get(seat)
     }
 
+    /// It has been over for so long that nothing of it counts any more.
+    pub(super) fn is_past(&self, now_s: u64) -> bool {
+        self.closes_at().saturating_add(REMEMBERED.as_secs()) <= now_s
+    }
+
     fn plan(&self) -> Plan {
         let invite = |(seat, invited): (&Identity, &Invited)| {
             Act::Invite(Invitation {
@@ -100,9 +107,11 @@ impl Entry {
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    consultations: HashMap<RoomKey, Entry>,
-    links: Links,
+pub(super) struct Inner {
+    pub(super) consultations: HashMap<RoomKey, Entry>,
+    pub(super) links: Links,
+    /// As many rooms at most as there are consultations, and those that were just forgotten.
+    pub(super) changes: Changes,
     log: Log,
 }
 
@@ -110,6 +119,7 @@ struct Inner {
 pub struct Register {
     inner: Mutex<Inner>,
     news: Notify,
+    pub(super) keeper: Option<Arc<dyn Keeper>>,
     /// Tells the events of this start from those of an earlier one.
     log: String,
 }
@@ -124,12 +134,18 @@ impl Default for Register {
     fn default() -> Self {
         // Without random numbers the time a reader notices a restart is the first gap in the numbers.
         let log = random::<8>().unwrap_or_else(|_| "0".to_owned());
-        Self { inner: Mutex::default(), news: Notify::new(), log }
+        Self { inner: Mutex::default(), news: Notify::new(), keeper: None, log }
     }
 }
 
 impl Register {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    /// One whose consultations outlive it.
+    #[must_use]
+    pub fn with_keeper(self, keeper: Arc<dyn Keeper>) -> Self {
+        Self { keeper: Some(keeper), ..self }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -170,6 +186,7 @@ impl Register {
             return Err(Problem::new(Code::Ended, "its end is past; check ends_at, in seconds since 1970"));
         }
         inner.consultations.insert(room.clone(), entry);
+        inner.changes.note(room);
         Ok(true)
     }
 
@@ -214,6 +231,7 @@ impl Register {
             inner.links.revoke(&old);
         }
         entry.seats.insert(seat.clone(), invited.clone());
+        inner.changes.note(room);
         Ok((invited, code))
     }
 
@@ -222,6 +240,7 @@ impl Register {
         let mut inner = self.lock();
         let inner = &mut *inner;
         let Some(entry) = inner.consultations.get_mut(room) else { return false };
+        inner.changes.note(room);
         entry.removed_at = now_s;
         entry.consents.remove(seat);
         let Some(invited) = entry.seats.remove(seat) else { return false };
@@ -240,7 +259,8 @@ impl Register {
     /// Keeps what somebody agreed to for the next time the room opens; one more thing does not undo what was agreed to before.
     pub(super) fn keep_consent(&self, room: &RoomKey, mut consent: Consent) -> bool {
         let mut inner = self.lock();
-        let Some(entry) = inner.consultations.get_mut(room).filter(|entry| !entry.ended) else { return false };
+        let Inner { consultations, changes, .. } = &mut *inner;
+        let Some(entry) = consultations.get_mut(room).filter(|entry| !entry.ended) else { return false };
         if !entry.seats.contains_key(&consent.seat) {
             return false;
         }
@@ -254,20 +274,29 @@ impl Register {
             }
         }
         entry.consents.insert(consent.seat.clone(), consent);
+        changes.note(room);
         true
     }
 
     /// Forgets what a seat agreed to.
     pub(super) fn drop_consent(&self, room: &RoomKey, seat: &Identity) -> bool {
         let mut inner = self.lock();
-        inner.consultations.get_mut(room).is_some_and(|entry| entry.consents.remove(seat).is_some())
+        let dropped = inner.consultations.get_mut(room).is_some_and(|entry| entry.consents.remove(seat).is_some());
+        if dropped {
+            inner.changes.note(room);
+        }
+        dropped
     }
 
     /// Lets an invited seat in as soon as it comes.
     pub(super) fn admit(&self, room: &RoomKey, seat: &Identity) -> bool {
         let mut inner = self.lock();
         let invited = inner.consultations.get_mut(room).and_then(|entry| entry.seats.get_mut(seat));
-        invited.map(|invited| invited.admitted = true).is_some()
+        let admitted = invited.map(|invited| invited.admitted = true).is_some();
+        if admitted {
+            inner.changes.note(room);
+        }
+        admitted
     }
 
     /// Moves the end, also of the seats that could come until then.
@@ -278,6 +307,7 @@ impl Register {
         entry.policy.ends_at_ms = Some(super::words::ms(ends_at));
         let after = entry.closes_at();
         entry.seats.values_mut().filter(|seat| seat.closes_at == before).for_each(|seat| seat.closes_at = after);
+        inner.changes.note(room);
         true
     }
 
@@ -289,8 +319,10 @@ impl Register {
         for hash in entry.seats.values_mut().filter_map(|seat| seat.link.take()) {
             inner.links.revoke(&hash);
         }
-        let ended = entry.ended;
-        entry.ended = true;
+        let ended = std::mem::replace(&mut entry.ended, true);
+        if !ended {
+            inner.changes.note(room);
+        }
         !ended
     }
 
@@ -312,6 +344,12 @@ impl Register {
             return Err(Problem::new(Code::Ended, "the link has expired; ask for a new one"));
         }
         Ok((link.room.clone(), link.seat.clone(), invited.clone()))
+    }
+
+    /// Whether a code opens a seat now.
+    #[must_use]
+    pub fn opens(&self, code: &str, now_s: u64) -> bool {
+        self.redeem(code, now_s).is_ok()
     }
 
     /// Adds to a tenant's events.
@@ -359,11 +397,12 @@ impl Register {
 }
 
 impl Inner {
-    fn forget(&mut self, now_s: u64) {
-        let Self { consultations, links, .. } = self;
-        consultations.retain(|_, entry| {
-            let keep = entry.closes_at().saturating_add(REMEMBERED.as_secs()) > now_s;
+    pub(super) fn forget(&mut self, now_s: u64) {
+        let Self { consultations, links, changes, .. } = self;
+        consultations.retain(|room, entry| {
+            let keep = !entry.is_past(now_s);
             if !keep {
+                changes.note(room);
                 entry.seats.values().filter_map(|seat| seat.link.as_ref()).for_each(|hash| links.revoke(hash));
             }
             keep

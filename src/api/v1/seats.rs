@@ -59,6 +59,7 @@ pub(super) async fn invite(
     let mints = v1.keys.minting(&grants.key).is_some();
     v1.act(&caller, &room, Act::Invite(open)).await?;
     let (invited, code) = v1.register.invite(&room, &seat, invited, mints, v1.now_s())?;
+    v1.register.settle().await?;
     let (role, now) = (RoleWord::from(invited.role), v1.now_s());
     v1.register.tell(&room, v1.now_ms(), "seat.invited", Some(&seat), Some(serde_json::json!({ "role": role })));
     let is_open = (invited.opens_at..invited.closes_at).contains(&now);
@@ -141,6 +142,7 @@ pub(super) async fn admit(
         if !v1.register.admit(&room, &seat) {
             return Err(Problem::no_seat());
         }
+        v1.register.settle().await?;
     }
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -204,6 +206,7 @@ async fn take_out(v1: &V1, caller: &Caller, id: &str, room: &RoomKey, seat: &Ide
         }
         v1.register.tell(room, v1.now_ms(), "seat.removed", Some(seat), Some(serde_json::json!({ "by": "platform" })));
     }
+    v1.settle_after_end().await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
