@@ -97,12 +97,7 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     let workers = start_workers(&config, count, &placement, recorder.is_on())?;
     placement.connect(workers.mailboxes.clone());
 
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(DOOR_THREADS)
-        .thread_name("doors")
-        .enable_all()
-        .build()
-        .map_err(|_| internal("the doors' runtime cannot be started"))?;
+    let runtime = doors_runtime()?;
     let doors = Arc::new(Doors::default());
     let limits = http_limits(&config, &doors);
     let refusals = Arc::new(Refusals::new(recorder.clone()));
@@ -135,6 +130,12 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     // Last of all, so that what it signs names the last entries.
     accounts.stop();
     served
+}
+
+fn doors_runtime() -> Result<tokio::runtime::Runtime, NodeError> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let built = builder.worker_threads(DOOR_THREADS).thread_name("doors").enable_all().build();
+    built.map_err(|_| internal("the doors' runtime cannot be started"))
 }
 
 /// Starts what keeps the accounts of consultations; without a record nothing is attested.

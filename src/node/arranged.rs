@@ -226,7 +226,6 @@ fn name(room: &RoomKey) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "folders of tests are named by the clock")]
 mod tests {
     use super::*;
     use crate::model::{Identity, RoomName, TenantId};

@@ -39,12 +39,13 @@ class Node:
         words += ["--config", str(config)] if config else []
         self.lines = []
         self._ready = threading.Event()
+        self._ended = False
         self.process = subprocess.Popen(
             words, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        if not self._ready.wait(start_within) or self.process.poll() is not None:
+        if not self._ready.wait(start_within) or self._ended:
             self.stop()
             raise RuntimeError("the relay did not get ready:\n" + "".join(self.lines[-40:]))
         self.http = f"http://127.0.0.1:{self.port}"
@@ -56,6 +57,7 @@ class Node:
             if READY.search(line):
                 self._ready.set()
         # Its output ends with it; whoever waits for the start shall not wait longer.
+        self._ended = True
         self._ready.set()
 
     def faults(self, since=0):

@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::roster::Role;
 use crate::relay::command::{Arranged, Plans, Scope};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 const NOW: u64 = 1_000_000;
 
@@ -17,15 +17,20 @@ struct Shelf {
 impl Keeper for Shelf {
     fn keep(&self, texts: Vec<Kept>) -> Result<oneshot::Receiver<bool>, Vec<Kept>> {
         let (done, told) = oneshot::channel();
-        self.texts.lock().expect("no panic").extend(texts.into_iter().map(|kept| (kept.room, kept.text)));
-        done.send(!self.broken).expect("somebody waits");
+        self.lock().extend(texts.into_iter().map(|kept| (kept.room, kept.text)));
+        // Whoever asked waits for it.
+        let _ = done.send(!self.broken);
         Ok(told)
     }
 }
 
 impl Shelf {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<RoomKey, Option<String>>> {
+        self.texts.lock().expect("no panic")
+    }
+
     fn text(&self) -> Option<String> {
-        self.texts.lock().expect("no panic").get(&key()).cloned().flatten()
+        self.lock().get(&key()).cloned().flatten()
     }
 }
 
