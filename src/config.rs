@@ -10,11 +10,13 @@ mod check;
 mod error;
 mod keys;
 mod render;
+mod rules;
 mod tenants;
 
 pub use audit::{AfterGrace, Audit};
 pub use error::ConfigError;
 pub use keys::{KEYS, KeyDoc};
+pub use rules::{RuleLine, rule_lines};
 pub use tenants::{Algorithm, IceServer, Key, KeyMaterial, Secret, Tenant};
 
 use crate::telemetry::logs::{LogFormat, LogLevel};

@@ -40,6 +40,7 @@ use accounts::Accounts;
 use placement::Placement;
 use record::Record;
 use refusals::Refusals;
+use std::collections::HashMap;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -78,7 +79,8 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let count = config.media.worker_count(cores);
     let keys = Arc::new(key_ring(&config.tenants, mode)?);
-    let register = Arc::new(Register::default());
+    let rules = config.tenants.iter().map(|tenant| (tenant.id.clone(), tenant.rules.clone()));
+    let register = Arc::new(Register::default().with_rules(rules.collect()));
     let revocations = Arc::new(Mutex::new(Revocations::default()));
     let (facts, recorded) = facts::channel(revocations.clone());
     let (recorder, writer) = audit::open(&config)?;
@@ -223,6 +225,8 @@ fn start_workers(config: &Config, count: usize, placement: &Arc<Placement>, audi
     let opened = sockets::open_media(&config.media, count)?;
     let transport = Transport::new(&[]).map_err(|_| internal("the DTLS certificate cannot be made"))?;
     let rate = |limit| if limit == 0 { u32::MAX } else { limit };
+    let usual =
+        Arc::new(config.tenants.iter().map(|tenant| (tenant.id.clone(), tenant.rules.usual())).collect::<HashMap<_, _>>());
     let shards = opened
         .into_iter()
         .enumerate()
@@ -243,6 +247,7 @@ fn start_workers(config: &Config, count: usize, placement: &Arc<Placement>, audi
                     bytes: rate(config.limits.publisher_bytes_per_s),
                 },
                 transport: Arc::new(transport.at(&opened.told)),
+                usual: usual.clone(),
                 envelope: Arc::new(LiveKitEnvelope),
             };
             (shard, opened.sockets)

@@ -9,7 +9,9 @@ use super::problem::{Code, Problem};
 use super::words::NewConsultation;
 use crate::model::roster::{Role, Text};
 use crate::model::{Identity, RoomKey, RoomName, TenantId};
-use crate::relay::command::{Act, Arranged, Channel, Consent, ConsultationPolicy, Invitation, LONGEST, MOST_SEATS, Plan, Plans};
+use crate::relay::command::{
+    Act, Arranged, Channel, Consent, ConsultationPolicy, Invitation, LONGEST, MOST_SEATS, Plan, Plans, TenantRules,
+};
 use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -112,6 +114,9 @@ pub struct Register {
     news: Notify,
     /// Tells the events of this start from those of an earlier one.
     log: String,
+    /// What tenants say of their consultations; set when the node starts.
+    rules: HashMap<TenantId, TenantRules>,
+    no_rules: TenantRules,
 }
 
 impl fmt::Debug for Register {
@@ -124,11 +129,23 @@ impl Default for Register {
     fn default() -> Self {
         // Without random numbers the time a reader notices a restart is the first gap in the numbers.
         let log = random::<8>().unwrap_or_else(|_| "0".to_owned());
-        Self { inner: Mutex::default(), news: Notify::new(), log }
+        Self { inner: Mutex::default(), news: Notify::new(), log, rules: HashMap::new(), no_rules: TenantRules::default() }
     }
 }
 
 impl Register {
+    /// A register of tenants with rules of their own.
+    #[must_use]
+    pub fn with_rules(mut self, rules: HashMap<TenantId, TenantRules>) -> Self {
+        self.rules = rules;
+        self
+    }
+
+    /// What a tenant says of its consultations.
+    pub(super) fn rules(&self, tenant: &TenantId) -> &TenantRules {
+        self.rules.get(tenant).unwrap_or(&self.no_rules)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -418,7 +435,7 @@ mod tests {
 
     fn arranged() -> Register {
         let register = Register::default();
-        let policy = asked().policy().expect("a policy");
+        let policy = asked().policy(&TenantRules::default()).expect("a policy");
         assert!(register.arrange(&key(), asked(), policy, NOW).expect("room for it"));
         register
     }
@@ -445,7 +462,7 @@ mod tests {
     #[test]
     fn the_same_request_again_is_the_same_consultation() {
         let register = arranged();
-        let policy = asked().policy().expect("a policy");
+        let policy = asked().policy(&TenantRules::default()).expect("a policy");
         assert!(!register.arrange(&key(), asked(), policy.clone(), NOW).expect("the same"));
         let other = NewConsultation { ends_at: Some(NOW + 9_000), ..asked() };
         assert_eq!(register.arrange(&key(), other, policy.clone(), NOW).map_err(code), Err(Code::Conflict));
