@@ -13,6 +13,7 @@ mod placement;
 mod record;
 mod refusals;
 mod sockets;
+mod webhooks;
 
 use crate::api::health::Health as HealthPage;
 use crate::api::twirp::RoomService;
@@ -79,8 +80,7 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let count = config.media.worker_count(cores);
     let keys = Arc::new(key_ring(&config.tenants, mode)?);
-    let rules = config.tenants.iter().map(|tenant| (tenant.id.clone(), tenant.rules.clone()));
-    let register = Arc::new(Register::default().with_rules(rules.collect()));
+    let register = Arc::new(register(&config.tenants));
     let revocations = Arc::new(Mutex::new(Revocations::default()));
     let (facts, recorded) = facts::channel(revocations.clone());
     let (recorder, writer) = audit::open(&config)?;
@@ -120,6 +120,7 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     };
     let state = http_state(&config, mode, parts);
     runtime.spawn(facts::deliver(facts, recorded, register.clone()));
+    webhooks::start(&runtime, &config, &state.v1, &limits.counts)?;
     runtime.spawn(look_at_record(placement.clone(), refusals.clone()));
     runtime.spawn(look_at_host(Ceiling::find(u64::from(config.limits.max_memory_mib) << 20), placement.clone()));
     let served =
@@ -131,6 +132,11 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     // Last of all, so that what it signs names the last entries.
     accounts.stop();
     served
+}
+
+/// A register that knows what tenants say of their consultations.
+fn register(tenants: &[Tenant]) -> Register {
+    Register::default().with_rules(tenants.iter().map(|tenant| (tenant.id.clone(), tenant.rules.clone())).collect())
 }
 
 /// Starts what keeps the accounts of consultations; without a record nothing is attested.

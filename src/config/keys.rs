@@ -105,6 +105,17 @@ pub const KEYS: &[KeyDoc] = &[
     key("tenants.consultation.refuse_second_use", "true or false", "refuse_second_use = false"),
     key("tenants.consultation.max_seats", "a number between 1 and 64", "max_seats = 16"),
     key("tenants.consultation.doctor_sees_waiting", "true or false", "doctor_sees_waiting = true"),
+    key(
+        "tenants.webhooks",
+        "a list of at most 4 tables",
+        r#"webhooks = [{ url = "https://platform.example/colloque", key = "APIclinic" }]"#,
+    ),
+    key(
+        "tenants.webhooks.url",
+        "an https address, or http inside a site, with a host, without user and #",
+        r#"url = "https://platform.example/colloque""#,
+    ),
+    key("tenants.webhooks.key", "the id of an HS256 key of this tenant", r#"key = "APIclinic""#),
     key("tenants.keys", "a list of tables", r#"keys = [{ id = "APIclinic", secret_file = "clinic.secret" }]"#),
     key("tenants.keys.id", "a short text no other key has", r#"id = "APIclinic""#),
     key("tenants.keys.algorithm", "one of HS256, EdDSA, ES256", r#"algorithm = "HS256""#),
@@ -117,6 +128,7 @@ pub const KEYS: &[KeyDoc] = &[
 pub(super) fn is_secret(path: &str) -> bool {
     (path.starts_with("tenants.keys") && !path.ends_with("_file") && !path.ends_with(".id") && !path.ends_with(".algorithm"))
         || path.starts_with("ice_servers.credential")
+        || (path.starts_with("tenants.webhooks") && path != "tenants.webhooks.key")
         || path == "tenants"
         || path == "ice_servers"
 }

@@ -100,6 +100,11 @@ impl Page {
         };
         self.line("policy", quoted(policy));
         self.line("join_lifetime_s", tenant.join_lifetime.map_or(0, |lifetime| lifetime.as_secs()));
+        for webhook in &tenant.webhooks {
+            self.head("[[tenants.webhooks]]");
+            self.line("url", quoted(webhook.shown()));
+            self.line("key", quoted(&webhook.key));
+        }
         for key in &tenant.keys {
             self.head("[[tenants.keys]]");
             self.line("id", quoted(&key.id));

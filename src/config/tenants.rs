@@ -2,6 +2,7 @@
 
 use super::error::{ConfigError, Fault};
 use super::rules::{self, RawRules};
+use super::webhooks::{self, RawWebhook, Webhook};
 use super::{Mode, SHORTEST_SECRET};
 use crate::model::TenantId;
 use crate::relay::command::{Policy, TenantRules};
@@ -93,6 +94,8 @@ pub struct Tenant {
     pub join_lifetime: Option<Duration>,
     /// What it says of its consultations.
     pub rules: TenantRules,
+    /// Where its events are pushed.
+    pub webhooks: Vec<Webhook>,
     /// Keys that sign its tokens.
     pub keys: Vec<Key>,
 }
@@ -104,6 +107,7 @@ impl Tenant {
             policy: Policy::Open,
             join_lifetime: None,
             rules: TenantRules::default(),
+            webhooks: Vec::new(),
             keys: Vec::new(),
         }
     }
@@ -193,6 +197,8 @@ pub(super) struct RawTenant {
     #[serde(default)]
     consultation: RawRules,
     #[serde(default)]
+    webhooks: Vec<RawWebhook>,
+    #[serde(default)]
     keys: Vec<RawKey>,
 }
 
@@ -223,7 +229,8 @@ pub(super) fn resolve(raw: Vec<RawTenant>, folder: &Path, mode: Mode) -> Result<
             None => (tenant.policy == Policy::Consultation).then_some(CONSULTATION_JOIN_LIFETIME),
         };
         let rules = rules::resolve(tenant.consultation, &format!("tenants[{at}].consultation"))?;
-        tenants.push(Tenant { id: TenantId::new(tenant.name), policy: tenant.policy, join_lifetime, rules, keys });
+        let webhooks = webhooks::resolve(tenant.webhooks, &keys, &format!("tenants[{at}]"))?;
+        tenants.push(Tenant { id: TenantId::new(tenant.name), policy: tenant.policy, join_lifetime, rules, webhooks, keys });
     }
     Ok(tenants)
 }
@@ -285,6 +292,7 @@ pub(super) fn dev_tenants() -> Result<[Tenant; 2], ConfigError> {
             policy: Policy::Consultation,
             join_lifetime: Some(CONSULTATION_JOIN_LIFETIME),
             rules: TenantRules::default(),
+            webhooks: Vec::new(),
             keys: vec![key("clinic", &secret)],
         },
     ])

@@ -47,6 +47,7 @@ fn the_table_of_keys_the_structs_and_the_sample_name_the_same_keys() {
         ("ice_servers", "[[ice_servers]]\nzz = 1"),
         ("tenants", "[[tenants]]\nzz = 1"),
         ("tenants.keys", "[[tenants]]\n[[tenants.keys]]\nzz = 1"),
+        ("tenants.webhooks", "[[tenants]]\n[[tenants.webhooks]]\nzz = 1"),
         ("tenants.consultation", "[[tenants]]\n[tenants.consultation]\nzz = 1"),
     ];
     let examples: toml::Table = sample_with_examples().parse().expect("the examples are TOML");
@@ -181,7 +182,7 @@ fn what_is_printed_names_every_key_and_reads_back() {
         .iter()
         .fold(String::new(), |text, line| text + line.key + " = " + &line.value + "\n");
     let written = format!(
-        "[[tenants]]\nname = \"a\"\nkeys = [{{ id = \"a\", secret = \"{LONG_SECRET}\" }}]\n[tenants.consultation]\n{everything}"
+        "[[tenants]]\nname = \"a\"\nkeys = [{{ id = \"a\", secret = \"{LONG_SECRET}\" }}]\nwebhooks = [{{ url = \"https://a/b\", key = \"a\" }}]\n[tenants.consultation]\n{everything}"
     );
     config.tenants.extend(parse(&written).expect("the defaults may be written").tenants);
     let table: toml::Table = config.render().parse().expect("TOML");
@@ -241,6 +242,32 @@ fn a_tenants_rules_are_read_printed_and_refused_in_one_line() {
     ] {
         assert_eq!(complaint(&tenant(rules)), complaint_of_it);
     }
+}
+
+#[test]
+fn webhooks_name_a_key_that_signs_and_their_addresses_are_not_repeated() {
+    let tenant = |hooks: &str| {
+        format!("[[tenants]]\nname = \"a\"\nkeys = [{{ id = \"k\", secret = \"{LONG_SECRET}\" }}]\nwebhooks = {hooks}\n")
+    };
+    let config = parse(&tenant("[{ url = \"https://platform.example/hunter2\", key = \"k\" }]")).expect("valid");
+    assert_eq!(config.tenants[0].webhooks.len(), 1);
+    for text in [format!("{config:?}"), config.render()] {
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    assert!(config.render().contains("url = \"https://platform.example/(redacted)\""));
+    let of_url = "url: expected an https address, or http inside a site, with a host, without user and #; write url = \"https://platform.example/colloque\"";
+    for (hooks, wanted) in [
+        ("[{ url = \"http://203.0.113.7/hunter2\", key = \"k\" }]", of_url),
+        ("[{ url = [\"hunter2\"], key = \"k\" }]", of_url),
+        (
+            "[{ url = \"https://a/hunter2\", key = \"q\" }]",
+            "key = \"q\": expected the id of an HS256 key of this tenant; write key = \"APIclinic\"",
+        ),
+    ] {
+        assert_eq!(complaint(&tenant(hooks)), format!("test.toml:4: tenants[0].webhooks[0].{wanted}"));
+    }
+    let text = complaint(&tenant("[\"hunter2\"]"));
+    assert!(text.contains("tenants[0].webhooks") && !text.contains("hunter2"), "{text}");
 }
 
 #[test]

@@ -129,8 +129,10 @@ impl TenantSeen {
         let settings = settings.map(|(name, value)| (name.to_owned(), value));
         let rules = rule_lines(&tenant.rules).into_iter().filter(|line| line.written);
         let rules = rules.map(|line| (format!("consultation.{}", line.key), line.value));
+        let hooks = tenant.webhooks.iter().map(|hook| format!("{} {}", hook.url, hook.key)).collect::<Vec<_>>().join("\n");
+        let hooks = (!hooks.is_empty()).then(|| ("webhooks".to_owned(), hooks));
         Self {
-            settings: settings.into_iter().chain(rules).map(|(name, value)| (name, short(&value))).collect(),
+            settings: settings.into_iter().chain(rules).chain(hooks).map(|(name, value)| (name, short(&value))).collect(),
             // An id with other letters cannot stand in the record.
             keys: tenant.keys.iter().map(|key| key.id.clone()).filter(|id| Word::new(id).is_ok()).collect(),
         }

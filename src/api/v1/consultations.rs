@@ -245,7 +245,7 @@ fn too_long(problem: Problem, tenant: &TenantRules) -> Problem {
         Some(most) if problem.code == Code::Invalid => {
             let most = most.as_secs();
             let what = format!("ends_at: the tenant's rules let a consultation last {most} s from its opening (max_length_s)");
-            Problem::new(Code::TenantRule, format!("{what}; choose an earlier end that is not past"))
+            Problem::new(Code::TenantRule, format!("{what}; choose an earlier end, or have `tenants.consultation` changed"))
         }
         _ => problem,
     }

@@ -402,7 +402,7 @@ async fn a_call_keeps_to_its_tenants_rules_and_is_told_which_key_it_broke() {
     let (ours, theirs) = (platform("a"), platform("b"));
     let create = async |token: &str, rules: Value| api.call("POST", "/v1/consultations", token, json!({ "rules": rules })).await;
 
-    let (status, shown) = create(&ours, Value::Null).await;
+    let (status, shown) = create(&ours, json!({})).await;
     assert_eq!((status, &shown["rules"]["max_seats"], &shown["rules"]["emergency_override"]), (201, &json!(3), &json!(false)));
     assert_eq!(create(&ours, json!({ "max_seats": 2, "early_s": 86_400 })).await.0, 201, "stricter, and what is free to choose");
     for (key, asked) in [("emergency_override", json!(true)), ("max_seats", json!(4))] {

@@ -164,7 +164,10 @@ async function platform(stage) {
     return told;
   };
   const { id: room } = await call('/consultations', { ends_at: Math.round(Date.now() / 1_000) + 3_600 });
-  return { link: async (seat, role, name) => (await call(`/consultations/${room}/seats`, { seat, role, name })).link };
+  return {
+    link: async (seat, role, name) => (await call(`/consultations/${room}/seats`, { seat, role, name })).link,
+    support: async () => (await fetch(`${stage.relay.http}/v1/consultations/${room}/support`, { headers })).json(),
+  };
 }
 
 const forwarded = async (stage) => (await stage.relay.metrics()).colloque_forwarded_packets_total;
@@ -216,6 +219,10 @@ scenario('a consultation in the page: waiting, consent, aside, withdrawal', asyn
   await doctor.press('desk');
   await doctor.present('desk-dialog');
   await doctor.page.click(`${id('aside-with')}[data-role=colleague]`);
+  // The code a clinician reads out to support is that of this call.
+  const code = await until('the code is shown', () => doctor.page.$eval(id('support-code'), (shown) => (shown.offsetParent ? shown.textContent : '')));
+  assert.match(code.value, /^\d{3} \d{3}$/);
+  assert.equal(code.value.replace(' ', ''), (await desk.support()).code);
   await doctor.accessible('in the dialogue about people');
   await doctor.press('aside-start');
   await doctor.answered('POST', '/aside');
@@ -246,6 +253,7 @@ scenario('a consultation in the page: waiting, consent, aside, withdrawal', asyn
   // Withdrawn as easily as given.
   await until('the patient is with the doctor', async () => (await patient.tiles()).length === 1);
   await patient.press('desk');
+  assert.equal(await patient.page.$eval(id('support-code'), (shown) => shown.offsetParent), null, 'a patient is not asked to read a code out');
   await patient.press('withdraw-here');
   const shut = await patient.answered('DELETE', '/consents/p');
   await sleep(2_200);
