@@ -10,12 +10,16 @@ mod check;
 mod error;
 mod keys;
 mod render;
+mod rules;
 mod tenants;
+mod webhooks;
 
 pub use audit::{AfterGrace, Audit};
 pub use error::ConfigError;
 pub use keys::{KEYS, KeyDoc};
+pub use rules::{RuleLine, rule_lines};
 pub use tenants::{Algorithm, IceServer, Key, KeyMaterial, Secret, Tenant};
+pub use webhooks::Webhook;
 
 use crate::telemetry::logs::{LogFormat, LogLevel};
 use serde::Deserialize;
@@ -32,7 +36,7 @@ pub const MOST_WORKERS: u16 = 64;
 /// Longest pause between two looks at the sockets, in microseconds: what a call may lose to it unnoticed.
 pub const MOST_COALESCE_US: u16 = 1_000;
 
-/// Longest configuration file read, in bytes; the commented sample is under 8 KiB.
+/// Longest configuration file read, in bytes; the commented sample is under 16 KiB.
 const LONGEST_FILE: u64 = 1024 * 1024;
 
 /// Whether the node serves people or a developer's own browser.

@@ -14,6 +14,7 @@ mod placement;
 mod record;
 mod refusals;
 mod sockets;
+mod webhooks;
 
 use crate::api::health::Health as HealthPage;
 use crate::api::twirp::RoomService;
@@ -41,6 +42,7 @@ use accounts::Accounts;
 use placement::Placement;
 use record::Record;
 use refusals::Refusals;
+use std::collections::HashMap;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -80,7 +82,7 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     let count = config.media.worker_count(cores);
     let keys = Arc::new(key_ring(&config.tenants, mode)?);
     let revocations = Arc::new(Mutex::new(Revocations::default()));
-    let (register, removals) = arranged::open(&config.rooms.state_dir, revocations.clone())?;
+    let (register, removals) = arranged::open(&config.rooms.state_dir, register(&config.tenants), revocations.clone())?;
     let (register, removals) = (Arc::new(register), Arc::new(removals));
     let (facts, recorded) = facts::channel(revocations.clone());
     let (recorder, writer) = audit::open(&config)?;
@@ -116,6 +118,7 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     let state = http_state(&config, mode, parts);
     runtime.spawn(facts::deliver(facts, recorded, register.clone()));
     runtime.spawn(arranged::look_after(register.clone(), removals.clone()));
+    webhooks::start(&runtime, &config, &state.v1, &limits.counts)?;
     runtime.spawn(look_at_record(placement.clone(), refusals.clone()));
     runtime.spawn(look_at_host(Ceiling::find(u64::from(config.limits.max_memory_mib) << 20), placement.clone()));
     let served =
@@ -136,6 +139,11 @@ fn doors_runtime() -> Result<tokio::runtime::Runtime, NodeError> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let built = builder.worker_threads(DOOR_THREADS).thread_name("doors").enable_all().build();
     built.map_err(|_| internal("the doors' runtime cannot be started"))
+}
+
+/// A register that knows what tenants say of their consultations.
+fn register(tenants: &[Tenant]) -> Register {
+    Register::default().with_rules(tenants.iter().map(|tenant| (tenant.id.clone(), tenant.rules.clone())).collect())
 }
 
 /// Starts what keeps the accounts of consultations; without a record nothing is attested.
@@ -230,6 +238,8 @@ fn start_workers(config: &Config, count: usize, placement: &Arc<Placement>, audi
     let opened = sockets::open_media(&config.media, count)?;
     let transport = Transport::new(&[]).map_err(|_| internal("the DTLS certificate cannot be made"))?;
     let rate = |limit| if limit == 0 { u32::MAX } else { limit };
+    let usual =
+        Arc::new(config.tenants.iter().map(|tenant| (tenant.id.clone(), tenant.rules.usual())).collect::<HashMap<_, _>>());
     let shards = opened
         .into_iter()
         .enumerate()
@@ -250,6 +260,7 @@ fn start_workers(config: &Config, count: usize, placement: &Arc<Placement>, audi
                     bytes: rate(config.limits.publisher_bytes_per_s),
                 },
                 transport: Arc::new(transport.at(&opened.told)),
+                usual: usual.clone(),
                 envelope: Arc::new(LiveKitEnvelope),
             };
             (shard, opened.sockets)

@@ -121,6 +121,7 @@ impl Hall {
             // No limit for the one publisher that stands for many.
             publisher_rate: Rate { packets: 100_000, bytes: 100_000_000 },
             transport: Arc::new(Transport::with_profiles(&[RELAY], profiles).expect("a certificate")),
+            usual: Arc::default(),
             envelope: Arc::new(LiveKitEnvelope),
         };
         let start = some_instant();

@@ -23,6 +23,7 @@ mod openapi;
 mod problem;
 mod register;
 mod seats;
+pub mod webhooks;
 mod words;
 
 pub use accounts::{Attested, Ledger, NoLedger, Unattested};

@@ -22,6 +22,7 @@ pub mod pseudonym;
 pub mod purge;
 pub mod record;
 pub mod recover;
+pub mod resolve;
 pub mod samples;
 pub mod segment;
 pub mod tree;

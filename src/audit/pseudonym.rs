@@ -77,6 +77,14 @@ impl Period {
         Self { year: u16::try_from(year).unwrap_or(u16::MAX), month: u8::try_from(month).unwrap_or(12) }
     }
 
+    /// Reads `2026-11`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (year, month) = text.split_once('-')?;
+        let read = Self { year: year.parse().ok()?, month: month.parse().ok()? };
+        ((1..=12).contains(&read.month) && read.to_text() == text).then_some(read)
+    }
+
     /// `2026-11`.
     #[must_use]
     pub fn to_text(self) -> String {
@@ -207,6 +215,8 @@ mod tests {
     #[test]
     fn a_month_is_the_calendars() {
         assert_eq!(Period::of(Micros(1_795_253_467_204_118)).to_text(), "2026-11");
+        assert_eq!(Period::parse("2026-11"), Some(Period { year: 2026, month: 11 }));
+        assert!(["2026-13", "2026-1", "2026", "+026-01", "2026-00"].iter().all(|text| Period::parse(text).is_none()));
         assert!(Period { year: 2026, month: 12 } < Period { year: 2027, month: 1 });
     }
 

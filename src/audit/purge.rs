@@ -1,10 +1,16 @@
 //! What may be removed because its time is over: whole segments, always the oldest, never past a hold.
+//!
+//! Entry points: [`plan`], [`Holds`].
 
 use super::event::Event;
 use super::record::{Actor, Fact};
 use super::tree;
-use super::types::{By, Hash, Micros, Word};
+use super::types::{By, ConsultRef, Hash, Micros, Word};
 use super::words::RetentionPolicy;
+use std::collections::HashMap;
+
+/// Consultations held at once in one log: one a week for five years. Each purge reads the segments that are due for them.
+const MOST_HOLDS: usize = 256;
 
 /// What a purge needs to know of a closed segment.
 #[derive(Clone, Debug)]
@@ -64,6 +70,71 @@ impl Plan {
     }
 }
 
+/// Holds of single consultations: the segments with their entries stay, and so does everything behind them, because a purge takes
+/// whole segments from the oldest on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holds(HashMap<ConsultRef, Micros>);
+
+impl Holds {
+    /// Reads the file: a reference and a time a line. `None` for anything else: what does not read must not let anything go.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let line = |line: &str| {
+            let (reference, until) = line.split_once(' ')?;
+            Some((ConsultRef::parse(reference)?, Micros::parse(until)?))
+        };
+        text.lines().map(line).collect::<Option<_>>().map(Self)
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn write(&self) -> String {
+        let mut lines: Vec<_> = self.0.iter().map(|(held, until)| format!("{} {}\n", held.to_text(), until.to_text())).collect();
+        lines.sort();
+        lines.concat()
+    }
+
+    /// Holds a consultation until a time, in place of a hold it had; holds that are over are forgotten. `false` when there are as
+    /// many as there may be.
+    #[must_use]
+    pub fn set(&mut self, consultation: ConsultRef, until: Micros, now: Micros) -> bool {
+        self.0.retain(|_, until| *until > now);
+        let fits = self.0.len() < MOST_HOLDS || self.0.contains_key(&consultation);
+        if fits {
+            self.0.insert(consultation, until);
+        }
+        fits
+    }
+
+    /// Lets a consultation go; `false` when it was not held.
+    #[must_use]
+    pub fn release(&mut self, consultation: &ConsultRef) -> bool {
+        self.0.remove(consultation).is_some()
+    }
+
+    /// Whether a hold is in force.
+    #[must_use]
+    pub fn any(&self, now: Micros) -> bool {
+        self.0.values().any(|until| *until > now)
+    }
+
+    /// Whether an entry is of a consultation that is held.
+    #[must_use]
+    pub fn cover(&self, entry: &[u8], now: Micros) -> bool {
+        consultation_of(entry).and_then(|consultation| self.0.get(&consultation)).is_some_and(|until| *until > now)
+    }
+}
+
+/// The consultation an entry belongs to; its bytes are canonical, so the field is written in one way.
+#[must_use]
+pub fn consultation_of(entry: &[u8]) -> Option<ConsultRef> {
+    const FIELD: &[u8] = b"\"consult\":\"";
+    let at = entry.windows(FIELD.len()).position(|window| window == FIELD)?;
+    let rest = entry.get(at + FIELD.len()..)?;
+    let end = rest.iter().position(|byte| *byte == b'"')?;
+    ConsultRef::parse(std::str::from_utf8(rest.get(..end)?).ok()?)
+}
+
 /// The frontier as a file: the size, then a hash a line.
 #[must_use]
 pub fn write_frontier(frontier: &tree::Frontier) -> String {
@@ -108,6 +179,32 @@ mod tests {
         assert_eq!(plan(&all, Micros(10)), Some(Plan { from: 0, to: 9 }));
         all[0].held = true;
         assert_eq!(plan(&all, Micros(10)), None);
+    }
+
+    #[test]
+    fn holds_read_back_and_end_by_themselves() {
+        let (one, two) = (ConsultRef([1; 16]), ConsultRef([2; 16]));
+        let mut holds = Holds::default();
+        assert!(holds.set(one, Micros(100), Micros(1)) && holds.set(two, Micros(200), Micros(1)));
+        assert_eq!(Holds::read(&holds.write()), Some(holds.clone()));
+        let entry = |held: ConsultRef| format!(r#"{{"clk":"synced","consult":"{}","data":{{}}}}"#, held.to_text()).into_bytes();
+        assert!(holds.cover(&entry(one), Micros(99)) && !holds.cover(&entry(one), Micros(100)), "it is over then");
+        assert!(!holds.cover(&entry(ConsultRef([3; 16])), Micros(99)) && !holds.cover(b"{}", Micros(99)));
+        assert!(holds.release(&two) && !holds.release(&two));
+        assert!(holds.any(Micros(99)) && !holds.any(Micros(100)));
+        assert_eq!(Holds::read("c-nonsense 2026\n"), None, "what does not read is not taken for nothing");
+        assert_eq!(Holds::read(""), Some(Holds::default()));
+    }
+
+    #[test]
+    fn holds_are_bounded_and_what_is_over_makes_room() {
+        let mut holds = Holds::default();
+        let number = |at: usize| ConsultRef([u8::try_from(at % 256).unwrap(); 16]);
+        assert!((0..MOST_HOLDS).all(|at| holds.set(number(at), Micros(10), Micros(1))));
+        let more = ConsultRef([0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1]);
+        assert!(!holds.set(more, Micros(10), Micros(1)) && holds.set(number(0), Micros(20), Micros(1)), "a known one is moved");
+        assert!(holds.set(more, Micros(30), Micros(10)), "the others are over");
+        assert!(!holds.release(&number(1)) && holds.release(&number(0)));
     }
 
     #[test]

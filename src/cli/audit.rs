@@ -3,6 +3,7 @@
 mod export;
 mod folder;
 mod keep;
+mod resolve;
 mod syslog;
 mod verify;
 
@@ -30,6 +31,8 @@ pub(super) enum AuditCommand {
     Purge(PurgeArgs),
     /// Suspend purging for a dispute or an incident, or let it go on
     Hold(HoldArgs),
+    /// Say which references of a tenant's log are those of ids you name: 0 all found, 1 some not
+    Resolve(resolve::ResolveArgs),
     /// Begin a new lineage after damage, by two persons
     AcceptBreak(AcceptBreakArgs),
     /// Write a log made of nothing but chance, to try verifiers on
@@ -127,7 +130,10 @@ pub(super) struct HoldArgs {
     config: PathBuf,
     #[command(flatten)]
     which: Which,
-    /// Days from now
+    /// Only the entries of this consultation, by its reference in the log (c-…; `audit resolve` finds it)
+    #[arg(long, value_name = "REF", conflicts_with = "node")]
+    consult: Option<String>,
+    /// Days from now, at most 366
     #[arg(long, value_name = "N")]
     days: Option<u32>,
     /// Let purging go on
@@ -192,6 +198,7 @@ pub(super) fn run(command: &AuditCommand, out: &mut dyn Write, err: &mut dyn Wri
         AuditCommand::Init(args) => print(out, &keep::init(args)?).map(|()| 0),
         AuditCommand::Purge(args) => print(out, &keep::purge(args)?).map(|()| 0),
         AuditCommand::Hold(args) => print(out, &keep::hold(args)?).map(|()| 0),
+        AuditCommand::Resolve(args) => resolve::resolve(args, out),
         AuditCommand::AcceptBreak(args) => print(out, &keep::accept_break(args)?).map(|()| 0),
         AuditCommand::Sample(args) => verify::sample(args).map(|()| 0),
     }

@@ -15,6 +15,9 @@ const fn key(path: &'static str, expected: &'static str, example: &'static str) 
     KeyDoc { path, expected, example }
 }
 
+/// What a list of roles must be.
+const ROLES: &str = "a list of doctor, colleague, companion, patient, relative, interpreter, trainee and support";
+
 /// Every key; a test compares the list with the typed structs, with the sample file and with what `check-config` prints.
 pub const KEYS: &[KeyDoc] = &[
     key("http", "a table", "[http]"),
@@ -82,6 +85,38 @@ pub const KEYS: &[KeyDoc] = &[
     key("tenants.name", "a short name no other tenant has", r#"name = "clinic-a""#),
     key("tenants.policy", "open or consultation", r#"policy = "consultation""#),
     key("tenants.join_lifetime_s", "a number of seconds, 0 for unlimited", "join_lifetime_s = 900"),
+    key("tenants.consultation", "a table", "[tenants.consultation]"),
+    key("tenants.consultation.early_s", "a number of seconds between 0 and 86400", "early_s = 900"),
+    key("tenants.consultation.grace_s", "a number of seconds between 0 and 86400", "grace_s = 900"),
+    key("tenants.consultation.max_length_s", "a number of seconds between 1 and 14400", "max_length_s = 14400"),
+    key(
+        "tenants.consultation.consent",
+        "a list of teleconsultation, third_person:ROLE, file_exchange and aside",
+        r#"consent = ["teleconsultation"]"#,
+    ),
+    key("tenants.consultation.third_persons", ROLES, r#"third_persons = ["interpreter", "trainee"]"#),
+    key("tenants.consultation.auto_admit", ROLES, r#"auto_admit = ["companion"]"#),
+    key("tenants.consultation.professional_first", "true or false", "professional_first = true"),
+    key("tenants.consultation.aside_allowed", "true or false", "aside_allowed = true"),
+    key("tenants.consultation.aside_max_s", "a number of seconds between 1 and 3600", "aside_max_s = 600"),
+    key("tenants.consultation.aside_needs_consent", "true or false", "aside_needs_consent = false"),
+    key("tenants.consultation.emergency_override", "true or false", "emergency_override = true"),
+    key("tenants.consultation.representative_required", "true or false", "representative_required = false"),
+    key("tenants.consultation.pro_min_acr", "a number between 0 and 9", "pro_min_acr = 2"),
+    key("tenants.consultation.refuse_second_use", "true or false", "refuse_second_use = false"),
+    key("tenants.consultation.max_seats", "a number between 1 and 64", "max_seats = 16"),
+    key("tenants.consultation.doctor_sees_waiting", "true or false", "doctor_sees_waiting = true"),
+    key(
+        "tenants.webhooks",
+        "a list of at most 4 tables",
+        r#"webhooks = [{ url = "https://platform.example/colloque", key = "APIclinic" }]"#,
+    ),
+    key(
+        "tenants.webhooks.url",
+        "an https address, or http inside a site, with a host, without user and #",
+        r#"url = "https://platform.example/colloque""#,
+    ),
+    key("tenants.webhooks.key", "the id of an HS256 key of this tenant", r#"key = "APIclinic""#),
     key("tenants.keys", "a list of tables", r#"keys = [{ id = "APIclinic", secret_file = "clinic.secret" }]"#),
     key("tenants.keys.id", "a short text no other key has", r#"id = "APIclinic""#),
     key("tenants.keys.algorithm", "one of HS256, EdDSA, ES256", r#"algorithm = "HS256""#),
@@ -94,6 +129,7 @@ pub const KEYS: &[KeyDoc] = &[
 pub(super) fn is_secret(path: &str) -> bool {
     (path.starts_with("tenants.keys") && !path.ends_with("_file") && !path.ends_with(".id") && !path.ends_with(".algorithm"))
         || path.starts_with("ice_servers.credential")
+        || (path.starts_with("tenants.webhooks") && path != "tenants.webhooks.key")
         || path == "tenants"
         || path == "ice_servers"
 }

@@ -1,6 +1,7 @@
 //! Prints what would run, as TOML without its secrets.
 
 use super::Config;
+use super::rules::{RuleLine, rule_lines};
 use super::tenants::{IceServer, KeyMaterial, Tenant};
 use crate::relay::command::Policy;
 use std::fmt::{Display, Write as _};
@@ -100,6 +101,11 @@ impl Page {
         };
         self.line("policy", quoted(policy));
         self.line("join_lifetime_s", tenant.join_lifetime.map_or(0, |lifetime| lifetime.as_secs()));
+        for webhook in &tenant.webhooks {
+            self.head("[[tenants.webhooks]]");
+            self.line("url", quoted(webhook.shown()));
+            self.line("key", quoted(&webhook.key));
+        }
         for key in &tenant.keys {
             self.head("[[tenants.keys]]");
             self.line("id", quoted(&key.id));
@@ -109,11 +115,19 @@ impl Page {
                 KeyMaterial::EdDsa(_) | KeyMaterial::Es256(_) => self.line("public_key_file", "\"(read)\""),
             }
         }
+        self.head("[tenants.consultation]");
+        for RuleLine { key, value, written } in rule_lines(&tenant.rules) {
+            match written {
+                true => self.line(key, value),
+                // As a comment, so that what is printed reads back as what was written.
+                false => self.line(&format!("# {key}"), format!("{value} (not written: a call may choose)")),
+            }
+        }
     }
 }
 
 /// A TOML basic string; a TOML escape is the same as Rust's for what it shares, and `\u{…}` is not shared.
-fn quoted(value: impl Display) -> String {
+pub(super) fn quoted(value: impl Display) -> String {
     let mut out = String::from("\"");
     for character in value.to_string().chars() {
         match character {
@@ -128,7 +142,7 @@ fn quoted(value: impl Display) -> String {
     out
 }
 
-fn list(items: impl Iterator<Item = impl Display>) -> String {
+pub(super) fn list(items: impl Iterator<Item = impl Display>) -> String {
     let items: Vec<_> = items.map(|item| item.to_string()).collect();
     format!("[{}]", items.join(", "))
 }

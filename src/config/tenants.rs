@@ -1,9 +1,11 @@
 //! Tenants, their keys and the secrets behind them.
 
 use super::error::{ConfigError, Fault};
+use super::rules::{self, RawRules};
+use super::webhooks::{self, RawWebhook, Webhook};
 use super::{Mode, SHORTEST_SECRET};
 use crate::model::TenantId;
-use crate::relay::command::Policy;
+use crate::relay::command::{Policy, TenantRules};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer};
@@ -90,13 +92,24 @@ pub struct Tenant {
     pub policy: Policy,
     /// Longest lifetime of a join token it may use; `None` is unlimited.
     pub join_lifetime: Option<Duration>,
+    /// What it says of its consultations.
+    pub rules: TenantRules,
+    /// Where its events are pushed.
+    pub webhooks: Vec<Webhook>,
     /// Keys that sign its tokens.
     pub keys: Vec<Key>,
 }
 
 impl Tenant {
     pub(super) fn open(name: &str) -> Self {
-        Self { id: TenantId::new(name), policy: Policy::Open, join_lifetime: None, keys: Vec::new() }
+        Self {
+            id: TenantId::new(name),
+            policy: Policy::Open,
+            join_lifetime: None,
+            rules: TenantRules::default(),
+            webhooks: Vec::new(),
+            keys: Vec::new(),
+        }
     }
 }
 
@@ -182,6 +195,10 @@ pub(super) struct RawTenant {
     policy: Policy,
     join_lifetime_s: Option<u32>,
     #[serde(default)]
+    consultation: RawRules,
+    #[serde(default)]
+    webhooks: Vec<RawWebhook>,
+    #[serde(default)]
     keys: Vec<RawKey>,
 }
 
@@ -211,7 +228,9 @@ pub(super) fn resolve(raw: Vec<RawTenant>, folder: &Path, mode: Mode) -> Result<
             Some(seconds) => Some(Duration::from_secs(u64::from(seconds))),
             None => (tenant.policy == Policy::Consultation).then_some(CONSULTATION_JOIN_LIFETIME),
         };
-        tenants.push(Tenant { id: TenantId::new(tenant.name), policy: tenant.policy, join_lifetime, keys });
+        let rules = rules::resolve(tenant.consultation, &format!("tenants[{at}].consultation"))?;
+        let webhooks = webhooks::resolve(tenant.webhooks, &keys, &format!("tenants[{at}]"))?;
+        tenants.push(Tenant { id: TenantId::new(tenant.name), policy: tenant.policy, join_lifetime, rules, webhooks, keys });
     }
     Ok(tenants)
 }
@@ -272,6 +291,8 @@ pub(super) fn dev_tenants() -> Result<[Tenant; 2], ConfigError> {
             id: TenantId::new("clinic"),
             policy: Policy::Consultation,
             join_lifetime: Some(CONSULTATION_JOIN_LIFETIME),
+            rules: TenantRules::default(),
+            webhooks: Vec::new(),
             keys: vec![key("clinic", &secret)],
         },
     ])

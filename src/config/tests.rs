@@ -47,6 +47,8 @@ fn the_table_of_keys_the_structs_and_the_sample_name_the_same_keys() {
         ("ice_servers", "[[ice_servers]]\nzz = 1"),
         ("tenants", "[[tenants]]\nzz = 1"),
         ("tenants.keys", "[[tenants]]\n[[tenants.keys]]\nzz = 1"),
+        ("tenants.webhooks", "[[tenants]]\n[[tenants.webhooks]]\nzz = 1"),
+        ("tenants.consultation", "[[tenants]]\n[tenants.consultation]\nzz = 1"),
     ];
     let examples: toml::Table = sample_with_examples().parse().expect("the examples are TOML");
     let mut seen = 0;
@@ -176,6 +178,13 @@ fn what_is_printed_names_every_key_and_reads_back() {
     assert_eq!(parse(&printed).expect("what is printed reads back"), config);
     config.add_key("k", Secret::new(LONG_SECRET.into()), Mode::Production).expect("valid key");
     config.ice_servers.push(IceServer { urls: vec!["stun:a".into()], username: "u".into(), credential: None });
+    let everything = rule_lines(&config.tenants[0].rules)
+        .iter()
+        .fold(String::new(), |text, line| text + line.key + " = " + &line.value + "\n");
+    let written = format!(
+        "[[tenants]]\nname = \"a\"\nkeys = [{{ id = \"a\", secret = \"{LONG_SECRET}\" }}]\nwebhooks = [{{ url = \"https://a/b\", key = \"a\" }}]\n[tenants.consultation]\n{everything}"
+    );
+    config.tenants.extend(parse(&written).expect("the defaults may be written").tenants);
     let table: toml::Table = config.render().parse().expect("TOML");
     for key in KEYS {
         let either = ["secret_file", "public_key_file", "credential"].iter().any(|name| key.path.ends_with(name));
@@ -192,6 +201,73 @@ fn ports_and_workers_agree() {
     assert_eq!((config.media.worker_count(8), config.media.ports()), (2, &[1, 2][..]));
     let config = parse("").expect("an empty file is the defaults");
     assert_eq!((config.media.worker_count(8), config.media.worker_count(0), config.media.ports()), (8, 1, &[7882][..]));
+}
+
+#[test]
+fn a_tenants_rules_are_read_printed_and_refused_in_one_line() {
+    let tenant = |rules: &str| {
+        format!(
+            "[[tenants]]\nname = \"a\"\nkeys = [{{ id = \"k\", secret = \"{LONG_SECRET}\" }}]\n[tenants.consultation]\n{rules}"
+        )
+    };
+    let text =
+        tenant("consent = [\"teleconsultation\", \"third_person:interpreter\"]\nemergency_override = false\nmax_seats = 3");
+    let config = parse(&text).expect("valid");
+    let printed = config.render();
+    for line in ["consent = [\"teleconsultation\", \"third_person:interpreter\"]", "emergency_override = false", "max_seats = 3"]
+    {
+        assert!(printed.lines().any(|printed| printed == line), "{line} in {printed}");
+    }
+    assert!(printed.contains("# early_s = 900 (not written"), "{printed}");
+    let again = printed.replace("(redacted)", LONG_SECRET);
+    assert_eq!(parse(&again).expect("reads back").tenants[0].rules, config.tenants[0].rules);
+    for (rules, complaint_of_it) in [
+        (
+            "max_seats = 65",
+            "test.toml:5: tenants[0].consultation.max_seats = 65: expected a number between 1 and 64; write max_seats = 16",
+        ),
+        (
+            "consent = [\"all\"]",
+            "test.toml:5: tenants[0].consultation.consent[0] = \"all\": expected a list of teleconsultation, third_person:ROLE, file_exchange and aside; write consent = [\"teleconsultation\"]",
+        ),
+        (
+            "max_length_s = 0",
+            "test.toml:5: tenants[0].consultation.max_length_s = 0: expected a number of seconds between 1 and 14400; write max_length_s = 14400",
+        ),
+        (
+            "pro_min_acr = -1",
+            "test.toml:5: tenants[0].consultation.pro_min_acr = -1: expected a number between 0 and 9; write pro_min_acr = 2",
+        ),
+        ("consnt = []", "test.toml:5: tenants[0].consultation.consnt: no such key; did you mean consent?"),
+    ] {
+        assert_eq!(complaint(&tenant(rules)), complaint_of_it);
+    }
+}
+
+#[test]
+fn webhooks_name_a_key_that_signs_and_their_addresses_are_not_repeated() {
+    let tenant = |hooks: &str| {
+        format!("[[tenants]]\nname = \"a\"\nkeys = [{{ id = \"k\", secret = \"{LONG_SECRET}\" }}]\nwebhooks = {hooks}\n")
+    };
+    let config = parse(&tenant("[{ url = \"https://platform.example/hunter2\", key = \"k\" }]")).expect("valid");
+    assert_eq!(config.tenants[0].webhooks.len(), 1);
+    for text in [format!("{config:?}"), config.render()] {
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    assert!(config.render().contains("url = \"https://platform.example/(redacted)\""));
+    let of_url = "url: expected an https address, or http inside a site, with a host, without user and #; write url = \"https://platform.example/colloque\"";
+    for (hooks, wanted) in [
+        ("[{ url = \"http://203.0.113.7/hunter2\", key = \"k\" }]", of_url),
+        ("[{ url = [\"hunter2\"], key = \"k\" }]", of_url),
+        (
+            "[{ url = \"https://a/hunter2\", key = \"q\" }]",
+            "key = \"q\": expected the id of an HS256 key of this tenant; write key = \"APIclinic\"",
+        ),
+    ] {
+        assert_eq!(complaint(&tenant(hooks)), format!("test.toml:4: tenants[0].webhooks[0].{wanted}"));
+    }
+    let text = complaint(&tenant("[\"hunter2\"]"));
+    assert!(text.contains("tenants[0].webhooks") && !text.contains("hunter2"), "{text}");
 }
 
 #[test]

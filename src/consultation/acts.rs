@@ -2,7 +2,7 @@
 
 use super::act::{Act, By, Channel, Consent, Emergency, IdentityCheck, Invitation};
 use super::fact::{Closing, Fact};
-use super::policy::{ConsultationPolicy, LONGEST, Scope};
+use super::policy::{ConsultationPolicy, Scope};
 use super::room::Member;
 use super::seats::{Consultation, File, millis};
 use super::{Effect, Effects, MemberId, Recording, Refusal, Room, To};
@@ -296,7 +296,7 @@ impl Room {
     fn extend(&mut self, by: By, ends_at_ms: u64, now: Now) -> Result<(), Refusal> {
         self.leads(&by)?;
         let consultation = self.consultation_mut()?;
-        let latest = consultation.opened_at_ms.unwrap_or(now.wall_ms).saturating_add(millis(LONGEST));
+        let latest = consultation.opened_at_ms.unwrap_or(now.wall_ms).saturating_add(millis(consultation.policy.longest));
         if ends_at_ms <= now.wall_ms || ends_at_ms > latest {
             return Err(Refusal::BadPolicy);
         }

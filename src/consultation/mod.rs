@@ -23,7 +23,7 @@ pub use act::{
 };
 pub use fact::{Assurance, Closing, Fact, Method, Token};
 pub use plan::Plan;
-pub use policy::{AsideRules, ConsultationPolicy, LONGEST, LONGEST_ASIDE, MOST_SEATS, Scope, SecondUse};
+pub use policy::{AsideRules, ConsultationPolicy, LONGEST, LONGEST_ASIDE, Loosened, MOST_SEATS, Scope, SecondUse, TenantRules};
 pub use room::Room;
 
 use crate::model::roster::{

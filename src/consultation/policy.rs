@@ -1,5 +1,9 @@
 //! What a tenant asks of one consultation: fixed when it opens.
 
+mod tenant;
+
+pub use tenant::{Loosened, TenantRules};
+
 use super::Refusal;
 use crate::model::roster::Role;
 use std::collections::BTreeSet;
@@ -31,6 +35,8 @@ pub struct ConsultationPolicy {
     pub grace: Duration,
     /// How long it may last from its opening, at most [`LONGEST`].
     pub max_length: Duration,
+    /// How long it may last with extensions, at most [`LONGEST`].
+    pub longest: Duration,
     /// What each patient must have agreed to before the patient's gate opens.
     pub consent: BTreeSet<Scope>,
     /// Roles whose gate opens only once every patient inside has agreed to a third person of that role.
@@ -127,6 +133,7 @@ impl Default for ConsultationPolicy {
             early: Duration::from_secs(15 * 60),
             grace: Duration::from_secs(15 * 60),
             max_length: LONGEST,
+            longest: LONGEST,
             consent: BTreeSet::from([Scope::Teleconsultation]),
             third_persons: Role::ALL.into_iter().filter(|role| !matches!(role, Role::Doctor | Role::Patient)).collect(),
             auto_admit: BTreeSet::new(),
@@ -150,7 +157,7 @@ impl ConsultationPolicy {
     pub fn check(&self) -> Result<(), Refusal> {
         let ordered = self.starts_at_ms.zip(self.ends_at_ms).is_none_or(|(starts, ends)| starts < ends);
         let margins = self.early <= LONGEST_MARGIN && self.grace <= LONGEST_MARGIN;
-        let length = !self.max_length.is_zero() && self.max_length <= LONGEST;
+        let length = !self.max_length.is_zero() && self.max_length <= self.longest && self.longest <= LONGEST;
         let aside = !self.aside.max.is_zero() && self.aside.max <= LONGEST_ASIDE;
         let seats = (1..=MOST_SEATS).contains(&self.max_seats);
         (ordered && margins && length && aside && seats).then_some(()).ok_or(Refusal::BadPolicy)

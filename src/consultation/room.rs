@@ -97,6 +97,15 @@ impl Room {
         Self { consultation, facts, members: Vec::new(), unsettled: Vec::new(), next_member: 0 }
     }
 
+    /// Gives a consultation that nobody arranged the rules of its tenant; a plain room has none.
+    #[must_use]
+    pub fn with_usual(mut self, usual: Option<&ConsultationPolicy>) -> Self {
+        if let Some((consultation, usual)) = self.consultation.as_mut().zip(usual) {
+            consultation.policy = usual.clone();
+        }
+        self
+    }
+
     /// Applies one command and says what follows from it.
     ///
     /// # Errors

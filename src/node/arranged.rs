@@ -62,16 +62,20 @@ struct Folder {
 ///
 /// # Errors
 /// [`NodeError::Setup`] when the folder cannot be used, or another process uses it.
-pub(super) fn open(root: &Path, revocations: Arc<Mutex<Revocations>>) -> Result<(Register, Removals), NodeError> {
+pub(super) fn open(
+    root: &Path,
+    register: Register,
+    revocations: Arc<Mutex<Revocations>>,
+) -> Result<(Register, Removals), NodeError> {
     if root.as_os_str().is_empty() {
-        return Ok((Register::default(), Removals { revocations, thread: None }));
+        return Ok((register, Removals { revocations, thread: None }));
     }
     let fault =
         |error: io::Error| NodeError::Setup(format!("rooms.state_dir = {root:?}: {error}; name a folder of the node's own"));
     let folder = Folder::lock(root).map_err(fault)?;
     let (sender, receiver) = sync_channel(ON_THE_WAY);
     let mailbox: Arc<dyn Keeper> = Arc::new(Mailbox(sender.clone()));
-    let register = Register::default().with_keeper(mailbox);
+    let register = register.with_keeper(mailbox);
     folder.restore(&register).map_err(fault)?;
     if let Some(text) = folder.read(REMOVALS, LONGEST_REMOVALS).map_err(fault)?
         && revocations.lock().unwrap_or_else(PoisonError::into_inner).restore(&text, wall_ms() / 1_000).is_err()
@@ -235,7 +239,7 @@ mod tests {
     }
 
     fn opened(root: &Path) -> (Register, Removals) {
-        open(root, Arc::default()).expect("a folder of its own")
+        open(root, Register::default(), Arc::default()).expect("a folder of its own")
     }
 
     #[tokio::test]
@@ -243,7 +247,7 @@ mod tests {
         let root = folder("restart");
         let room = RoomKey { tenant: TenantId::new("clinic"), name: RoomName::new("c-1") };
         let (register, removals) = opened(&root);
-        assert!(open(&root, Arc::default()).is_err(), "one node at a time");
+        assert!(open(&root, Register::default(), Arc::default()).is_err(), "one node at a time");
         let now = wall_ms() / 1_000;
         let links = register.arrange_demo(&room, "clinic", now);
         removals.revocations.lock().expect("no panic").revoke(room.clone(), Identity::new("p"), now);
@@ -251,7 +255,7 @@ mod tests {
         drop((register, removals));
         // The thread lets go of the folder a moment after the last sender.
         let (register, removals) = loop {
-            match open(&root, Arc::default()) {
+            match open(&root, Register::default(), Arc::default()) {
                 Ok(opened) => break opened,
                 Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
             }

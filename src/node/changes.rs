@@ -7,7 +7,7 @@ use crate::audit::event::Event;
 use crate::audit::tree::sha256;
 use crate::audit::types::{Hash, Word};
 use crate::audit::words::KeyUse;
-use crate::config::{Config, Tenant};
+use crate::config::{Config, Tenant, rule_lines};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -38,7 +38,8 @@ impl Seen {
         for line in config.render().lines() {
             if let Some(head) = line.strip_prefix('[') {
                 // Lists of tenants and servers have no names of settings to tell.
-                section = head.strip_suffix(']').filter(|head| !head.starts_with('[')).map(str::to_owned);
+                let named = |head: &&str| !head.starts_with('[') && !head.starts_with("tenants");
+                section = head.strip_suffix(']').filter(named).map(str::to_owned);
             } else if let (Some(section), Some((key, value))) = (&section, line.split_once(" = ")) {
                 settings.insert(format!("{section}.{key}"), short(value));
             }
@@ -125,8 +126,13 @@ impl TenantSeen {
     fn now(tenant: &Tenant) -> Self {
         let lifetime = tenant.join_lifetime.map_or(0, |lifetime| lifetime.as_secs());
         let settings = [("policy", format!("{:?}", tenant.policy)), ("join_lifetime_s", lifetime.to_string())];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value));
+        let rules = rule_lines(&tenant.rules).into_iter().filter(|line| line.written);
+        let rules = rules.map(|line| (format!("consultation.{}", line.key), line.value));
+        let hooks = tenant.webhooks.iter().map(|hook| format!("{} {}", hook.url, hook.key)).collect::<Vec<_>>().join("\n");
+        let hooks = (!hooks.is_empty()).then(|| ("webhooks".to_owned(), hooks));
         Self {
-            settings: settings.into_iter().map(|(name, value)| (name.to_owned(), short(&value))).collect(),
+            settings: settings.into_iter().chain(rules).chain(hooks).map(|(name, value)| (name, short(&value))).collect(),
             // An id with other letters cannot stand in the record.
             keys: tenant.keys.iter().map(|key| key.id.clone()).filter(|id| Word::new(id).is_ok()).collect(),
         }
@@ -185,6 +191,25 @@ mod tests {
         assert!(!now.text().contains("7999") && !now.text().contains(SECRET));
         assert!(now.changes(&now).is_empty());
         assert_eq!(names(&now.changes(&Seen::default())), ["tenant.registered"]);
+    }
+
+    #[test]
+    fn a_changed_rule_of_a_tenant_is_a_change_of_its_policy_and_not_of_the_node() {
+        let tenant = |rules: &str| {
+            let keys = format!("keys = [{{ id = \"k\", secret = \"{SECRET}\" }}]");
+            let whole = format!("[[tenants]]\nname = \"t\"\n{keys}\n[tenants.consultation]\n{rules}\n");
+            Seen::now(&Config::parse(&whole, "test", std::path::Path::new("."), Mode::Production).expect("a configuration"))
+        };
+        let (free, strict) = (tenant(""), tenant("emergency_override = false\nmax_seats = 3"));
+        let events = strict.changes(&free);
+        let [(Some(whose), Event::TenantPolicyChanged { keys_changed, new_hash, old_hash })] = events.as_slice() else {
+            panic!("{events:?}")
+        };
+        let named: Vec<_> = keys_changed.iter().map(Word::as_str).collect();
+        assert_eq!((whose.as_str(), named), ("t", vec!["consultation.emergency_override", "consultation.max_seats"]));
+        assert_ne!(new_hash, old_hash);
+        assert_eq!(tenant("max_seats = 3").changes(&tenant("max_seats = 4")).len(), 1);
+        assert!(strict.changes(&strict).is_empty());
     }
 
     #[test]

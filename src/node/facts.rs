@@ -55,7 +55,7 @@ impl Facts {
 /// Hands facts over as long as the doors' runtime lives.
 pub(super) async fn deliver(facts: Arc<Facts>, mut receiver: mpsc::Receiver<Recorded>, register: Arc<Register>) {
     while let Some(recorded) = receiver.recv().await {
-        register.on_fact(&recorded.room, recorded.at.wall_ms, &recorded.fact);
+        register.on_fact(&recorded.room, &recorded.sid, recorded.at.wall_ms, &recorded.fact);
         if facts.lost.swap(false, Ordering::Relaxed) {
             register.on_lost_facts();
         }

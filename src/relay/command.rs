@@ -3,8 +3,9 @@
 use super::event::{EventSink, Ticket};
 pub use crate::consultation::{
     Act, AddTrack, AsideRules, AsideView, Assurance, By, Channel, Closing, Consent, ConsultationPolicy, Emergency, Fact, Gate,
-    IdentityCheck, Invitation, LONGEST, MOST_SEATS, Method, Overview, Plan, Policy, Recording, Refusal, RoomSettings, Scope,
-    SeatState, SeatView, SecondUse, SubscriptionPermission, TextVersion, Token, TrackPermission,
+    IdentityCheck, Invitation, LONGEST, LONGEST_ASIDE, Loosened, MOST_SEATS, Method, Overview, Plan, Policy, Recording, Refusal,
+    RoomSettings, Scope, SeatState, SeatView, SecondUse, SubscriptionPermission, TenantRules, TextVersion, Token,
+    TrackPermission,
 };
 use crate::model::roster::{
     Attributes, ClientFacts, LeaveReason, Message, Participant, ParticipantKind, Permissions, Quality, RoomFacts, Text, Track,

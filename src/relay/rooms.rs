@@ -202,7 +202,8 @@ impl Shard {
         self.generation = self.generation.wrapping_add(1);
         let sid = RoomSid::new(self.new_id("RM_"));
         let defaults: Defaults = self.config.room_defaults;
-        let rules = Room::new(key, sid, policy, settings, defaults, now);
+        let usual = self.config.usual.get(&key.tenant);
+        let rules = Room::new(key, sid, policy, settings, defaults, now).with_usual(usual);
         let room = self.rooms.insert(RoomState {
             generation: self.generation,
             key: key.clone(),

@@ -14,12 +14,13 @@ use super::stray::Ssrcs;
 use super::timers::{Owner, Timers};
 use super::tracks::Track;
 use super::warm::Burst;
+use crate::consultation::ConsultationPolicy;
 use crate::consultation::room::Defaults;
 use crate::media::outbox::Outbox;
 use crate::media::rate::Bitrate;
 use crate::model::counters::{Counters, DropReason, FailureReason};
 use crate::model::roster::{LeaveReason, Source};
-use crate::model::{MediaKind, Now, ParticipantSid, RoomKey, ShardId, TrackSid};
+use crate::model::{MediaKind, Now, ParticipantSid, RoomKey, ShardId, TenantId, TrackSid};
 use crate::transport::peer::{PeerEvent, Transport};
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
@@ -50,6 +51,8 @@ pub struct ShardConfig {
     pub adapt: bool,
     /// Facts of consultations go to an audit log, and what they give waits until they are on disk.
     pub audit: bool,
+    /// Rules of consultations that nobody arranged, where a tenant has its own.
+    pub usual: Arc<HashMap<TenantId, ConsultationPolicy>>,
     /// The data channels' message format.
     pub envelope: Arc<dyn Envelope>,
 }

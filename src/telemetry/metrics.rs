@@ -166,6 +166,14 @@ door_counters! {
     tokens_refused: COUNTER "colloque_tokens_refused_total" "Requests refused for their token",
     /// Commands refused because a shard was busy.
     busy: COUNTER "colloque_busy_total" "Commands refused because a worker was busy",
+    /// Events that receivers of webhooks took.
+    webhooks_delivered: COUNTER "colloque_webhooks_delivered_total" "Events that receivers of webhooks took",
+    /// Attempts that failed and are made again.
+    webhooks_retried: COUNTER "colloque_webhooks_retried_total" "Attempts to deliver an event that failed and are made again",
+    /// Events a receiver refused for good.
+    webhooks_refused: COUNTER "colloque_webhooks_refused_total" "Events that a receiver of webhooks refused for good",
+    /// Events that fell out of the queue.
+    webhooks_lost: COUNTER "colloque_webhooks_lost_total" "Events that fell out of the queue before a receiver took them",
 }
 
 /// One number of the doors.
@@ -176,6 +184,11 @@ impl Tally {
     /// Counts one.
     pub fn up(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts several.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Takes one off a gauge; never goes below 0.

@@ -191,6 +191,7 @@ impl World {
             connect_within: rules.connect_within,
             publisher_rate: rules.rate,
             transport: transport(),
+            usual: Arc::default(),
             envelope: Arc::new(LiveKitEnvelope),
         };
         let start = some_instant();

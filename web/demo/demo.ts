@@ -90,7 +90,7 @@ const actions: CallActions = {
     view.chatChanged(undefined);
   },
   resend: async () => undefined,
-  desk: { admit: nothing, refuse: nothing, remove: nothing, agree: nothing, withdraw: nothing, startAside: nothing, endAside: nothing, declare: nothing, gone: nothing, lock: nothing, extend: nothing },
+  desk: { admit: nothing, refuse: nothing, remove: nothing, agree: nothing, withdraw: nothing, startAside: nothing, endAside: nothing, declare: nothing, gone: nothing, lock: nothing, extend: nothing, support: async () => '407311' },
   startSound: async () => view.update((state = { ...state, soundBlocked: false })),
   leave: () => location.reload(),
 };

@@ -26,6 +26,8 @@ export interface DeskActions {
   lock(on: boolean): Promise<void>;
   /** The new end, in milliseconds since 1970. */
   extend(endsAt: number): Promise<void>;
+  /** The six digits by which the people who help find this call. */
+  support(): Promise<string>;
 }
 
 /** A call that was not carried out, with the relay's stable code. */
@@ -54,7 +56,19 @@ export class Desk implements DeskActions {
   lock = (on: boolean): Promise<void> => this.call(on ? 'POST' : 'DELETE', '/lock');
   extend = (endsAt: number): Promise<void> => this.call('POST', '/extend', { ends_at: Math.round(endsAt / 1000) });
 
+  support = async (): Promise<string> => {
+    const told = await this.ask('GET', '/support');
+    const code = fieldOf(told, 'code');
+    if (code === undefined || !/^\d{6}$/.test(code)) throw new DeskError('internal');
+    return code;
+  };
+
   private async call(method: string, path: string, body?: object): Promise<void> {
+    await this.ask(method, path, body);
+  }
+
+  /** The answer's JSON; nothing where there is none. */
+  private async ask(method: string, path: string, body?: object): Promise<unknown> {
     const target = callUrl(this.link, `/v1/consultations/${encodeURIComponent(this.seat.room)}${path}`);
     const answer = await fetch(target, {
       method,
@@ -63,11 +77,15 @@ export class Desk implements DeskActions {
       cache: 'no-store',
       signal: AbortSignal.timeout(CALL_WITHIN_MS),
     }).catch(() => undefined);
-    if (answer?.ok) return;
     const told: unknown = await answer?.json().catch(() => undefined);
-    const code = typeof told === 'object' && told !== null ? (told as Record<string, unknown>)['code'] : undefined;
-    throw new DeskError(typeof code === 'string' ? code : 'unreachable');
+    if (answer?.ok) return told;
+    throw new DeskError(fieldOf(told, 'code') ?? 'unreachable');
   }
+}
+
+function fieldOf(told: unknown, name: string): string | undefined {
+  const value = typeof told === 'object' && told !== null ? (told as Record<string, unknown>)[name] : undefined;
+  return typeof value === 'string' ? value : undefined;
 }
 
 /** The words for a call that was not carried out. */

@@ -111,6 +111,18 @@ describe('calls of the relay', () => {
     expect(ask.mock.calls[0]?.[1].headers.Authorization).toBe('Bearer fresh');
   });
 
+  it('read the code for support, and take nothing else for one', async () => {
+    const answer = (body: string): void => {
+      vi.stubGlobal('fetch', vi.fn().mockImplementation(async () => new Response(body)));
+    };
+    answer('{"code":"407311"}');
+    expect(await desk.support()).toBe('407311');
+    for (const other of ['{"code":"4073111"}', '{"code":"<b>407"}', '{"code":407311}', '[]', 'nonsense']) {
+      answer(other);
+      await expect(desk.support()).rejects.toBeInstanceOf(DeskError);
+    }
+  });
+
   it('say why they were not carried out', async () => {
     vi.stubGlobal('fetch', vi.fn().mockResolvedValue(new Response('{"code":"locked"}', { status: 409 })));
     const refused: unknown = await desk.admit('x').catch((error: unknown) => error);

@@ -8,7 +8,7 @@ use super::register::{Entry, random, room};
 use super::words::{Consultation, Extension, NewConsultation, Seat, State as Stage, ms};
 use crate::model::roster::Role;
 use crate::model::{Identity, RoomKey};
-use crate::relay::command::{Act, AdminAction, AdminReply, Consent, Gate, SeatState};
+use crate::relay::command::{Act, AdminAction, AdminReply, Consent, Gate, SeatState, TenantRules};
 use crate::relay::event::Refusal;
 use aws_lc_rs::digest;
 use axum::extract::{Path, State};
@@ -55,7 +55,7 @@ pub(super) async fn create(
     check_id("id", &id)?;
     let room = room(&tenant, &id);
     v1.check_record(Some(&room))?;
-    let policy = asked.policy()?;
+    let policy = asked.policy(v1.register.rules(&tenant))?;
     // Somebody who came before it was arranged came under other rules.
     if v1.register.find(&room).is_none() && is_taken(&v1, &room).await? {
         return Err(Problem::new(Code::Conflict, "people are in a room of this name already; choose another id"));
@@ -228,7 +228,8 @@ pub(super) async fn extend(
     if asked.ends_at <= v1.now_s() {
         return Err(Problem::invalid("ends_at must be later than now, in seconds since 1970"));
     }
-    let open = v1.act(&caller, &room, Act::Extend { ends_at_ms: ms(asked.ends_at) }).await?;
+    let extended = v1.act(&caller, &room, Act::Extend { ends_at_ms: ms(asked.ends_at) }).await;
+    let open = extended.map_err(|problem| too_long(problem, v1.register.rules(&room.tenant)))?;
     if !open && matches!(caller, Caller::Seat(_)) {
         return Err(Problem::new(Code::NotOpen, "nobody has come yet; only the platform can change it now"));
     }
@@ -239,6 +240,18 @@ pub(super) async fn extend(
     }
     v1.register.settle().await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// An extension past what the tenant allows is told so.
+fn too_long(problem: Problem, tenant: &TenantRules) -> Problem {
+    match tenant.max_length {
+        Some(most) if problem.code == Code::Invalid => {
+            let most = most.as_secs();
+            let what = format!("ends_at: the tenant's rules let a consultation last {most} s from its opening (max_length_s)");
+            Problem::new(Code::TenantRule, format!("{what}; choose an earlier end, or have `tenants.consultation` changed"))
+        }
+        _ => problem,
+    }
 }
 
 impl Seat {

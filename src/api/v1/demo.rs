@@ -5,7 +5,6 @@ use super::register::Invited;
 use super::words::NewConsultation;
 use crate::model::roster::Role;
 use crate::model::{Identity, RoomKey};
-use crate::relay::command::ConsultationPolicy;
 
 /// Who is invited.
 const SEATS: [Role; 3] = [Role::Doctor, Role::Patient, Role::Companion];
@@ -15,7 +14,7 @@ impl Register {
     /// Unix epoch.
     pub fn arrange_demo(&self, room: &RoomKey, key: &str, now_s: u64) -> Vec<(Role, String)> {
         let asked = NewConsultation { id: Some(room.name.as_str().to_owned()), ..NewConsultation::default() };
-        if self.arrange(room, asked, ConsultationPolicy::default(), now_s).is_err() {
+        if self.arrange(room, asked, self.rules(&room.tenant).usual(), now_s).is_err() {
             return Vec::new();
         }
         let Some(entry) = self.find(room) else { return Vec::new() };

@@ -3,7 +3,7 @@
 use super::Register;
 use super::words::RoleWord;
 use crate::model::roster::LeaveReason;
-use crate::model::{Identity, RoomKey};
+use crate::model::{Identity, RoomKey, RoomSid};
 use crate::relay::command::{By, Closing, Fact, Scope};
 use serde_json::{Value, json};
 
@@ -13,11 +13,14 @@ type Told<'a> = (&'static str, Option<&'a Identity>, Value);
 impl Register {
     /// Adds a room's fact to the events of its tenant; facts about single tracks are left to the audit log. A consultation that
     /// was ended, or whose time was over, does not open again.
-    pub fn on_fact(&self, room: &RoomKey, at_ms: u64, fact: &Fact) {
+    pub fn on_fact(&self, room: &RoomKey, sid: &RoomSid, at_ms: u64, fact: &Fact) {
         if let Fact::RoomClosed { why: Closing::Ended | Closing::TimeLimit | Closing::Unrecorded, .. } = fact {
             self.end(room);
         }
-        if let Some((kind, seat, facts)) = told(fact) {
+        if let Fact::RoomCreated { .. } = fact {
+            // With it the audit record's references can be found again: `colloque audit resolve`.
+            self.tell(room, at_ms, "consultation.opened", None, Some(json!({ "sid": sid.as_str() })));
+        } else if let Some((kind, seat, facts)) = told(fact) {
             let facts = (!facts.is_null()).then_some(facts);
             self.tell(room, at_ms, kind, seat, facts);
         }
@@ -76,7 +79,6 @@ fn deciding(fact: &Fact) -> Option<Told<'_>> {
 #[expect(clippy::wildcard_enum_match_arm, reason = "the other facts are told by the functions beside it, or not at all")]
 fn about_the_room(fact: &Fact) -> Option<Told<'_>> {
     Some(match fact {
-        Fact::RoomCreated { .. } => ("consultation.opened", None, Value::Null),
         Fact::RoomLocked { by } => ("consultation.locked", None, json!({ "by": actor(by) })),
         Fact::RoomUnlocked { by } => ("consultation.unlocked", None, json!({ "by": actor(by) })),
         Fact::RoomExtended { ends_at_ms, by } => {
@@ -162,8 +164,9 @@ mod tests {
         let room = RoomKey { tenant: TenantId::new("t"), name: RoomName::new("c") };
         let seat = Identity::new("p");
         let by = By::Seat(Identity::new("d"));
-        register.on_fact(&room, 7, &Fact::Admitted { seat: seat.clone(), role: Role::Patient, by });
-        register.on_fact(&room, 8, &Fact::Unpublished { seat, track: TrackSid::new("TR") });
+        let sid = RoomSid::new("RM_1");
+        register.on_fact(&room, &sid, 7, &Fact::Admitted { seat: seat.clone(), role: Role::Patient, by });
+        register.on_fact(&room, &sid, 8, &Fact::Unpublished { seat, track: TrackSid::new("TR") });
         let told = register.events(&room.tenant, 0, Duration::ZERO).await;
         let only = told.events.first().expect("one event");
         assert_eq!((told.events.len(), only.kind, only.at_ms, only.seat.as_deref()), (1, "seat.admitted", 7, Some("p")));

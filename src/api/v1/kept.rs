@@ -10,7 +10,7 @@ use super::problem::{Code, Problem};
 use super::register::{Entry, Invited, Register, room};
 use super::words::{NewConsultation, RoleWord, Rules, scopes};
 use crate::model::{Identity, RoomKey, TenantId};
-use crate::relay::command::{Channel, Consent, TextVersion};
+use crate::relay::command::{Channel, Consent, ConsultationPolicy, TenantRules, TextVersion};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -64,6 +64,7 @@ struct Form {
     id: String,
     asked: NewConsultation,
     rules: Rules,
+    longest_s: u64,
     starts_at: Option<u64>,
     ends_at: Option<u64>,
     created_at: u64,
@@ -125,6 +126,7 @@ impl Form {
             id: room.name.as_str().to_owned(),
             asked: entry.asked.clone(),
             rules: Rules::from(&entry.policy),
+            longest_s: entry.policy.longest.as_secs(),
             starts_at: entry.policy.starts_at_ms.map(|ms| ms / 1_000),
             ends_at: entry.policy.ends_at_ms.map(|ms| ms / 1_000),
             created_at: entry.created_at,
@@ -136,11 +138,14 @@ impl Form {
     }
 
     fn read(self) -> Option<(RoomKey, Entry)> {
-        let Self { form, tenant, id, asked, rules, starts_at, ends_at, created_at, removed_at, ended, seats, consents } = self;
+        let Self { form, tenant, id, asked, rules, starts_at, ends_at, created_at, removed_at, ended, .. } = self;
         if form != FORM {
             return None;
         }
-        let policy = NewConsultation { id: None, starts_at, ends_at, rules }.policy().ok()?;
+        // It was arranged under its tenant's rules of then, and goes on under them.
+        let arranged = NewConsultation { id: None, starts_at, ends_at, rules }.policy(&TenantRules::default()).ok()?;
+        let policy = ConsultationPolicy { longest: Duration::from_secs(self.longest_s), ..arranged };
+        let (seats, consents) = (self.seats, self.consents);
         let seat = |(seat, form): (String, SeatForm)| {
             let invited = Invited {
                 role: form.role.into(),

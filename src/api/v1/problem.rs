@@ -1,6 +1,7 @@
 //! What went wrong, as `application/problem+json` (RFC 9457) with a stable code of our own.
 
 use crate::auth::AuthError;
+use crate::relay::command::Loosened;
 use crate::relay::event::Refusal;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -59,6 +60,8 @@ codes! {
     TooLarge = "too_large", PAYLOAD_TOO_LARGE, "The body is too large";
     /// A value is outside what it may be.
     Invalid = "invalid", UNPROCESSABLE_ENTITY, "A value is not possible";
+    /// The rules of the tenant, written in the node's configuration, do not let a consultation have this.
+    TenantRule = "tenant_rule", FORBIDDEN, "The tenant's rules do not allow it";
     /// The same id or reference exists with other facts.
     Conflict = "conflict", CONFLICT, "It exists with other facts";
     /// The consultation, or the seat's window, is not open yet; `opens_at` says when where it is known.
@@ -148,6 +151,14 @@ impl Problem {
 
     pub(super) fn no_seat() -> Self {
         Self::new(Code::NotFound, "no such seat; invite it with POST /v1/consultations/{id}/seats, or check its reference")
+    }
+}
+
+impl From<Loosened> for Problem {
+    fn from(loosened: Loosened) -> Self {
+        let Loosened { key, allowed } = loosened;
+        let remedy = "ask for that or leave it out, or have `tenants.consultation` in the node's configuration changed";
+        Self::new(Code::TenantRule, format!("rules.{key}: the tenant's rules {allowed}; {remedy}"))
     }
 }
 

@@ -11,7 +11,9 @@ use super::problem::{Code, Problem};
 use super::words::NewConsultation;
 use crate::model::roster::{Role, Text};
 use crate::model::{Identity, RoomKey, RoomName, TenantId};
-use crate::relay::command::{Act, Arranged, Channel, Consent, ConsultationPolicy, Invitation, LONGEST, MOST_SEATS, Plan, Plans};
+use crate::relay::command::{
+    Act, Arranged, Channel, Consent, ConsultationPolicy, Invitation, LONGEST, MOST_SEATS, Plan, Plans, TenantRules,
+};
 use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -122,6 +124,9 @@ pub struct Register {
     pub(super) keeper: Option<Arc<dyn Keeper>>,
     /// Tells the events of this start from those of an earlier one.
     log: String,
+    /// What tenants say of their consultations; set when the node starts.
+    rules: HashMap<TenantId, TenantRules>,
+    no_rules: TenantRules,
 }
 
 impl fmt::Debug for Register {
@@ -134,7 +139,8 @@ impl Default for Register {
     fn default() -> Self {
         // Without random numbers the time a reader notices a restart is the first gap in the numbers.
         let log = random::<8>().unwrap_or_else(|_| "0".to_owned());
-        Self { inner: Mutex::default(), news: Notify::new(), keeper: None, log }
+        let (rules, no_rules) = (HashMap::new(), TenantRules::default());
+        Self { inner: Mutex::default(), news: Notify::new(), keeper: None, log, rules, no_rules }
     }
 }
 
@@ -143,6 +149,18 @@ impl Register {
     #[must_use]
     pub fn with_keeper(self, keeper: Arc<dyn Keeper>) -> Self {
         Self { keeper: Some(keeper), ..self }
+    }
+
+    /// A register of tenants with rules of their own.
+    #[must_use]
+    pub fn with_rules(mut self, rules: HashMap<TenantId, TenantRules>) -> Self {
+        self.rules = rules;
+        self
+    }
+
+    /// What a tenant says of its consultations.
+    pub(super) fn rules(&self, tenant: &TenantId) -> &TenantRules {
+        self.rules.get(tenant).unwrap_or(&self.no_rules)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -457,7 +475,7 @@ mod tests {
 
     fn arranged() -> Register {
         let register = Register::default();
-        let policy = asked().policy().expect("a policy");
+        let policy = asked().policy(&TenantRules::default()).expect("a policy");
         assert!(register.arrange(&key(), asked(), policy, NOW).expect("room for it"));
         register
     }
@@ -484,7 +502,7 @@ mod tests {
     #[test]
     fn the_same_request_again_is_the_same_consultation() {
         let register = arranged();
-        let policy = asked().policy().expect("a policy");
+        let policy = asked().policy(&TenantRules::default()).expect("a policy");
         assert!(!register.arrange(&key(), asked(), policy.clone(), NOW).expect("the same"));
         let other = NewConsultation { ends_at: Some(NOW + 9_000), ..asked() };
         assert_eq!(register.arrange(&key(), other, policy.clone(), NOW).map_err(code), Err(Code::Conflict));

@@ -3,13 +3,13 @@
 use super::*;
 use crate::auth::{Claims, Key, RoomPolicy, VideoClaims};
 use crate::model::TenantId;
-use crate::relay::command::{Arranged, Busy, Plans};
+use crate::relay::command::{Arranged, Busy, Plans, TenantRules};
 use axum::body::Body;
 use http_body_util::BodyExt;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use zeroize::Zeroizing;
 
 const NOW_S: u64 = 1_795_310_613;
@@ -392,6 +392,26 @@ async fn an_attestation_is_the_platforms_and_says_which_opening_it_is_of() {
     assert_eq!((status, answer["code"].as_str()), (404, Some("unattested")));
     assert!(answer["detail"].as_str().is_some_and(|detail| detail.contains("audit.dir")), "{answer}");
     assert_eq!(api.call("GET", "/v1/attestation-key", "", Value::Null).await.1["code"], "unattested");
+}
+
+#[tokio::test]
+async fn a_call_keeps_to_its_tenants_rules_and_is_told_which_key_it_broke() {
+    let mut api = api();
+    let rules = TenantRules { emergency_override: Some(false), max_seats: Some(3), ..TenantRules::default() };
+    api.v1.register = Arc::new(Register::default().with_rules(HashMap::from([(TenantId::new("clinic-a"), rules)])));
+    let (ours, theirs) = (platform("a"), platform("b"));
+    let create = async |token: &str, rules: Value| api.call("POST", "/v1/consultations", token, json!({ "rules": rules })).await;
+
+    let (status, shown) = create(&ours, json!({})).await;
+    assert_eq!((status, &shown["rules"]["max_seats"], &shown["rules"]["emergency_override"]), (201, &json!(3), &json!(false)));
+    assert_eq!(create(&ours, json!({ "max_seats": 2, "early_s": 86_400 })).await.0, 201, "stricter, and what is free to choose");
+    for (key, asked) in [("emergency_override", json!(true)), ("max_seats", json!(4))] {
+        let (status, told) = create(&ours, json!({ key: asked })).await;
+        assert_eq!((status, told["code"].as_str()), (403, Some("tenant_rule")), "{told}");
+        let detail = told["detail"].as_str().expect("a detail");
+        assert!(detail.contains(&format!("rules.{key}")) && detail.contains("leave it out"), "{detail}");
+    }
+    assert_eq!(create(&theirs, json!({ "emergency_override": true, "max_seats": 64 })).await.0, 201, "another tenant's");
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@
 
 use super::problem::Problem;
 use crate::model::roster::Role;
-use crate::relay::command::{AsideRules, AsideView, ConsultationPolicy, Emergency, Overview, Scope, SeatView, SecondUse};
+use crate::relay::command::{
+    AsideRules, AsideView, ConsultationPolicy, Emergency, Overview, Scope, SeatView, SecondUse, TenantRules,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -69,7 +71,8 @@ pub(super) struct NewConsultation {
     pub(super) rules: Rules,
 }
 
-/// The rules of a consultation; what is missing takes the relay's default, which answers show.
+/// The rules of a consultation; what is missing takes the tenant's rule or the relay's default, which answers show. What the
+/// tenant's configuration writes can only be made stricter (`tenant_rule`), but for `early_s` and `grace_s`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rules {
@@ -114,9 +117,9 @@ impl NewConsultation {
     /// The relay's words for it.
     ///
     /// # Errors
-    /// A problem that names the field.
-    pub(super) fn policy(&self) -> Result<ConsultationPolicy, Problem> {
-        let base = ConsultationPolicy::default();
+    /// A problem that names the field; [`Code::TenantRule`](super::problem::Code::TenantRule) for what the tenant does not allow.
+    pub(super) fn policy(&self, tenant: &TenantRules) -> Result<ConsultationPolicy, Problem> {
+        let base = tenant.usual();
         let rules = &self.rules;
         let seconds = |given: Option<u64>, usual| given.map_or(usual, Duration::from_secs);
         let roles = |given: &Option<BTreeSet<RoleWord>>, usual: BTreeSet<Role>| match given {
@@ -133,6 +136,7 @@ impl NewConsultation {
             early: seconds(rules.early_s, base.early),
             grace: seconds(rules.grace_s, base.grace),
             max_length: seconds(rules.max_length_s, base.max_length),
+            longest: base.longest,
             consent,
             third_persons: roles(&rules.third_persons, base.third_persons),
             auto_admit: roles(&rules.auto_admit, base.auto_admit),
@@ -153,6 +157,8 @@ impl NewConsultation {
             max_seats: rules.max_seats.unwrap_or(base.max_seats),
             doctor_sees_waiting: rules.doctor_sees_waiting.unwrap_or(base.doctor_sees_waiting),
         };
+        // First what the tenant allows: its bounds are narrower and its answer names the key.
+        tenant.hold(&policy)?;
         policy.check()?;
         Ok(policy)
     }
@@ -479,7 +485,7 @@ mod tests {
 
     #[test]
     fn nothing_asked_takes_the_defaults() {
-        assert_eq!(asked("{}").policy().expect("the defaults"), ConsultationPolicy::default());
+        assert_eq!(asked("{}").policy(&TenantRules::default()).expect("the defaults"), ConsultationPolicy::default());
     }
 
     #[test]
@@ -490,6 +496,7 @@ mod tests {
             early: Duration::from_secs(60),
             grace: Duration::from_secs(61),
             max_length: Duration::from_secs(62),
+            longest: crate::relay::command::LONGEST,
             consent: BTreeSet::from([Scope::Aside, Scope::ThirdPerson(Role::Trainee)]),
             third_persons: BTreeSet::from([Role::Interpreter]),
             auto_admit: BTreeSet::from([Role::Patient]),
@@ -504,7 +511,7 @@ mod tests {
         };
         let shown = Consultation::planned("c", &policy);
         let again = NewConsultation { id: None, starts_at: shown.starts_at, ends_at: shown.ends_at, rules: shown.rules };
-        assert_eq!(again.policy().expect("the same"), policy);
+        assert_eq!(again.policy(&TenantRules::default()).expect("the same"), policy);
     }
 
     #[test]
@@ -515,7 +522,7 @@ mod tests {
             r#"{"rules": {"max_seats": 0}}"#,
             r#"{"rules": {"max_length_s": 99999}}"#,
         ] {
-            assert!(asked(json).policy().is_err(), "{json}");
+            assert!(asked(json).policy(&TenantRules::default()).is_err(), "{json}");
         }
         assert!(serde_json::from_str::<NewConsultation>(r#"{"recording": true}"#).is_err());
     }

@@ -4,7 +4,7 @@ use super::{AcceptBreakArgs, Failure, HoldArgs, InitArgs, PurgeArgs, Which};
 use crate::audit::Word;
 use crate::audit::event::Event;
 use crate::audit::note::PrivateKey;
-use crate::audit::types::{AdminRef, By, Micros};
+use crate::audit::types::{AdminRef, By, ConsultRef, Micros};
 use crate::config::{Config, Mode};
 use crate::node::audit::{folder, settings};
 use crate::worker::audit_writer::console::{Console, Fault};
@@ -87,8 +87,17 @@ pub(super) fn hold(args: &HoldArgs) -> Result<String, Failure> {
         (None, true) => None,
         _ => return Err(Failure::Usage(format!("expected --days with 1 to {LONGEST_HOLD_DAYS}, or --release"))),
     };
-    with_console(&config, |console| console.hold(tenant.as_ref(), until, &by))?;
+    let consultation = args.consult.as_deref().map(|text| ConsultRef::parse(text).ok_or_else(no_reference)).transpose()?;
+    with_console(&config, |console| match consultation {
+        Some(consultation) => console.hold_consultation(tenant.as_ref(), consultation, until, &by),
+        None => console.hold(tenant.as_ref(), until, &by),
+    })?;
     Ok(until.map_or_else(|| "purging goes on\n".to_owned(), |until| format!("held until {}\n", until.to_text())))
+}
+
+fn no_reference() -> Failure {
+    let hint = "expected a consultation's reference in the log, c- and 26 characters; colloque audit resolve finds it";
+    Failure::Usage(format!("--consult: {hint}"))
 }
 
 /// Begins a new lineage after damage.
@@ -121,7 +130,7 @@ pub(super) fn told(file: &Path, log: &Path, by: &str, event: impl FnOnce(By, u64
     .ok_or_else(elsewhere)
 }
 
-fn load(file: &Path) -> Result<Config, Failure> {
+pub(super) fn load(file: &Path) -> Result<Config, Failure> {
     let config = Config::load(file, Mode::Production)?;
     if config.audit.is_on() {
         return Ok(config);
@@ -129,19 +138,19 @@ fn load(file: &Path) -> Result<Config, Failure> {
     Err(Failure::Usage(format!("{}: audit.dir is empty, so no record is kept; name a folder", file.display())))
 }
 
-fn with_console<T>(config: &Config, order: impl FnOnce(&mut Console<'_>) -> Result<T, Fault>) -> Result<T, Failure> {
+pub(super) fn with_console<T>(config: &Config, order: impl FnOnce(&mut Console<'_>) -> Result<T, Fault>) -> Result<T, Failure> {
     let (settings, source) = settings(config)?;
     let mut disk = folder(&config.audit)?;
     let mut console = Console { disk: &mut disk, clock: &SystemClock::default(), settings: &settings, source: &source };
     order(&mut console).map_err(Failure::from)
 }
 
-fn admin(flag: &str, id: &str) -> Result<AdminRef, Failure> {
+pub(super) fn admin(flag: &str, id: &str) -> Result<AdminRef, Failure> {
     let expected = || Failure::Usage(format!("{flag}: expected an account id such as adm-7f3a, never a name"));
     AdminRef::new(id).map_err(|_| expected())
 }
 
-fn tenant(config: &Config, which: &Which) -> Result<Option<Word>, Failure> {
+pub(super) fn tenant(config: &Config, which: &Which) -> Result<Option<Word>, Failure> {
     let Some(name) = which.tenant.as_ref().filter(|_| !which.node) else { return Ok(None) };
     let known = config.tenants.iter().any(|tenant| tenant.id.as_str() == name);
     let word = Word::new(name).ok().filter(|_| known);

@@ -8,8 +8,8 @@ use crate::audit::checkpoint::{Checkpoint, EpochKey, epoch_of, split_notes};
 use crate::audit::event::Event;
 use crate::audit::log::{Head, Log, LogFault, Moment};
 use crate::audit::note::{Note, PublicKey};
-use crate::audit::purge::{self, Closed, read_frontier, write_frontier};
-use crate::audit::record::{Actor, Fact, Source};
+use crate::audit::purge::{self, Closed, Holds, read_frontier, write_frontier};
+use crate::audit::record::{Actor, Entry, Fact, Source};
 use crate::audit::recover::{Damage, Recovery, Written};
 use crate::audit::segment::{self, OpenSegment};
 use crate::audit::tree::{Frontier, leaf_hash};
@@ -311,6 +311,30 @@ impl Book {
         Ok(())
     }
 
+    /// Closed segments, the oldest first, up to one that holds an entry of a consultation that is held; and the time from which on
+    /// references must stay of use.
+    fn closed_until(&self, disk: &dyn Disk, limit: Micros, now: Micros) -> io::Result<(Vec<Closed>, Micros)> {
+        let (_, holds) = holds(disk, &self.place)?;
+        let any = holds.any(now);
+        let (mut closed, mut kept_from) = (Vec::new(), limit);
+        for written in self.closed.iter().filter(|written| written.end > written.first) {
+            let mut held = false;
+            if any && written.newest < limit {
+                let bytes = disk.read(&self.segment_name(written.first))?;
+                let entries = segment::read(&bytes).0;
+                held = entries.iter().any(|entry| holds.cover(entry, now));
+                let first = entries.first().and_then(|entry| Entry::decode(entry).ok());
+                kept_from = if held { first.map_or(Micros(0), |entry| entry.stamp.ts) } else { kept_from };
+            }
+            closed.push(Closed { first: written.first, last: written.end - 1, newest: written.newest, held });
+            if held {
+                // Nothing behind it can go.
+                break;
+            }
+        }
+        Ok((closed, kept_from))
+    }
+
     /// Removes what is older than the limit, on the record's own word. Answers how many entries went.
     pub(super) fn purge(
         &mut self,
@@ -325,10 +349,7 @@ impl Book {
         if held.is_some_and(|until| until > moment().stamp.ts) {
             return Ok(0);
         }
-        let closed = self.closed.iter().filter(|written| written.end > written.first);
-        let closed: Vec<_> = closed
-            .map(|written| Closed { first: written.first, last: written.end - 1, newest: written.newest, held: false })
-            .collect();
+        let (closed, kept_from) = self.closed_until(disk, limit, moment().stamp.ts)?;
         let Some(plan) = purge::plan(&closed, limit) else { return Ok(0) };
         let mut frontier = read_base(disk, &self.folder)?;
         let mut leaves = Vec::new();
@@ -347,10 +368,35 @@ impl Book {
         disk.replace(&format!("{}/frontier", self.folder), write_frontier(&frontier).as_bytes(), false)?;
         remove_purged(disk, &self.folder, plan.to + 1, &mut self.closed)?;
         // A room keeps the references of the month it was created in, and may outlast that month by hours.
-        let month = crate::audit::Period::of(Micros(limit.0.saturating_sub(2 * Micros::DAY)));
+        let month = crate::audit::Period::of(Micros(kept_from.0.saturating_sub(2 * Micros::DAY)));
         keys::destroy_pseudonyms(disk, &self.place.folder, month)?;
         Ok(plan.to - plan.from + 1)
     }
+}
+
+/// Holds of single consultations, and the file they stand in.
+///
+/// # Errors
+/// What the file system answers; a file that does not read, which must not let anything go.
+pub(super) fn holds(disk: &dyn Disk, place: &Place) -> io::Result<(String, Holds)> {
+    let name = format!("{}/holds", place.folder);
+    let holds = Holds::read(&read_or_nothing(disk, &name)?);
+    let unread = || io::Error::other("the file `holds` does not read: nothing is purged until it is mended");
+    holds.map(|holds| (name, holds)).ok_or_else(unread)
+}
+
+/// Calls a function with every entry of a log and its number, all lineages.
+pub(super) fn every_entry(disk: &dyn Disk, place: &Place, mut each: impl FnMut(u64, &[u8])) -> io::Result<()> {
+    for lineage in lineages(disk, &place.folder)? {
+        let folder = format!("{}/{lineage}", place.folder);
+        let mut firsts: Vec<u64> = disk.list(&folder)?.iter().filter_map(|name| segment::first_of(name)).collect();
+        firsts.sort_unstable();
+        for first in firsts {
+            let bytes = disk.read(&format!("{folder}/{}", segment::name(first)))?;
+            (first..).zip(segment::read(&bytes).0).for_each(|(seq, entry)| each(seq, entry));
+        }
+    }
+    Ok(())
 }
 
 /// Writes a signed head: first where we compare with it, then to the list, then for readers.

@@ -1,6 +1,7 @@
-//! What an operator does to the record while the node is stopped: prepare epochs, purge early, hold, accept a break.
+//! What an operator does to the record while the node is stopped: prepare epochs, purge early, hold, resolve,
+//! accept a break.
 
-use super::book::{Book, CommitFault, OpenFault, Place, lineages};
+use super::book::{self, Book, CommitFault, OpenFault, Place, lineages};
 use super::disk::Disk;
 use super::keys;
 use super::writer::{moment, node_place, tenant_place};
@@ -8,9 +9,10 @@ use super::{Clock, Root, Settings, explain};
 use crate::audit::checkpoint::epoch_of;
 use crate::audit::event::Event;
 use crate::audit::note::PrivateKey;
-use crate::audit::purge;
+use crate::audit::purge::{self, consultation_of};
 use crate::audit::record::{Actor, Source};
-use crate::audit::types::{AdminRef, By, Micros, Word};
+use crate::audit::resolve::{Asked, Resolved, Resolver};
+use crate::audit::types::{AdminRef, By, ConsultRef, Micros, Word};
 use crate::audit::words::{AdminOp, HoldScope, PurgeRefusal, RetentionPolicy};
 use std::io;
 
@@ -181,6 +183,61 @@ impl Console<'_> {
             }
         }
         Ok(book.checkpoint(self.disk)?)
+    }
+
+    /// Keeps the segments with a consultation's entries from being purged until a time, or lets them go.
+    ///
+    /// # Errors
+    /// [`Fault`]; also when the log has no entry of the consultation, or holds as many as it may, so that no hold is set that
+    /// holds nothing.
+    pub fn hold_consultation(
+        &mut self,
+        tenant: Option<&Word>,
+        consultation: ConsultRef,
+        until: Option<Micros>,
+        by: &AdminRef,
+    ) -> Result<(), Fault> {
+        let mut book = self.book(tenant)?;
+        let (name, mut holds) = book::holds(self.disk, &book.place)?;
+        let scope_ref = Word::new(&consultation.to_text()).map_err(|fault| Fault::Rule(fault.to_string()))?;
+        let (scope, who, now) = (HoldScope::Consultation, By::Admin(by.clone()), self.clock.stamp().ts);
+        let event = match until {
+            Some(until) => {
+                let mut there = false;
+                book::every_entry(self.disk, &book.place, |_, entry| there |= consultation_of(entry) == Some(consultation))?;
+                if !there {
+                    return Err(Fault::Rule("the log has no entry of this consultation".to_owned()));
+                }
+                if !holds.set(consultation, until, now) {
+                    return Err(Fault::Rule(
+                        "as many consultations are held as may be: release some, or hold the log".to_owned(),
+                    ));
+                }
+                Event::AuditHoldSet { by: who, scope, scope_ref, until }
+            }
+            None if holds.release(&consultation) => Event::AuditHoldReleased { by: who, scope, scope_ref },
+            None => return Err(Fault::Rule("this consultation is not held".to_owned())),
+        };
+        self.write(&mut book, Some(by), event)?;
+        self.disk.replace(&name, holds.write().as_bytes(), false)?;
+        Ok(book.checkpoint(self.disk)?)
+    }
+
+    /// Finds the references of ids somebody names in a tenant's log, by the keys of the months that are kept. That it was done, and
+    /// of how many, is on record before anything is answered.
+    ///
+    /// # Errors
+    /// [`Fault`]; then nothing may be told.
+    pub fn resolve(&mut self, tenant: &Word, asked: Asked, by: &AdminRef) -> Result<(Vec<Resolved>, Vec<String>), Fault> {
+        let mut book = self.book(Some(tenant))?;
+        let keys = keys::held_pseudonyms(self.disk, &book.place.folder)?;
+        let mut resolver = Resolver::new(&keys, asked).map_err(|fault| Fault::Rule(fault.to_string()))?;
+        book::every_entry(self.disk, &book.place, |seq, entry| resolver.look(seq, entry))?;
+        let (found, missing) = resolver.found();
+        let count = u32::try_from(found.len()).unwrap_or(u32::MAX);
+        self.write(&mut book, Some(by), Event::AuditResolved { by: By::Admin(by.clone()), count })?;
+        book.checkpoint(self.disk)?;
+        Ok((found, missing))
     }
 
     /// Leaves a damaged lineage as it is and begins the next, whose first entry names the last signed head of the old one.

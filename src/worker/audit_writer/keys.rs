@@ -142,6 +142,23 @@ pub(super) fn pseudonyms(disk: &mut dyn Disk, folder: &str, period: Period) -> i
     Ok(TenantPseudonyms::new(SecretKey::new(key)))
 }
 
+/// The keys of a tenant's pseudonyms that are there, the oldest first; makes none.
+///
+/// # Errors
+/// What the file system answers.
+pub(super) fn held_pseudonyms(disk: &dyn Disk, folder: &str) -> io::Result<Vec<(Period, TenantPseudonyms)>> {
+    let mut names = disk.list(&format!("{folder}/keys"))?;
+    names.sort();
+    let mut held = Vec::new();
+    for name in names {
+        let Some(period) = name.strip_suffix(".key").and_then(Period::parse) else { continue };
+        let bytes = disk.read(&format!("{folder}/keys/{name}"))?;
+        let key: [u8; KEY_LENGTH] = bytes.try_into().map_err(|_| io::Error::other("a pseudonym key has another length"))?;
+        held.push((period, TenantPseudonyms::new(SecretKey::new(key))));
+    }
+    Ok(held)
+}
+
 /// Wipes the pseudonym keys of months that ended before the given one.
 ///
 /// # Errors

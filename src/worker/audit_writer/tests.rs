@@ -466,6 +466,64 @@ fn going_past_a_rule_takes_two_persons_and_is_recorded() {
 }
 
 #[test]
+fn a_held_consultation_keeps_its_segments_and_its_months_key() {
+    use crate::audit::types::AdminRef;
+    let mut desk = Desk::new();
+    let (one, tenant) = (AdminRef::new("adm-1").unwrap(), word("t-1"));
+    desk.accept("kid-before").unwrap();
+    desk.clock.advance(40 * Micros::DAY);
+    desk.writer.tick();
+    // A month later a consultation, and after it another.
+    let key = keys::pseudonyms(&mut desk.disk.clone(), "tenants/t-1", Period::of(desk.clock.stamp().ts)).unwrap();
+    let held = key.consultation("c-1");
+    let of = |kid: &str, consultation| Fact { consult: Some(consultation), ..accepted("t-1", kid) };
+    desk.record("kid-held", of("kid-held", held), true);
+    desk.clock.advance(40 * Micros::DAY);
+    desk.writer.tick();
+    desk.accept("kid-after").unwrap();
+    desk.clock.advance(Micros::DAY);
+    desk.writer.tick();
+    drop(desk.writer);
+    let (clock, settings, source) = (desk.clock, settings(Root::Here(root())), source());
+    let mut disk = desk.disk.clone();
+    let mut console = console::Console { disk: &mut disk, clock: &*clock, settings: &settings, source: &source };
+    let until = Some(Micros(clock.stamp().ts.0 + 500 * Micros::DAY));
+    let unknown = key.consultation("c-2");
+    assert!(matches!(console.hold_consultation(Some(&tenant), unknown, until, &one), Err(console::Fault::Rule(_))));
+    assert!(matches!(console.hold_consultation(Some(&tenant), held, None, &one), Err(console::Fault::Rule(_))), "not held yet");
+    console.hold_consultation(Some(&tenant), held, until, &one).unwrap();
+    assert!(events(&desk.disk, TENANT).contains(&"audit.hold_set"));
+    let keys = |disk: &FakeDisk| disk.files("tenants/t-1/keys/").len();
+    let before = keys(&desk.disk);
+    clock.advance(450 * Micros::DAY);
+    assert!(console.purge(Some(&tenant), 365, &one, None).unwrap() > 0, "what is older goes");
+    assert!(!desk.disk.survives("kid-before") && desk.disk.survives("kid-held") && desk.disk.survives("kid-after"));
+    assert!(keys(&desk.disk) < before, "the key of the month before has gone");
+    let asked = || crate::audit::resolve::Asked { consultations: vec!["c-1".to_owned()], ..Default::default() };
+    let (found, missing) = console.resolve(&tenant, asked(), &one).unwrap();
+    assert!(found.iter().any(|row| row.reference == held.to_text()) && missing.is_empty(), "the held month's key is there");
+    assert_eq!(check(&desk.disk, TENANT).code().exit(), 0, "{}", check(&desk.disk, TENANT).to_text());
+    console.hold_consultation(Some(&tenant), held, None, &one).unwrap();
+    assert!(console.purge(Some(&tenant), 365, &one, None).unwrap() > 0);
+    assert!(!desk.disk.survives("kid-held"));
+    assert_eq!(check(&desk.disk, TENANT).code().exit(), 0, "{}", check(&desk.disk, TENANT).to_text());
+    let told = events(&desk.disk, TENANT);
+    for name in ["audit.resolved", "audit.hold_released", "audit.purged"] {
+        assert!(told.contains(&name), "{name} in {told:?}");
+    }
+}
+
+#[test]
+fn holds_that_do_not_read_let_nothing_go() {
+    let mut desk = Desk::new();
+    desk.accept("kid-old").unwrap();
+    desk.disk.clone().replace("tenants/t-1/holds", b"c-nonsense until later\n", false).unwrap();
+    desk.clock.advance(400 * Micros::DAY);
+    desk.writer.tick();
+    assert!(desk.disk.survives("kid-old"));
+}
+
+#[test]
 fn a_break_is_accepted_by_two_and_the_new_lineage_names_the_old_head() {
     use crate::audit::types::AdminRef;
     let mut desk = Desk::new();

@@ -164,7 +164,10 @@ async function platform(stage) {
     return told;
   };
   const { id: room } = await call('/consultations', { ends_at: Math.round(Date.now() / 1_000) + 3_600 });
-  return { link: async (seat, role, name) => (await call(`/consultations/${room}/seats`, { seat, role, name })).link };
+  return {
+    link: async (seat, role, name) => (await call(`/consultations/${room}/seats`, { seat, role, name })).link,
+    support: async () => (await fetch(`${stage.relay.http}/v1/consultations/${room}/support`, { headers })).json(),
+  };
 }
 
 const forwarded = async (stage) => (await stage.relay.metrics()).colloque_forwarded_packets_total;
@@ -246,6 +249,7 @@ scenario('a consultation in the page: waiting, consent, aside, withdrawal', asyn
   // Withdrawn as easily as given.
   await until('the patient is with the doctor', async () => (await patient.tiles()).length === 1);
   await patient.press('desk');
+  assert.equal(await patient.page.$eval(id('support-code'), (shown) => shown.offsetParent), null, 'a patient is not asked to read a code out');
   await patient.press('withdraw-here');
   const shut = await patient.answered('DELETE', '/consents/p');
   await sleep(2_200);
@@ -265,4 +269,16 @@ scenario('a consultation in the page: waiting, consent, aside, withdrawal', asyn
   await doctor.press('remove-p');
   await until('the patient is told', () => patient.page.evaluate(() => document.querySelector('[data-testid=error]')?.dataset.kind === 'removed'));
   await rm(folder, { recursive: true });
+}, { relay: { args: [] } });
+
+scenario('a clinician finds the code to read out to support', async (stage) => {
+  const desk = await platform(stage);
+  const doctor = await Person.open(stage, 'doctor', await desk.link('d', 'doctor', 'Dr A'));
+  await doctor.press('desk');
+  await doctor.present('desk-dialog');
+  await doctor.present('support-code');
+  const shown = await doctor.page.$eval(id('support-code'), (code) => code.textContent);
+  assert.match(shown, /^\d{3} \d{3}$/);
+  assert.equal(shown.replace(' ', ''), (await desk.support()).code, 'the code of this call');
+  await doctor.accessible('with the code for support');
 }, { relay: { args: [] } });

@@ -198,6 +198,8 @@ export const en = {
   'chat.cut': '(message shortened)',
   'chat.new': 'New message from {name}',
 
+  'support.title': 'If you call for help',
+  'support.why': 'Read out these six digits. They let technical support see how the connection of this call is doing, and nothing of what is said, shown or written.',
   'settings.title': 'Settings',
   'settings.close': 'Close',
   'settings.shortcuts': 'Keyboard shortcuts',

@@ -200,6 +200,8 @@ export const fr: Record<Key, string> = {
   'chat.cut': '(message raccourci)',
   'chat.new': 'Nouveau message de {name}',
 
+  'support.title': 'Si vous appelez l’assistance',
+  'support.why': 'Lisez ces six chiffres à voix haute. Ils permettent à l’assistance technique de voir comment se porte la connexion de cet appel, et rien de ce qui est dit, montré ou écrit.',
   'settings.title': 'Réglages',
   'settings.close': 'Fermer',
   'settings.shortcuts': 'Raccourcis clavier',

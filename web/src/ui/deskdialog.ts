@@ -12,11 +12,16 @@ import { displayName } from './tiles';
 const BESIDE = ['relative', 'companion', 'interpreter', 'trainee', 'colleague'] as const;
 const LEADS = ['doctor'];
 const SPEAK_APART = ['doctor', 'colleague'];
+/** Who rings up for help in the middle of a call. */
+const READ_OUT = ['doctor', 'colleague', 'companion'];
 const QUARTER_MS = 15 * 60_000;
 
 export class DeskDialog {
   readonly element: HTMLDialogElement;
   private readonly content = h('div', { class: 'desk' });
+  private readonly code = h('output', { class: 'support-code', 'data-testid': 'support-code' });
+  private readonly support: HTMLElement;
+  private reads = false;
   private drawn = '';
   private readonly chosen = new Set<string>();
 
@@ -26,6 +31,13 @@ export class DeskDialog {
     private readonly leave: () => void,
   ) {
     const close = (): void => this.element.close();
+    this.support = h(
+      'section',
+      { hidden: true, 'aria-labelledby': 'support-title' },
+      h('h3', { id: 'support-title' }, t('support.title')),
+      h('p', { class: 'hint' }, t('support.why')),
+      this.code,
+    );
     this.element = h(
       'dialog',
       { class: 'settings', 'aria-labelledby': 'desk-title', 'data-testid': 'desk-dialog', on: { click: (event) => event.target === this.element && close() } },
@@ -39,16 +51,28 @@ export class DeskDialog {
           h('button', { type: 'button', class: 'plain', 'aria-label': t('settings.close'), title: t('settings.close'), on: { click: close } }, icon('close')),
         ),
         this.content,
+        this.support,
       ),
     );
   }
 
   open(): void {
     if (!this.element.open) this.element.showModal();
+    void this.showCode();
+  }
+
+  /** Asks for the code when it is wanted; it is the same for as long as the room is open. */
+  private async showCode(): Promise<void> {
+    if (!this.reads || this.code.textContent !== '') return;
+    const code = await this.desk.support().catch(() => '');
+    this.support.hidden = code === '';
+    // Two groups, as one reads it out.
+    this.code.textContent = code === '' ? '' : `${code.slice(0, 3)} ${code.slice(3)}`;
   }
 
   update(state: CallState): void {
     const { consultation } = state;
+    this.reads = READ_OUT.includes(consultation.role);
     const people = others(state).map((tile) => ({ identity: tile.identity, name: tile.name, role: tile.role }));
     const key = JSON.stringify([consultation, people]);
     if (key === this.drawn) return;

@@ -62,7 +62,7 @@ fn seat(role: Role) -> Invited {
 
 fn arranged(shelf: &Arc<Shelf>) -> (Register, String) {
     let register = Register::default().with_keeper(shelf.clone());
-    register.arrange(&key(), asked(), asked().policy().expect("rules"), NOW).expect("room for it");
+    register.arrange(&key(), asked(), asked().policy(&TenantRules::default()).expect("rules"), NOW).expect("room for it");
     let patient = Identity::new("p");
     register.uninvite(&key(), &Identity::new("gone"), NOW + 7);
     let (_, code) = register.invite(&key(), &patient, seat(Role::Patient), true, NOW).expect("invited");
@@ -98,7 +98,7 @@ async fn everything_but_names_comes_back() {
     assert_eq!((found, who.as_str(), invited.issued_from, invited.name.is_none()), (key(), "p", NOW + 8, true));
     let relative = after.find(&key()).expect("arranged").seats[&Identity::new("r")].clone();
     assert!(relative.legal_representative && relative.admitted && relative.auth.as_deref() == Some("psc:2"));
-    let same = after.arrange(&key(), asked(), asked().policy().expect("rules"), NOW);
+    let same = after.arrange(&key(), asked(), asked().policy(&TenantRules::default()).expect("rules"), NOW);
     assert!(!same.expect("the same request"), "and it is still the same consultation");
 }
 
