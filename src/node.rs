@@ -6,6 +6,7 @@
 mod accounts;
 mod admission;
 pub mod audit;
+mod calls;
 mod changes;
 mod chronicle;
 mod facts;
@@ -15,9 +16,10 @@ mod refusals;
 mod sockets;
 
 use crate::api::health::Health as HealthPage;
+use crate::api::scribe::Scribe;
 use crate::api::twirp::RoomService;
 use crate::api::v1::{Register, V1};
-use crate::auth::{Key, KeyBytes, KeyRing, Revocations, RoomPolicy};
+use crate::auth::{Key, KeyBytes, KeyRing, Revocations, RoomPolicy, Witness};
 use crate::cli::ready::{DEV_ROOM, dev_links, ready_line};
 use crate::config::{Config, KeyMaterial, Mode, Tenant, Use};
 use crate::consultation::Policy;
@@ -37,6 +39,7 @@ use crate::worker::audit_writer::Recorder;
 use crate::worker::udp::{Offload, probe_offload};
 use crate::worker::{self, Observer, Settings, Workers};
 use accounts::Accounts;
+use calls::Calls;
 use placement::Placement;
 use record::Record;
 use refusals::Refusals;
@@ -125,6 +128,7 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     workers.join();
     runtime.shutdown_timeout(GOODBYE);
     refusals.finish();
+    placement.record().finish();
     audit::stopped(&recorder, &config, writer);
     // Last of all, so that what it signs names the last entries.
     accounts.stop();
@@ -196,6 +200,7 @@ async fn look_at_record(placement: Arc<Placement>, refusals: Arc<Refusals>) {
             told = state;
         }
         refusals.look();
+        placement.record().look();
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
@@ -289,6 +294,8 @@ fn http_state(config: &Config, mode: Mode, parts: Parts) -> HttpState {
     let door = Door::new(relay.clone(), keys.clone(), revocations.clone(), door_config, wall_ms.clone())
         .with_plans(register.clone())
         .with_witness(refusals.clone());
+    let witness: Arc<dyn Witness> = refusals;
+    let scribe: Arc<dyn Scribe> = Arc::new(Calls(placement.clone()));
     let v1 = V1 {
         relay: relay.clone(),
         keys: keys.clone(),
@@ -296,7 +303,8 @@ fn http_state(config: &Config, mode: Mode, parts: Parts) -> HttpState {
         wall_ms: wall_ms.clone(),
         register: register.clone(),
         ledger,
-        witness: refusals,
+        witness: witness.clone(),
+        scribe: scribe.clone(),
         public_url: public_url(config),
     };
     let render = Arc::new(move || {
@@ -304,7 +312,7 @@ fn http_state(config: &Config, mode: Mode, parts: Parts) -> HttpState {
     });
     HttpState {
         door: Arc::new(door),
-        rooms: RoomService { relay: relay.clone(), keys, revocations, register, wall_ms },
+        rooms: RoomService { relay: relay.clone(), keys, revocations, register, wall_ms, witness, scribe },
         v1,
         health: HealthPage { relay, metrics: Some(render) },
         pages,

@@ -164,6 +164,15 @@ pub enum Fact {
         /// By whom.
         by: By,
     },
+    /// A patient was asked and said no.
+    ConsentRefused {
+        /// Which patient.
+        seat: Identity,
+        /// To what.
+        scopes: BTreeSet<Scope>,
+        /// By whom.
+        by: By,
+    },
     /// Consent was taken back.
     ConsentWithdrawn {
         /// Which patient.
@@ -393,6 +402,7 @@ impl Fact {
             | Self::Removed { .. }
             | Self::PresenceDeclared { .. }
             | Self::PresenceWithdrawn { .. }
+            | Self::ConsentRefused { .. }
             | Self::ConsentWithdrawn { .. }
             | Self::AsideChanged { .. }
             | Self::AsideClosed { .. }

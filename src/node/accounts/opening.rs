@@ -157,6 +157,7 @@ impl Opening {
                 }
             }
             Fact::ConsentGiven { seat, .. } => self.wait_for_consent(seat, ConsentState::Given, at),
+            Fact::ConsentRefused { seat, .. } => self.wait_for_consent(seat, ConsentState::Refused, at),
             Fact::ConsentWithdrawn { seat, .. } => self.wait_for_consent(seat, ConsentState::Withdrawn, at),
             Fact::EmergencyOverride { seat, .. } => self.wait_for_consent(seat, ConsentState::Overridden, at),
             Fact::AsideOpened { members, .. } | Fact::AsideChanged { members, .. } => {
@@ -268,6 +269,7 @@ impl Opening {
             Fact::Resumed { seat, gap_s } => (seat, Told::Resumed { gap_s: *gap_s }),
             Fact::Left { seat, why, .. } => (seat, Told::Left(told::leaving(*why))),
             Fact::ConsentGiven { seat, .. } => (seat, Told::ConsentGiven),
+            Fact::ConsentRefused { seat, .. } => (seat, Told::ConsentRefused),
             Fact::ConsentWithdrawn { seat, .. } => (seat, Told::ConsentWithdrawn),
             Fact::GateOpened { seat } => (seat, Told::GateOpened),
             Fact::GateClosed { seat, why } if *why != Gate::Absent => (seat, Told::GateShut),
