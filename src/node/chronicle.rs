@@ -6,18 +6,22 @@
 //!
 //! Entry point: [`Chronicle::entries`].
 
+mod following;
+
 use crate::audit::event::Event;
 use crate::audit::pseudonym::{RoomPseudonyms, TenantPseudonyms};
 use crate::audit::record::{Actor, Fact as Entry, Target};
-use crate::audit::types::{Auth, By, ConsentScope, ConsultRef, Hash, Micros, ParticipantRef, RoomRef, TokenRef, Word};
+use crate::audit::types::{
+    Auth, By, ChannelRef, ConsentScope, ConsultRef, Hash, Micros, ParticipantRef, RoomRef, TokenRef, Word,
+};
 use crate::audit::words;
 use crate::consultation::{
-    Assurance, By as Who, Channel, Closing, ConsultationPolicy, Emergency, Fact, Gate, IdentityCheck, Method, Scope,
+    Assurance, By as Who, Channel, Closing, ConsultationPolicy, Emergency, Fact, Gate, IdentityCheck, Incident, Method, Scope,
 };
 use crate::model::roster::{LeaveReason, Role, Source};
 use crate::model::{Identity, TrackSid};
 use aws_lc_rs::digest;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// One room's part of the record.
 #[derive(Debug)]
@@ -36,6 +40,10 @@ pub(crate) struct Chronicle {
     receiving: HashMap<(Identity, TrackSid), Micros>,
     /// Members of the aside that runs, and who is left out; the fact of its end names nobody.
     aside: (Vec<ParticipantRef>, Vec<ParticipantRef>),
+    /// What the tracks' declarations come to; off until the first says otherwise.
+    e2ee: words::E2eeState,
+    /// Channels named so far.
+    channels: u64,
 }
 
 #[derive(Debug, Default)]
@@ -45,12 +53,20 @@ struct SeatNote {
     token: Option<TokenRef>,
     auth: Option<Auth>,
     beside: HashMap<Role, u8>,
+    /// Incidents that are not over, with when they began.
+    incidents: BTreeMap<Incident, Micros>,
+    /// Its camera was stopped by somebody else.
+    stopped: bool,
+    /// Its data channels, while its gate is open, and what it said on them.
+    channel: Option<ChannelRef>,
+    said: (u64, u64),
 }
 
 #[derive(Debug)]
 struct TrackNote {
     kind: words::TrackKind,
     since: Micros,
+    sealed: bool,
 }
 
 impl Chronicle {
@@ -67,6 +83,8 @@ impl Chronicle {
             tracks: HashMap::new(),
             receiving: HashMap::new(),
             aside: (Vec::new(), Vec::new()),
+            e2ee: words::E2eeState::Off,
+            channels: 0,
         }
     }
 
@@ -101,14 +119,23 @@ impl Chronicle {
             | Fact::Unpublished { .. }
             | Fact::Subscribed { .. }
             | Fact::Unsubscribed { .. }
-            | Fact::Muted { .. } => self.of_media(fact, at),
+            | Fact::Muted { .. } => self.with_data_and_e2ee(fact, at),
+            Fact::IncidentStarted { .. } | Fact::IncidentEnded { .. } | Fact::ModeChanged { .. } => self.of_line(fact, at),
+            Fact::DataSaid { seat, messages, bytes } => {
+                self.seats.entry(seat.clone()).or_default().said = (*messages, *bytes);
+                Vec::new()
+            }
             Fact::TokenAccepted { .. }
             | Fact::Waiting { .. }
             | Fact::Admitted { .. }
             | Fact::AdmitRefused { .. }
             | Fact::Joined { .. } => self.of_seat(fact),
+            Fact::Left { seat, .. } => {
+                let mut entries = self.over(seat, at);
+                entries.extend(self.of_stay(fact));
+                entries
+            }
             Fact::Resumed { .. }
-            | Fact::Left { .. }
             | Fact::Removed { .. }
             | Fact::PresenceDeclared { .. }
             | Fact::PresenceWithdrawn { .. }
@@ -329,9 +356,9 @@ impl Chronicle {
                 };
                 (self.seat(seat), self.person(seat), Event::MediaGateClosed { why })
             }
-            Fact::Published { seat, track, source } => {
+            Fact::Published { seat, track, source, sealed } => {
                 let (kind, named) = (kind_of(*source), track_ref(track));
-                self.tracks.insert(track.clone(), TrackNote { kind, since: at });
+                self.tracks.insert(track.clone(), TrackNote { kind, since: at, sealed: *sealed });
                 (self.seat(seat), Target::Track(named), Event::MediaPublished { kind, track: named })
             }
             Fact::Unpublished { seat, track } => {

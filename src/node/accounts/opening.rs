@@ -145,7 +145,7 @@ impl Opening {
             Fact::GateClosed { seat, why } if *why != Gate::Absent => {
                 self.of_seat(seat, |account, member| account.on_gate(member, false, at));
             }
-            Fact::Published { seat, track, source } => {
+            Fact::Published { seat, track, source, .. } => {
                 self.tracks.insert(track.clone(), (seat.clone(), *source));
                 let kind = told::modality(*source);
                 self.of_seat(seat, |account, member| account.on_muted(member, kind, false, at));
