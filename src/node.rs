@@ -7,6 +7,7 @@ mod accounts;
 mod admission;
 mod arranged;
 pub mod audit;
+mod calls;
 mod changes;
 mod chronicle;
 mod facts;
@@ -17,9 +18,10 @@ mod sockets;
 mod webhooks;
 
 use crate::api::health::Health as HealthPage;
+use crate::api::scribe::Scribe;
 use crate::api::twirp::RoomService;
 use crate::api::v1::{Register, V1};
-use crate::auth::{Key, KeyBytes, KeyRing, Revocations, RoomPolicy};
+use crate::auth::{Key, KeyBytes, KeyRing, Revocations, RoomPolicy, Witness};
 use crate::cli::ready::{DEV_ROOM, dev_links, ready_line};
 use crate::config::{Config, KeyMaterial, Mode, Tenant, Use};
 use crate::consultation::Policy;
@@ -39,6 +41,7 @@ use crate::worker::audit_writer::Recorder;
 use crate::worker::udp::{Offload, probe_offload};
 use crate::worker::{self, Observer, Settings, Workers};
 use accounts::Accounts;
+use calls::Calls;
 use placement::Placement;
 use record::Record;
 use refusals::Refusals;
@@ -129,6 +132,7 @@ pub fn run(config: Config, mode: Mode) -> Result<(), NodeError> {
     }
     runtime.shutdown_timeout(GOODBYE);
     refusals.finish();
+    placement.record().finish();
     audit::stopped(&recorder, &config, writer);
     // Last of all, so that what it signs names the last entries.
     accounts.stop();
@@ -211,6 +215,7 @@ async fn look_at_record(placement: Arc<Placement>, refusals: Arc<Refusals>) {
             told = state;
         }
         refusals.look();
+        placement.record().look();
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
@@ -307,6 +312,8 @@ fn http_state(config: &Config, mode: Mode, parts: Parts) -> HttpState {
     let door = Door::new(relay.clone(), keys.clone(), revocations.clone(), door_config, wall_ms.clone())
         .with_plans(register.clone())
         .with_witness(refusals.clone());
+    let witness: Arc<dyn Witness> = refusals;
+    let scribe: Arc<dyn Scribe> = Arc::new(Calls(placement.clone()));
     let v1 = V1 {
         relay: relay.clone(),
         keys: keys.clone(),
@@ -314,7 +321,8 @@ fn http_state(config: &Config, mode: Mode, parts: Parts) -> HttpState {
         wall_ms: wall_ms.clone(),
         register: register.clone(),
         ledger,
-        witness: refusals,
+        witness: witness.clone(),
+        scribe: scribe.clone(),
         public_url: public_url(config),
     };
     let render = Arc::new(move || {
@@ -322,7 +330,7 @@ fn http_state(config: &Config, mode: Mode, parts: Parts) -> HttpState {
     });
     HttpState {
         door: Arc::new(door),
-        rooms: RoomService { relay: relay.clone(), keys, revocations, register, wall_ms },
+        rooms: RoomService { relay: relay.clone(), keys, revocations, register, wall_ms, witness, scribe },
         v1,
         health: HealthPage { relay, metrics: Some(render) },
         pages,

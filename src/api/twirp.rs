@@ -6,8 +6,9 @@
 mod calls;
 mod form;
 
+use crate::api::scribe::{NotMade, Scribe};
 use crate::api::v1::Register;
-use crate::auth::{AuthError, Grants, KeyRing, Revocations, bearer};
+use crate::auth::{AuthError, Grants, KeyRing, RefusedToken, Revocations, Why, Witness, bearer};
 use crate::relay::command::Relay;
 use crate::relay::event::Refusal;
 use axum::Router;
@@ -16,10 +17,12 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use form::Form;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
+use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -46,6 +49,10 @@ pub struct RoomService {
     pub register: Arc<Register>,
     /// Milliseconds since the Unix epoch.
     pub wall_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Hears of refused tokens.
+    pub witness: Arc<dyn Witness>,
+    /// Puts calls on record.
+    pub scribe: Arc<dyn Scribe>,
 }
 
 impl fmt::Debug for RoomService {
@@ -96,6 +103,15 @@ impl Code {
 }
 
 impl TwirpError {
+    /// Why something was not made, in the words of the record.
+    fn not_made(&self) -> NotMade {
+        match self.code {
+            Code::InvalidArgument | Code::Malformed | Code::BadRoute | Code::NotFound | Code::Unimplemented => NotMade::Malformed,
+            Code::Unauthenticated | Code::FailedPrecondition => NotMade::Policy,
+            Code::DeadlineExceeded | Code::ResourceExhausted | Code::Internal | Code::Unavailable => NotMade::Full,
+        }
+    }
+
     fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
@@ -178,7 +194,7 @@ async fn handle(State(service): State<RoomService>, Path((name, method)): Path<(
 impl RoomService {
     async fn answer(&self, method: &str, request: Request) -> Response {
         let (parts, body) = request.into_parts();
-        let grants = match self.authenticate(&parts.headers) {
+        let grants = match self.authenticate(&parts) {
             Ok(grants) => grants,
             // Before Twirp: plain text, as the reference server has it.
             Err(error) => return (StatusCode::UNAUTHORIZED, error.to_string()).into_response(),
@@ -190,18 +206,25 @@ impl RoomService {
             Ok(body) => body,
             Err(status) => return closing(status),
         };
-        match self.call(method, &grants, form, &body).await {
+        match self.noted(method, &grants, form, &body).await {
             Ok(answer) => form::response(StatusCode::OK, form.content_type(), answer.into()),
             Err(error) => error.into_response(),
         }
     }
 
-    fn authenticate(&self, headers: &HeaderMap) -> Result<Grants, AuthError> {
-        let value = headers.get(header::AUTHORIZATION).ok_or(AuthError::Missing)?;
-        let token = bearer(value.to_str().map_err(|_| AuthError::Header)?)?;
-        let grants = self.keys.verify(token, (self.wall_ms)() / 1_000)?;
+    fn authenticate(&self, parts: &Parts) -> Result<Grants, AuthError> {
+        let told = |error: AuthError, grants: Option<&Grants>| {
+            if let Some((from, why)) = parts.extensions.get::<IpAddr>().copied().zip(Why::of(error)) {
+                self.witness.token_refused(&RefusedToken::new(from, why, grants));
+            }
+            error
+        };
+        let value = parts.headers.get(header::AUTHORIZATION).ok_or(AuthError::Missing)?;
+        let token = value.to_str().map_err(|_| AuthError::Header).and_then(bearer).map_err(|error| told(error, None))?;
+        let grants = self.keys.verify(token, (self.wall_ms)() / 1_000).map_err(|error| told(error, None))?;
         if !grants.identity.as_str().is_empty() {
-            self.revocations.lock().unwrap_or_else(PoisonError::into_inner).check(&grants)?;
+            let checked = self.revocations.lock().unwrap_or_else(PoisonError::into_inner).check(&grants);
+            checked.map_err(|error| told(error, Some(&grants)))?;
         }
         Ok(grants)
     }

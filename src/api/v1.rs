@@ -19,6 +19,7 @@ mod feed;
 mod joining;
 mod kept;
 mod links;
+mod noting;
 mod openapi;
 mod problem;
 mod register;
@@ -31,6 +32,7 @@ pub use kept::{Keeper, Kept, Unread};
 pub use openapi::document;
 pub use register::Register;
 
+use crate::api::scribe::Scribe;
 use crate::auth::{KeyRing, Revocations, Witness};
 use crate::model::RoomKey;
 use crate::relay::command::{Act, AdminAction, AdminReply, By, Command, Relay, Reply};
@@ -70,6 +72,8 @@ pub struct V1 {
     pub ledger: Arc<dyn Ledger>,
     /// Hears of refused tokens.
     pub witness: Arc<dyn Witness>,
+    /// Puts calls on record.
+    pub scribe: Arc<dyn Scribe>,
     /// The address people open, without a slash at its end; without it that of the request.
     pub public_url: Option<Arc<str>>,
 }
@@ -98,6 +102,7 @@ fn table() -> Vec<(&'static str, MethodRouter<V1>)> {
         ("/v1/consultations/{id}/presences/{seat}/{kind}", delete(seats::withdraw)),
         ("/v1/consultations/{id}/consents", post(consents::give)),
         ("/v1/consultations/{id}/consents/{seat}", delete(consents::withdraw)),
+        ("/v1/consultations/{id}/refusals", post(consents::refuse)),
         ("/v1/consultations/{id}/aside", post(asides::start).delete(asides::end)),
         ("/v1/consultations/{id}/aside/renew", post(asides::renew)),
         ("/v1/consultations/{id}/attestation", get(accounts::attestation)),
@@ -116,7 +121,8 @@ fn table() -> Vec<(&'static str, MethodRouter<V1>)> {
 pub fn routes(v1: V1) -> Router {
     let routes = table().into_iter().fold(Router::new(), |router, (path, methods)| router.route(path, methods));
     let unknown = any(async || Problem::new(Code::NotFound, "no such call; they are listed in /v1/openapi.json"));
-    routes.route("/v1/{*rest}", unknown).layer(middleware::from_fn(frame)).with_state(v1)
+    let on_record = middleware::from_fn_with_state(v1.clone(), noting::on_record);
+    routes.route("/v1/{*rest}", unknown).layer(on_record).layer(middleware::from_fn(frame)).with_state(v1)
 }
 
 /// What every answer has: who may read it, and problem details for whatever went wrong.

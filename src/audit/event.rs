@@ -381,6 +381,10 @@ impl Event {
             Self::AdminCall { op: AdminOp::RoomEnd | AdminOp::SeatRemove | AdminOp::TrackMute | AdminOp::NodeDrain, .. } => {
                 Degraded::Keep
             }
+            // How running calls stand is to be seen all the same.
+            Self::AdminCall {
+                op: AdminOp::RoomRead | AdminOp::SeatRead | AdminOp::EventsRead | AdminOp::TimelineRead, ..
+            } => Degraded::Keep,
             other => other.usual_degraded(),
         }
     }

@@ -32,6 +32,13 @@ pub enum Act {
     Remove(Identity),
     /// Records what a patient agreed to. Platform, the seat itself, or a legal representative in the room.
     Consent(Consent),
+    /// Says no to what a patient was asked; what was agreed to before is taken back with it. The same as for giving.
+    RefuseConsent {
+        /// Whose.
+        seat: Identity,
+        /// To what; empty for what the policy requires.
+        scopes: BTreeSet<Scope>,
+    },
     /// Takes consent back: the gate is shut for the very next packet. The same as for giving.
     WithdrawConsent {
         /// Whose.
@@ -195,6 +202,7 @@ impl Act {
             | Self::Extend { .. } => true,
             Self::Refuse(_)
             | Self::Remove(_)
+            | Self::RefuseConsent { .. }
             | Self::WithdrawConsent { .. }
             | Self::EndAside
             | Self::DeclarePresence { .. }

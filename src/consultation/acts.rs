@@ -48,6 +48,7 @@ impl Room {
             Act::Refuse(seat) => self.refuse(by, &seat, now, effects),
             Act::Remove(seat) => self.remove(by, &seat, now, effects),
             Act::Consent(consent) => self.give_consent(by, consent),
+            Act::RefuseConsent { seat, scopes } => self.refuse_consent(by, &seat, scopes),
             Act::WithdrawConsent { seat, scopes } => self.withdraw_consent(by, &seat, scopes),
             Act::EmergencyOverride { seat, why } => self.override_consent(by, &seat, why),
             Act::StartAside(members) => self.start_aside(&members, by, now),
@@ -210,12 +211,40 @@ impl Room {
             scopes = required;
         }
         file.consent.extend(scopes.iter().copied());
+        file.declined.retain(|scope| !scopes.contains(scope));
         file.text = Some(text.clone());
         // A patient who agrees to one more thing does not undo what a representative agreed to.
         if file.channel != Some(Channel::Representative) {
             file.channel = Some(channel);
         }
         self.note(Fact::ConsentGiven { seat, scopes, text, channel, by });
+        Ok(())
+    }
+
+    /// A no shuts whatever was open: what was agreed to, or gone on without in an emergency, is taken back.
+    fn refuse_consent(&mut self, by: By, seat: &Identity, mut scopes: BTreeSet<Scope>) -> Result<(), Refusal> {
+        if !self.speaks_for(&by, seat) && !self.represents(&by) || self.role_of(seat)? != Role::Patient {
+            return Err(Refusal::NotAllowed);
+        }
+        let required = self.consultation_mut()?.policy.consent.clone();
+        if scopes.is_empty() {
+            scopes.clone_from(&required);
+        }
+        let agreed: BTreeSet<_> = scopes.intersection(&self.file_mut(seat)?.consent).copied().collect();
+        let overridden = !scopes.is_disjoint(&required) && self.file_mut(seat)?.emergency.is_some();
+        if !agreed.is_empty() {
+            self.withdraw_consent(by.clone(), seat, agreed)?;
+        }
+        let file = self.file_mut(seat)?;
+        if !scopes.is_disjoint(&required) {
+            (file.emergency, file.withdrew) = (None, true);
+        }
+        let before = file.declined.len();
+        file.declined.extend(scopes.iter().copied());
+        // The same answer again is no news.
+        if overridden || file.declined.len() > before {
+            self.note(Fact::ConsentRefused { seat: seat.clone(), scopes, by });
+        }
         Ok(())
     }
 

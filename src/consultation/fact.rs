@@ -164,6 +164,15 @@ pub enum Fact {
         /// By whom.
         by: By,
     },
+    /// A patient was asked and said no.
+    ConsentRefused {
+        /// Which patient.
+        seat: Identity,
+        /// To what.
+        scopes: BTreeSet<Scope>,
+        /// By whom.
+        by: By,
+    },
     /// Consent was taken back.
     ConsentWithdrawn {
         /// Which patient.
@@ -227,6 +236,8 @@ pub enum Fact {
         track: TrackSid,
         /// Where its media comes from.
         source: Source,
+        /// Encrypted from end to end, as its client declares.
+        sealed: bool,
     },
     /// A track is gone.
     Unpublished {
@@ -252,6 +263,38 @@ pub enum Fact {
         track: TrackSid,
         /// Whose.
         from: Identity,
+    },
+    /// A technical incident of a seat began.
+    IncidentStarted {
+        /// Whose.
+        seat: Identity,
+        /// Which.
+        kind: Incident,
+    },
+    /// It is over.
+    IncidentEnded {
+        /// Whose.
+        seat: Identity,
+        /// Which.
+        kind: Incident,
+    },
+    /// A seat goes on with sound alone, or has pictures again.
+    ModeChanged {
+        /// Whose.
+        seat: Identity,
+        /// Whether there are pictures from now on.
+        pictures: bool,
+        /// Why there are none, or were none.
+        why: ModeCause,
+    },
+    /// What a seat said on its data channels since its gate opened; told before the gate shuts.
+    DataSaid {
+        /// Whose.
+        seat: Identity,
+        /// Messages that reached somebody.
+        messages: u64,
+        /// Their bytes.
+        bytes: u64,
     },
     /// What a seat may do changed.
     PermissionChanged {
@@ -287,6 +330,61 @@ pub struct Token {
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Token").field("lifetime_s", &self.lifetime_s).finish_non_exhaustive()
+    }
+}
+
+/// A technical incident worth a line in the patient's record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Incident {
+    /// The seat's connection is gone.
+    Reconnect,
+    /// No sound from or to the seat.
+    AudioLost,
+    /// No picture from or to the seat.
+    VideoLost,
+    /// A picture stands still for the seat.
+    Frozen,
+    /// The seat's line is hard to follow.
+    LowQuality,
+}
+
+impl Incident {
+    /// Every kind, the worst first.
+    pub const ALL: [Self; 5] = [Self::Reconnect, Self::AudioLost, Self::VideoLost, Self::Frozen, Self::LowQuality];
+
+    /// The word in the record.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reconnect => "reconnect",
+            Self::AudioLost => "audio_lost",
+            Self::VideoLost => "video_lost",
+            Self::Frozen => "frozen",
+            Self::LowQuality => "low_quality",
+        }
+    }
+}
+
+/// Why a seat is without pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ModeCause {
+    /// Its line bears none.
+    Bandwidth,
+    /// It shows none.
+    User,
+    /// Its camera brings none.
+    Device,
+}
+
+impl ModeCause {
+    /// The word in the record.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bandwidth => "bandwidth",
+            Self::User => "user",
+            Self::Device => "device",
+        }
     }
 }
 
@@ -393,6 +491,7 @@ impl Fact {
             | Self::Removed { .. }
             | Self::PresenceDeclared { .. }
             | Self::PresenceWithdrawn { .. }
+            | Self::ConsentRefused { .. }
             | Self::ConsentWithdrawn { .. }
             | Self::AsideChanged { .. }
             | Self::AsideClosed { .. }
@@ -400,6 +499,10 @@ impl Fact {
             | Self::Published { .. }
             | Self::Unpublished { .. }
             | Self::Unsubscribed { .. }
+            | Self::IncidentStarted { .. }
+            | Self::IncidentEnded { .. }
+            | Self::ModeChanged { .. }
+            | Self::DataSaid { .. }
             | Self::Muted { .. } => false,
         }
     }

@@ -21,7 +21,7 @@ mod views;
 pub use act::{
     Act, AsideView, By, Channel, Consent, Emergency, Gate, IdentityCheck, Invitation, Overview, SeatState, SeatView, TextVersion,
 };
-pub use fact::{Assurance, Closing, Fact, Method, Token};
+pub use fact::{Assurance, Closing, Fact, Incident, Method, ModeCause, Token};
 pub use plan::Plan;
 pub use policy::{AsideRules, ConsultationPolicy, LONGEST, LONGEST_ASIDE, Loosened, MOST_SEATS, Scope, SecondUse, TenantRules};
 pub use room::Room;

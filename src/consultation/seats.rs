@@ -76,6 +76,8 @@ pub(super) struct File {
     pub(super) consent: BTreeSet<Scope>,
     pub(super) text: Option<TextVersion>,
     pub(super) channel: Option<Channel>,
+    /// What was asked and answered with no.
+    pub(super) declined: BTreeSet<Scope>,
     /// What the token says of consent no longer counts.
     pub(super) withdrew: bool,
     pub(super) emergency: Option<Emergency>,
@@ -125,6 +127,7 @@ impl File {
             consent: BTreeSet::new(),
             text: None,
             channel: None,
+            declined: BTreeSet::new(),
             withdrew: false,
             emergency: None,
             beside: BTreeMap::new(),
@@ -396,12 +399,23 @@ impl Room {
         if !consultation.policy.third_persons.contains(&role) || file.is_some_and(|file| file.legal_rep) {
             return gate;
         }
+        let agreed = |file: &File| file.agreed(Scope::ThirdPerson(role));
+        if self.patients_inside(consultation).all(agreed) { Gate::Open } else { Gate::ThirdPerson }
+    }
+
+    fn patients_inside<'a>(&'a self, consultation: &'a Consultation) -> impl Iterator<Item = &'a File> {
         let inside = |other: &&Member| other.place.role == Some(Role::Patient) && self.own_gate(other) == Gate::Open;
-        let agreed = |other: &Member| {
-            let file = consultation.seats.get(&other.record.identity);
-            file.is_some_and(|file| file.agreed(Scope::ThirdPerson(role)))
-        };
-        if self.members.iter().filter(inside).all(agreed) { Gate::Open } else { Gate::ThirdPerson }
+        self.members.iter().filter(inside).filter_map(|other| consultation.seats.get(&other.record.identity))
+    }
+
+    /// What was answered with no and concerns a member: its own answers, or a patient's about it while it waits for one.
+    fn declined(&self, consultation: &Consultation, member: &Member, file: &File) -> String {
+        if self.gate(member) != Gate::ThirdPerson {
+            return listed(file.declined.iter());
+        }
+        let about = Scope::ThirdPerson(file.role);
+        let no = self.patients_inside(consultation).any(|patient| patient.declined.contains(&about));
+        listed(no.then_some(about).iter())
     }
 
     /// Whether a seat's gate would open by the rules as they stand.
@@ -480,6 +494,7 @@ impl Room {
         label("gate", self.gate(member).as_str().to_owned());
         label("consent", file.text.as_ref().map_or_else(String::new, |text| text.as_str().to_owned()));
         label("scopes", listed(file.consent.iter()));
+        label("declined", self.declined(consultation, member, file));
         label("emergency", file.emergency.map_or_else(String::new, |why| why.as_str().to_owned()));
         label("beside", listed(file.beside.iter().map(|(role, count)| format!("{}:{count}", role.as_str()))));
         label("receives", if member.place.open { member.place.receives.to_string() } else { String::new() });

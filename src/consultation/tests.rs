@@ -456,3 +456,64 @@ fn another_role_for_a_seat_is_on_record_before_it_can_be_taken() {
     scene.apply(Command::Undo(vec![changed])).expect("never refused");
     assert!(matches!(scene.try_join("c", &[("role", "interpreter")]), Err(Refusal::WrongRole | Refusal::Removed)));
 }
+
+fn refusal(seat: &str, scopes: &[Scope]) -> Act {
+    Act::RefuseConsent { seat: name(seat), scopes: scopes.iter().copied().collect() }
+}
+
+#[test]
+fn a_no_keeps_the_gate_shut_and_is_told_until_it_becomes_a_yes() {
+    let mut scene = Scene::new(ConsultationPolicy::default());
+    scene.join("d", DOCTOR);
+    scene.join("p", PATIENT);
+    scene.act("d", Act::Admit(name("p"))).expect("a doctor may");
+    assert_eq!(scene.act("d", refusal("p", &[])).err(), Some(Refusal::NotAllowed), "nobody says no for a patient");
+    assert_eq!(scene.act("d", refusal("d", &[])).err(), Some(Refusal::NotAllowed), "a doctor is not asked");
+    let effects = scene.act("p", refusal("p", &[])).expect("its own");
+    let refused = |fact: &&Fact| matches!(fact, Fact::ConsentRefused { scopes, .. } if scopes.contains(&Scope::Teleconsultation));
+    assert_eq!(facts(&effects).into_iter().filter(refused).count(), 1);
+    let doctor = scene.room.id_of(&name("d")).expect("it is here");
+    let told = effects.iter().any(|effect| {
+        let Effect::Roster { to, records } = effect else { return false };
+        *to == To::One(doctor) && records.iter().any(|record| record.attributes.contains_key("consultation.declined"))
+    });
+    assert!(told, "the doctor learns of it: {effects:?}");
+    assert_eq!((scene.gate("p"), scene.label("p", "declined").as_deref()), (Gate::Consent, Some("teleconsultation")));
+    assert!(facts(&scene.act("p", refusal("p", &[])).expect("again")).is_empty(), "the same answer is no news");
+    scene.act("p", consent_of("p", &[])).expect("still possible");
+    assert_eq!((scene.gate("p"), scene.label("p", "declined")), (Gate::Open, None));
+}
+
+#[test]
+fn a_no_after_a_yes_shuts_what_was_open_whatever_opened_it() {
+    let mut scene = in_call();
+    let effects = scene.act("p", refusal("p", &[])).expect("always");
+    assert_eq!(effects.iter().filter(|effect| matches!(effect, Effect::Unroute { .. })).count(), 2);
+    let names: Vec<_> = facts(&effects).into_iter().map(|fact| format!("{fact:?}")).collect();
+    let first = |word: &str| names.iter().position(|name| name.starts_with(word)).unwrap_or_else(|| panic!("{word}: {names:?}"));
+    assert!(first("ConsentWithdrawn") < first("ConsentRefused"));
+    assert_eq!(scene.gate("p"), Gate::Consent);
+    scene.act("d", Act::EmergencyOverride { seat: name("p"), why: Emergency::LifeThreat }).expect("the policy allows it");
+    assert_eq!(scene.gate("p"), Gate::Open);
+    let effects = scene.act("p", refusal("p", &[])).expect("always");
+    assert_eq!(scene.gate("p"), Gate::Consent, "nobody goes on against a no");
+    assert!(facts(&effects).into_iter().any(|fact| matches!(fact, Fact::ConsentRefused { .. })));
+    // Coming again with a token that says yes does not undo it.
+    scene.join("p", AGREED);
+    assert_eq!(scene.gate("p"), Gate::Consent);
+}
+
+#[test]
+fn a_no_to_a_third_person_is_told_to_that_person_and_concerns_nobody_else() {
+    let mut scene = in_call();
+    scene.join("i", &[("role", "interpreter")]);
+    scene.act("d", Act::Admit(name("i"))).expect("a doctor may");
+    assert_eq!(scene.gate("i"), Gate::ThirdPerson);
+    let about = Scope::ThirdPerson(Role::Interpreter);
+    scene.act("p", refusal("p", &[about])).expect("its own");
+    assert_eq!((scene.gate("i"), scene.gate("p")), (Gate::ThirdPerson, Gate::Open));
+    let told = Some("third_person:interpreter".to_owned());
+    assert_eq!((scene.label("p", "declined"), scene.label("i", "declined")), (told.clone(), told));
+    scene.act("p", consent_of("p", &[about])).expect("its own");
+    assert_eq!((scene.gate("i"), scene.label("i", "declined"), scene.label("p", "declined")), (Gate::Open, None, None));
+}

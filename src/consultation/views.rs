@@ -5,7 +5,7 @@ use super::fact::Fact;
 use super::room::Member;
 use super::subscription::Unsettled;
 use super::{Effect, Effects, MemberId, Refusal, Room, To};
-use crate::model::roster::{Participant, ParticipantState, Role, RoomFacts, Text};
+use crate::model::roster::{Encryption, Participant, ParticipantState, Role, RoomFacts, Text};
 use crate::model::{Identity, Now};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,8 +57,8 @@ impl Room {
         for effect in effects {
             let fact = match effect {
                 Effect::TrackOpened { member, track } => self.seat_of(*member).map(|seat| {
-                    let (track, source) = (track.sid.clone(), track.source);
-                    Fact::Published { seat, track, source }
+                    let sealed = track.encryption != Encryption::None;
+                    Fact::Published { seat, track: track.sid.clone(), source: track.source, sealed }
                 }),
                 Effect::TrackClosed { member, track, .. } => {
                     self.seat_of(*member).map(|seat| Fact::Unpublished { seat, track: track.clone() })

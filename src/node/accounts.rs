@@ -126,6 +126,10 @@ impl Accounts {
         let accounts = Arc::new(Self { news, lost: AtomicBool::new(false), book });
         let told = Arc::downgrade(&accounts);
         recorder.on_placed(move |entry, log, seq| {
+            // A platform's call stands in the node's log as well, and is no part of what happened in the consultation.
+            if matches!(entry.event, Event::AdminCall { .. }) {
+                return;
+            }
             if let (Some(accounts), Some(room)) = (told.upgrade(), entry.room) {
                 accounts.leave(News::Entry { room, log: log.clone(), seq, noted: noted(entry) });
             }

@@ -6,18 +6,22 @@
 //!
 //! Entry point: [`Chronicle::entries`].
 
+mod following;
+
 use crate::audit::event::Event;
 use crate::audit::pseudonym::{RoomPseudonyms, TenantPseudonyms};
 use crate::audit::record::{Actor, Fact as Entry, Target};
-use crate::audit::types::{Auth, By, ConsentScope, ConsultRef, Hash, Micros, ParticipantRef, Word};
+use crate::audit::types::{
+    Auth, By, ChannelRef, ConsentScope, ConsultRef, Hash, Micros, ParticipantRef, RoomRef, TokenRef, Word,
+};
 use crate::audit::words;
 use crate::consultation::{
-    Assurance, By as Who, Channel, Closing, ConsultationPolicy, Emergency, Fact, Gate, IdentityCheck, Method, Scope,
+    Assurance, By as Who, Channel, Closing, ConsultationPolicy, Emergency, Fact, Gate, IdentityCheck, Incident, Method, Scope,
 };
 use crate::model::roster::{LeaveReason, Role, Source};
 use crate::model::{Identity, TrackSid};
 use aws_lc_rs::digest;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// One room's part of the record.
 #[derive(Debug)]
@@ -36,19 +40,33 @@ pub(crate) struct Chronicle {
     receiving: HashMap<(Identity, TrackSid), Micros>,
     /// Members of the aside that runs, and who is left out; the fact of its end names nobody.
     aside: (Vec<ParticipantRef>, Vec<ParticipantRef>),
+    /// What the tracks' declarations come to; off until the first says otherwise.
+    e2ee: words::E2eeState,
+    /// Channels named so far.
+    channels: u64,
 }
 
 #[derive(Debug, Default)]
 struct SeatNote {
     role: Option<words::Role>,
+    /// The last token it came with.
+    token: Option<TokenRef>,
     auth: Option<Auth>,
     beside: HashMap<Role, u8>,
+    /// Incidents that are not over, with when they began.
+    incidents: BTreeMap<Incident, Micros>,
+    /// Its camera was stopped by somebody else.
+    stopped: bool,
+    /// Its data channels, while its gate is open, and what it said on them.
+    channel: Option<ChannelRef>,
+    said: (u64, u64),
 }
 
 #[derive(Debug)]
 struct TrackNote {
     kind: words::TrackKind,
     since: Micros,
+    sealed: bool,
 }
 
 impl Chronicle {
@@ -65,7 +83,19 @@ impl Chronicle {
             tracks: HashMap::new(),
             receiving: HashMap::new(),
             aside: (Vec::new(), Vec::new()),
+            e2ee: words::E2eeState::Off,
+            channels: 0,
         }
+    }
+
+    /// The references of the room and of its consultation.
+    pub(crate) fn place(&self) -> (RoomRef, Option<ConsultRef>) {
+        (self.refs.room(), self.consult)
+    }
+
+    /// Somebody's reference in this room.
+    pub(crate) fn reference(&self, seat: &Identity) -> ParticipantRef {
+        self.refs.participant(seat.as_str())
     }
 
     /// The entries a fact makes, in order.
@@ -78,7 +108,10 @@ impl Chronicle {
             | Fact::RoomClosed { .. } => self.of_room(fact),
             // The catalogue has no such event: the end itself is on record, and so is every move of it.
             Fact::EndsSoon { .. } => Vec::new(),
-            Fact::ConsentGiven { .. } | Fact::ConsentWithdrawn { .. } | Fact::EmergencyOverride { .. } => self.of_consent(fact),
+            Fact::ConsentGiven { .. }
+            | Fact::ConsentRefused { .. }
+            | Fact::ConsentWithdrawn { .. }
+            | Fact::EmergencyOverride { .. } => self.of_consent(fact),
             Fact::AsideOpened { .. } | Fact::AsideChanged { .. } | Fact::AsideClosed { .. } => self.of_aside(fact),
             Fact::GateOpened { .. }
             | Fact::GateClosed { .. }
@@ -86,14 +119,23 @@ impl Chronicle {
             | Fact::Unpublished { .. }
             | Fact::Subscribed { .. }
             | Fact::Unsubscribed { .. }
-            | Fact::Muted { .. } => self.of_media(fact, at),
+            | Fact::Muted { .. } => self.with_data_and_e2ee(fact, at),
+            Fact::IncidentStarted { .. } | Fact::IncidentEnded { .. } | Fact::ModeChanged { .. } => self.of_line(fact, at),
+            Fact::DataSaid { seat, messages, bytes } => {
+                self.seats.entry(seat.clone()).or_default().said = (*messages, *bytes);
+                Vec::new()
+            }
             Fact::TokenAccepted { .. }
             | Fact::Waiting { .. }
             | Fact::Admitted { .. }
             | Fact::AdmitRefused { .. }
             | Fact::Joined { .. } => self.of_seat(fact),
+            Fact::Left { seat, .. } => {
+                let mut entries = self.over(seat, at);
+                entries.extend(self.of_stay(fact));
+                entries
+            }
             Fact::Resumed { .. }
-            | Fact::Left { .. }
             | Fact::Removed { .. }
             | Fact::PresenceDeclared { .. }
             | Fact::PresenceWithdrawn { .. }
@@ -130,7 +172,14 @@ impl Chronicle {
             }
             _ => return Vec::new(),
         };
-        vec![self.entry(actor, Some(room), event)]
+        let mut entries = Vec::new();
+        if let Fact::RoomClosed { why: Closing::Ended | Closing::TimeLimit | Closing::Unrecorded, by, .. } = fact {
+            // One entry for every token of the consultation, before its last.
+            let revoked = Event::TokenRevoked { by: self.by(by), jti_ref: None };
+            entries.push(self.entry(self.actor(by), Some(room.clone()), revoked));
+        }
+        entries.push(self.entry(actor, Some(room), event));
+        entries
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "`entries` sorts the facts")]
@@ -139,9 +188,10 @@ impl Chronicle {
             Fact::TokenAccepted { seat, role, auth, token } => {
                 let note = self.seats.entry(seat.clone()).or_default();
                 (note.role, note.auth) = (Some(role_of(*role)), auth.map(auth_of));
+                note.token = token.id.as_ref().map(|id| self.keys.token(id.as_bytes()));
                 let event = Event::TokenAccepted {
                     auth: note.auth.clone(),
-                    jti_ref: token.id.as_ref().map(|id| self.keys.token(id.as_bytes())),
+                    jti_ref: note.token,
                     // A key whose name has letters the record does not take is still the platform's.
                     kid: Word::new(&token.key).unwrap_or_else(|_| self.platform.clone()),
                     role: note.role,
@@ -159,7 +209,8 @@ impl Chronicle {
             }
             Fact::AdmitRefused { seat, by } => {
                 let why = if matches!(by, Who::Policy) { words::AdmitRefusal::Policy } else { words::AdmitRefusal::Declined };
-                (self.actor(by), seat, Event::ParticipantAdmitRefused { why, by: self.by(by) })
+                let event = Event::ParticipantAdmitRefused { why, by: self.by(by) };
+                return self.with_revocation(seat, by, event);
             }
             Fact::Joined { seat, role } => {
                 let note = self.seats.entry(seat.clone()).or_default();
@@ -195,7 +246,7 @@ impl Chronicle {
                     Who::Seat(who) if self.role(who) == Some(words::Role::Patient) => words::RemoveReason::PatientAsked,
                     Who::Seat(_) | Who::Platform => words::RemoveReason::Excluded,
                 };
-                (self.actor(by), seat, Event::ParticipantRemoved { why, by: self.by(by) })
+                return self.with_revocation(seat, by, Event::ParticipantRemoved { why, by: self.by(by) });
             }
             Fact::PresenceDeclared { seat, kind, count } => {
                 self.seats.entry(seat.clone()).or_default().beside.insert(*kind, *count);
@@ -243,6 +294,9 @@ impl Chronicle {
                 };
                 let scope = scopes.iter().map(scope_of).collect();
                 (by, seat, Event::ConsentGiven { by: self.by(by), channel, scope, text_version })
+            }
+            Fact::ConsentRefused { seat, scopes, by } => {
+                (by, seat, Event::ConsentRefused { scope: scopes.iter().map(scope_of).collect() })
             }
             Fact::ConsentWithdrawn { seat, scopes, by } => {
                 // The gate is shut by the same step that takes the command, so no time passes in between.
@@ -302,9 +356,9 @@ impl Chronicle {
                 };
                 (self.seat(seat), self.person(seat), Event::MediaGateClosed { why })
             }
-            Fact::Published { seat, track, source } => {
+            Fact::Published { seat, track, source, sealed } => {
                 let (kind, named) = (kind_of(*source), track_ref(track));
-                self.tracks.insert(track.clone(), TrackNote { kind, since: at });
+                self.tracks.insert(track.clone(), TrackNote { kind, since: at, sealed: *sealed });
                 (self.seat(seat), Target::Track(named), Event::MediaPublished { kind, track: named })
             }
             Fact::Unpublished { seat, track } => {
@@ -337,6 +391,13 @@ impl Chronicle {
             _ => return Vec::new(),
         };
         vec![self.entry(actor, Some(about), event)]
+    }
+
+    /// Who is taken out or sent away has no token any more.
+    fn with_revocation(&self, seat: &Identity, by: &Who, event: Event) -> Vec<Entry> {
+        let jti_ref = self.seats.get(seat).and_then(|note| note.token);
+        let revoked = Event::TokenRevoked { by: self.by(by), jti_ref };
+        [event, revoked].map(|event| self.entry(self.actor(by), Some(self.person(seat)), event)).into()
     }
 
     fn entry(&self, actor: Actor, about: Option<Target>, event: Event) -> Entry {

@@ -4,6 +4,7 @@ use super::accounts::{Accounts, News};
 use super::admission::{Admission, Limits, Newcomer, Workers};
 use super::facts::Facts;
 use super::record::Record;
+use crate::api::scribe::NotMade;
 use crate::model::counters::{Counters, Pressure};
 use crate::model::{Identity, RoomKey, ShardId};
 use crate::relay::command::{AdminAction, Busy, Command, Policy, Refusal, Relay};
@@ -192,6 +193,15 @@ impl Placement {
         })
     }
 
+    /// Why a room does not open, in the words of the record.
+    fn not_made(&self, unrecorded: bool) -> NotMade {
+        match (self.health.ready(), unrecorded) {
+            (false, _) => NotMade::Draining,
+            (true, true) => NotMade::Unrecorded,
+            (true, false) => NotMade::Full,
+        }
+    }
+
     fn settle(&self, room: &RoomKey, openings: u64) {
         let removed = self.rooms.remove_if_mut(room, |_, placed| {
             placed.openings = placed.openings.saturating_sub(openings);
@@ -236,9 +246,16 @@ impl Relay for Placement {
         match &command {
             Command::Join(join) => {
                 let (room, seat) = (join.room.clone(), Seats::fingerprint(&join.identity));
-                self.admit_on_record(join.policy, &room)?;
-                let shard = self.admit(&room, seat)?;
-                self.open(&room, shard, Some(seat), command)
+                let key = join.token.key.clone();
+                let opens = !self.rooms.contains_key(&room);
+                let recorded = self.admit_on_record(join.policy, &room);
+                let taken = recorded
+                    .and_then(|()| self.admit(&room, seat))
+                    .and_then(|shard| self.open(&room, shard, Some(seat), command));
+                if taken.is_err() && opens {
+                    self.record().not_made(&room, &key, self.not_made(recorded.is_err()));
+                }
+                taken
             }
             Command::Admin { room, action, .. } if let Some(policy) = opening(action) => {
                 let room = room.clone();

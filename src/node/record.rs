@@ -3,13 +3,14 @@
 //! It is called on the workers' threads and never blocks: references are made here, the writing is the audit writer's. An answer
 //! that finds its worker's mailbox full is lost, and the room gives up on what waited, as it does when the disk is too slow.
 //!
-//! Entry points: [`Record::take`].
+//! Entry points: [`Record::take`]; calls of platforms come in through `calls`.
 
+use super::calls::Shared;
 use super::chronicle::Chronicle;
 use crate::audit::types::{Micros, Word};
 use crate::config::AfterGrace;
 use crate::consultation::Fact;
-use crate::model::RoomSid;
+use crate::model::{RoomKey, RoomSid};
 use crate::relay::command::{Command, Recording};
 use crate::relay::event::Recorded;
 use crate::telemetry::metrics;
@@ -21,18 +22,27 @@ use std::sync::{Mutex, PoisonError};
 /// The record as the workers see it.
 #[derive(Debug)]
 pub(super) struct Record {
-    recorder: Recorder,
+    pub(super) recorder: Recorder,
     after_grace: AfterGrace,
     /// How the platform is named: the relay knows its keys, not its people.
-    platform: Word,
-    /// Openings of rooms that are not over; each ends with its room's last fact, and workers close every room they open.
-    rooms: Mutex<HashMap<RoomSid, Chronicle>>,
+    pub(super) platform: Word,
+    rooms: Mutex<Rooms>,
+    /// Calls of the last minute.
+    pub(super) lately: Shared,
+}
+
+/// Openings of rooms that are not over; each ends with its room's last fact, and workers close every room they open.
+#[derive(Debug, Default)]
+struct Rooms {
+    openings: HashMap<RoomSid, Chronicle>,
+    /// The latest of each room.
+    latest: HashMap<RoomKey, RoomSid>,
 }
 
 impl Record {
     pub(super) fn new(recorder: Recorder, after_grace: AfterGrace) -> Self {
         let platform = Word::new("platform").expect("a word of letters");
-        Self { recorder, after_grace, platform, rooms: Mutex::new(HashMap::new()) }
+        Self { recorder, after_grace, platform, rooms: Mutex::default(), lately: Shared::default() }
     }
 
     /// Whether anybody can be given more than before, or, while the disk is nearly full, whether a consultation can open.
@@ -103,19 +113,29 @@ impl Record {
     fn entries(&self, recorded: &Recorded) -> Option<Vec<crate::audit::record::Fact>> {
         let at = Micros(recorded.at.wall_ms.saturating_mul(1_000));
         let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        if !rooms.contains_key(&recorded.sid) {
+        if !rooms.openings.contains_key(&recorded.sid) {
             let tenant = recorded.room.tenant.as_str();
             let keys = self.recorder.pseudonyms(tenant)?;
             let word = Word::new(tenant).ok()?;
             let consult = Some(recorded.room.name.as_str());
             let chronicle = Chronicle::new(word, self.platform.clone(), &keys, recorded.sid.as_str(), consult);
-            rooms.insert(recorded.sid.clone(), chronicle);
+            rooms.openings.insert(recorded.sid.clone(), chronicle);
+            rooms.latest.insert(recorded.room.clone(), recorded.sid.clone());
         }
-        let chronicle = rooms.get_mut(&recorded.sid)?;
+        let chronicle = rooms.openings.get_mut(&recorded.sid)?;
         let entries = chronicle.entries(&recorded.fact, at);
         if matches!(recorded.fact, Fact::RoomClosed { .. }) {
-            rooms.remove(&recorded.sid);
+            rooms.openings.remove(&recorded.sid);
+            if rooms.latest.get(&recorded.room) == Some(&recorded.sid) {
+                rooms.latest.remove(&recorded.room);
+            }
         }
         Some(entries)
+    }
+
+    /// Asks the chronicle of a consultation that runs.
+    pub(super) fn in_room<T>(&self, room: &RoomKey, ask: impl FnOnce(&Chronicle) -> T) -> Option<T> {
+        let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        rooms.openings.get(rooms.latest.get(room)?).map(ask)
     }
 }

@@ -3,9 +3,9 @@
 use super::envelope::{ChannelKind, Sender};
 use super::link::{Half, Link};
 use super::shard::Shard;
-use crate::consultation::MemberId;
+use crate::consultation::{Effect, Fact, MemberId};
 use crate::model::counters::DropReason;
-use crate::model::{Identity, ParticipantSid};
+use crate::model::{Identity, Now, ParticipantSid};
 use crate::transport::peer::ChannelEvent;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -288,8 +288,24 @@ impl Shard {
             })
             .map(|(_, link)| *link)
             .collect();
+        if let Some(state) = from.filter(|_| !receivers.is_empty()).and_then(|link| self.links.get_mut(link)) {
+            state.data.said.0 += 1;
+            state.data.said.1 += message.len() as u64;
+        }
         for receiver in receivers {
             self.send_data(receiver, reliable, message, now);
+        }
+    }
+
+    /// Tells what members said whose gate shuts or who go with these effects; the record must hear of it before.
+    pub(super) fn tell_said(&mut self, room: usize, effects: &[Effect], now: Now) {
+        for effect in effects {
+            let (Effect::Gone { member, .. } | Effect::Gate { member, open: false }) = effect else { continue };
+            let Some(state) = self.link_of(room, *member).and_then(|link| self.links.get_mut(link)) else { continue };
+            let ((messages, bytes), seat) = (std::mem::take(&mut state.data.said), state.identity.clone());
+            if messages > 0 && self.rooms.get(room).is_some_and(|state| state.rules.is_consultation()) {
+                self.record(room, Fact::DataSaid { seat, messages, bytes }, None, now);
+            }
         }
     }
 

@@ -148,6 +148,8 @@ pub(super) struct DataState {
     pub(super) lossy: Option<u16>,
     /// The member's gate is shut: nothing goes out, and what it says is dropped.
     pub(super) shut: bool,
+    /// Messages it sent that reached somebody since its gate opened, and their bytes.
+    pub(super) said: (u64, u64),
     /// Its reliable messages in the order of their numbers.
     pub(super) order: InOrder<Waiting>,
 }

@@ -23,6 +23,7 @@ pub mod event;
 mod feedback;
 mod held;
 mod in_order;
+mod incidents;
 mod line;
 pub mod link;
 mod media;

@@ -399,6 +399,7 @@ impl Shard {
         if effects.iter().any(super::tally::ends_media) {
             self.read_tally(room, now);
         }
+        self.tell_said(room, &effects, now);
         let held = self.config.audit && self.rooms.get(room).is_some_and(|state| state.rules.is_consultation());
         let effects = if held { self.hold(room, effects, now) } else { effects };
         for effect in effects {

@@ -7,10 +7,11 @@
 //! Entry points: `Shard::look_soon`, `Shard::poll_truth`.
 
 use super::event::{Event, Grade, LineQuality};
+use super::incidents::Incidents;
 use super::rooms::RoomState;
 use super::shard::Shard;
 use super::tracks::{RouteState, Track};
-use crate::consultation::{self as rules, MemberId};
+use crate::consultation::{self as rules, Fact, MemberId};
 use crate::media::allocation::Class;
 use crate::media::grade::{Measured, Steady, Word, judge, patience};
 use crate::media::layers::Cap;
@@ -56,6 +57,7 @@ struct View {
     word: Steady<Word>,
     score: f32,
     receives: Steady<String>,
+    incidents: Incidents,
     /// Pictures sent to it of each track, up to the last look.
     pictures: BTreeMap<usize, u32>,
     /// The session that was told everything.
@@ -87,7 +89,7 @@ impl Shard {
         let consultation = state.rules.is_consultation();
         let members: Vec<(MemberId, usize)> = state.links.iter().map(|(member, link)| (*member, *link)).collect();
         views.retain(|member, _| members.iter().any(|(present, _)| present == member));
-        let (mut changed, mut received, mut flows) = (Vec::new(), Vec::new(), false);
+        let (mut changed, mut received, mut facts, mut flows) = (Vec::new(), Vec::new(), Vec::new(), false);
         for (member, link) in &members {
             if self.links.get(self.primary(*link)).is_none_or(|state| state.timing.connected_at.is_none()) {
                 continue;
@@ -97,6 +99,9 @@ impl Shard {
             changed.extend(word_changed.then_some(*member));
             flows |= flowed;
             let what = if consultation { self.received_by(*link, view, now.mono) } else { String::new() };
+            if consultation {
+                facts.extend(self.happened(room, (*member, *link), view, now.mono));
+            }
             view.looked = Some(now.mono);
             if view.receives.see(what, |_, _| LASTING)
                 && let Some(what) = view.receives.shown()
@@ -109,10 +114,20 @@ impl Shard {
             let idle = if flows { 0 } else { state.truth.idle.saturating_add(1) };
             state.truth = Truth { next: (idle < IDLE_LOOKS).then_some(now.mono + LOOK), idle, views };
         }
+        for fact in facts {
+            self.record(room, fact, None, now);
+        }
         for (member, what) in received.into_iter().filter(|_| consultation) {
             // A member who has gone meanwhile receives nothing.
             let _ = self.apply(room, rules::Command::Receives { member, what }, now);
         }
+    }
+
+    /// What began and what is over for a member of a consultation.
+    fn happened(&self, room: usize, (member, link): (MemberId, usize), view: &mut View, now: Instant) -> Vec<Fact> {
+        let seen = self.rooms.get(room).and_then(|room| self.trouble(room, member, link, view.word.shown().copied(), now));
+        let seen = seen.zip(self.links.get(link).map(|link| &link.identity));
+        seen.map(|(seen, seat)| view.incidents.look(seat, &seen, now)).unwrap_or_default()
     }
 
     /// Judges a member's line. Whether its word changed, and whether anything flowed.
@@ -159,7 +174,7 @@ impl Shard {
     }
 
     /// Everything on its way to a link.
-    fn routes_to(&self, link: usize) -> impl Iterator<Item = (&Track, &RouteState)> {
+    pub(super) fn routes_to(&self, link: usize) -> impl Iterator<Item = (&Track, &RouteState)> {
         let sent = self.links.get(link).map(|state| state.outbound.as_slice()).unwrap_or_default();
         sent.iter().filter_map(move |sent| {
             let track = self.tracks.get(sent.track)?;

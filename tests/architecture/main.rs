@@ -3,6 +3,7 @@
 //!
 //! `scan` turns a source into plain code, `rules` looks at it, this file applies the rules to the tree.
 
+mod catalogue;
 mod rules;
 mod scan;
 
@@ -121,6 +122,41 @@ fn functions_are_short() {
     let long: Vec<_> = long.collect();
     let allowed: Vec<_> = LONG_FUNCTIONS.iter().map(|(file, name, most, _)| (format!("{file}: {name}"), *most)).collect();
     report("give the parts names of their own:", &ratchet(&long, &allowed));
+}
+
+#[test]
+fn events_that_are_never_written_are_the_documented_ones() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect("UTF-8");
+    let declared = catalogue::declared(&read("src/audit/event.rs"));
+    assert!(declared.len() > 80, "positive control: the catalogue is found");
+    let sources = sources();
+    let code = || sources.iter().filter(|source| !["src/audit/event.rs", "src/audit/samples.rs"].contains(&source.path.as_str()));
+    let unmade = |variant: &str| !code().any(|source| catalogue::makes(source, variant));
+    let mut never: Vec<_> = declared.iter().filter(|(variant, _)| unmade(variant)).map(|(_, name)| name.clone()).collect();
+    never.sort();
+    assert_eq!(
+        never,
+        catalogue::documented(&read("docs/audit.md")),
+        "left: never made in src/; right: the list in docs/audit.md"
+    );
+}
+
+#[test]
+fn making_an_event_is_told_from_looking_for_one() {
+    let makes = |text: &str| catalogue::makes(&Source::new("src/node/x.rs", text), "RoomLocked");
+    for made in
+        ["f(Event::RoomLocked {})", "let e = Event::RoomLocked { by: By { a } };", "Some((seat, Event::RoomLocked { by }))"]
+    {
+        assert!(makes(made), "{made}");
+    }
+    for sought in [
+        "matches!(e, Event::RoomLocked { .. })",
+        "Event::RoomLocked { by } => 1",
+        "let Some(Event::RoomLocked { by }) = e",
+        "// Event::RoomLocked {}",
+    ] {
+        assert!(!makes(sought), "{sought}");
+    }
 }
 
 #[test]

@@ -47,7 +47,7 @@ const colleague = person('c1', '', 'colleague', { camera: 'off', quality: 'weak'
 const relative = person('r1', 'Jeanne Moreau', 'relative', { camera: 'paused', quality: 'lost', microphone: 'off' });
 const slide: Tile = { ...doctor, key: 'd1/screen', kind: 'screen', speaking: false, picture: picture(210, true) };
 
-const plain: Consultation = { gate: '', role: 'patient', consent: '', waiting: [], aside: undefined, beside: [], endsAt: undefined, locked: false };
+const plain: Consultation = { gate: '', role: 'patient', consent: '', waiting: [], declined: [], saidNo: false, aside: undefined, beside: [], endsAt: undefined, locked: false };
 const inside: Consultation = { ...plain, gate: 'open', consent: 'v1', endsAt: Date.now() + 20 * 60_000 };
 const asDoctor = { ...doctor, self: true, mirrored: true };
 const asPatient = { ...me, self: false, mirrored: false };
@@ -90,7 +90,7 @@ const actions: CallActions = {
     view.chatChanged(undefined);
   },
   resend: async () => undefined,
-  desk: { admit: nothing, refuse: nothing, remove: nothing, agree: nothing, withdraw: nothing, startAside: nothing, endAside: nothing, declare: nothing, gone: nothing, lock: nothing, extend: nothing, support: async () => '407311' },
+  desk: { admit: nothing, refuse: nothing, remove: nothing, agree: nothing, decline: nothing, withdraw: nothing, startAside: nothing, endAside: nothing, declare: nothing, gone: nothing, lock: nothing, extend: nothing, support: async () => '407311' },
   startSound: async () => view.update((state = { ...state, soundBlocked: false })),
   leave: () => location.reload(),
 };

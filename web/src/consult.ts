@@ -20,6 +20,12 @@ export interface Waiting extends Person {
   gate: Gate;
 }
 
+/** Somebody who was asked and said no. */
+export interface Declined extends Person {
+  /** To which third person, by role; empty for the consultation itself, or part of it. */
+  about: string;
+}
+
 export interface Beside {
   role: string;
   count: number;
@@ -41,6 +47,10 @@ export interface Consultation {
   consent: string;
   /** Those outside whom I am shown: a doctor sees who waits, a patient who needs the patient's agreement. */
   waiting: readonly Waiting[];
+  /** Who of the others said no, and to what. */
+  declined: readonly Declined[];
+  /** I said no myself; or I wait, and a patient said no to me. */
+  saidNo: boolean;
   aside: Aside | undefined;
   /** People beside me, off camera. */
   beside: readonly Beside[];
@@ -98,6 +108,8 @@ export function readConsultation(room: RoomLike, self: { name: string; role: str
     role: said(local, 'role') || self.role,
     consent: said(local, 'consent'),
     waiting: waiting.map((person) => ({ ...personOf(person), gate: gateOf(person) })),
+    declined: [...room.remoteParticipants.values()].flatMap((person) => readDeclined(personOf(person), said(person, 'declined'))),
+    saidNo: said(local, 'declined') !== '',
     aside: speaking.length === 0 ? undefined : { since, members: speaking.map(personOf), mine: speaking.includes(local) },
     beside: readBeside(said(local, 'beside')),
     endsAt: endsAt > 0 ? endsAt : undefined,
@@ -107,6 +119,13 @@ export function readConsultation(room: RoomLike, self: { name: string; role: str
 
 function personOf(person: ParticipantLike): Person {
   return { identity: person.identity, name: person.name ?? '', role: person.attributes[`${PREFIX}role`] ?? '' };
+}
+
+/** `teleconsultation,third_person:interpreter`; a person who waits and whom a patient turned down is no author of a no. */
+export function readDeclined(person: Person, text: string): Declined[] {
+  if (person.role !== 'patient') return [];
+  const about = text.split(',').filter((scope) => scope !== '').map((scope) => (scope.startsWith('third_person:') ? scope.slice('third_person:'.length) : ''));
+  return [...new Set(about)].map((role) => ({ ...person, about: role }));
 }
 
 /** `relative:1,companion:2` */
@@ -124,8 +143,15 @@ export interface News {
   key: Key;
   /** Whose name fills the words. */
   people: readonly Person[];
+  /** A role that fills the words. */
+  role?: string;
   /** Interrupts what is being read. */
   urgent?: boolean;
+}
+
+/** The words for somebody's no. */
+export function declinedKey(one: Declined): Key {
+  return one.about === '' ? 'declined.whole' : 'declined.third';
 }
 
 /** What changed in the consultation and is worth saying aloud. */
@@ -138,6 +164,11 @@ export function consultationNews(before: Consultation, after: Consultation): New
   }
   const known = new Set(before.waiting.map((person) => person.identity));
   for (const person of after.waiting) if (!known.has(person.identity)) news.push({ key: 'say.waits', people: [person] });
+  if (!before.saidNo && after.saidNo) news.push({ key: after.gate === 'third_person' ? 'call.third_declined' : 'consent.said_no', people: [], urgent: true });
+  const no = new Set(before.declined.map((one) => `${one.about} ${one.identity}`));
+  for (const one of after.declined) {
+    if (!no.has(`${one.about} ${one.identity}`)) news.push({ key: declinedKey(one), people: [one], role: one.about, urgent: true });
+  }
   if (before.aside === undefined && after.aside !== undefined) {
     news.push({ key: after.aside.mine ? 'say.aside_mine' : 'say.aside', people: after.aside.members, urgent: true });
   }

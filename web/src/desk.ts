@@ -17,6 +17,8 @@ export interface DeskActions {
   remove(seat: string): Promise<void>;
   /** Agrees: to what the consultation asks for, or to these scopes. */
   agree(scopes?: readonly string[]): Promise<void>;
+  /** Says no: to what the consultation asks for, or to these scopes. */
+  decline(scopes?: readonly string[]): Promise<void>;
   withdraw(): Promise<void>;
   /** Speaks apart with these. */
   startAside(others: readonly string[]): Promise<void>;
@@ -48,6 +50,7 @@ export class Desk implements DeskActions {
   refuse = (seat: string): Promise<void> => this.call('POST', `/seats/${encodeURIComponent(seat)}/refuse`);
   remove = (seat: string): Promise<void> => this.call('POST', `/seats/${encodeURIComponent(seat)}/remove`);
   agree = (scopes: readonly string[] = []): Promise<void> => this.call('POST', '/consents', { text: CONSENT_TEXT, scopes });
+  decline = (scopes: readonly string[] = []): Promise<void> => this.call('POST', '/refusals', { scopes });
   withdraw = (): Promise<void> => this.call('DELETE', `/consents/${encodeURIComponent(this.seat.identity)}`);
   startAside = (others: readonly string[]): Promise<void> => this.call('POST', '/aside', { members: [this.seat.identity, ...others] });
   endAside = (): Promise<void> => this.call('DELETE', '/aside');

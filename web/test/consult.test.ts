@@ -74,6 +74,21 @@ describe('what of it is said aloud', () => {
     expect(said(patient(inside), patient(inside))).toEqual([]);
   });
 
+  it('a no, to whom it concerns, once', () => {
+    const asked = { state: 'admitted', gate: 'consent' };
+    const no = { ...asked, declined: 'teleconsultation' };
+    expect(said(patient(asked), patient(no))).toEqual(['consent.said_no']);
+    const doctor = (more: Record<string, string>): CallState => seen(person('d', 'doctor', inside), person('p', 'patient', more));
+    expect(said(doctor(asked), doctor(no))).toEqual(['declined.whole']);
+    expect(said(doctor(no), doctor(no))).toEqual([]);
+    expect(said(doctor(inside), doctor({ ...inside, declined: 'third_person:interpreter' }))).toEqual(['declined.third']);
+    const waits = (more: Record<string, string>): CallState => seen(person('i', 'interpreter', { state: 'admitted', gate: 'third_person', ...more }));
+    expect(said(waits({}), waits({ declined: 'third_person:interpreter' }))).toEqual(['call.third_declined']);
+    expect(bannerFor(waits({ declined: 'third_person:interpreter' }), true)?.key).toBe('call.third_declined');
+    // Of whom a patient turned down nobody says that they said no.
+    expect(seen(person('d', 'doctor', inside), person('i', 'interpreter', { state: 'admitted', gate: 'third_person', declined: 'third_person:interpreter' })).consultation.declined).toEqual([]);
+  });
+
   it('who comes to wait, once', () => {
     const alone = seen(person('d', 'doctor', inside));
     const waited = seen(person('d', 'doctor', inside), person('p', 'patient', outside));

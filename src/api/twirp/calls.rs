@@ -2,6 +2,7 @@
 
 use super::form::Form;
 use super::{Code, REPLY_DEADLINE, RoomService, TwirpError};
+use crate::api::scribe::{self, NotMade, Note, Op, What};
 use crate::auth::{AuthError, Grants, RoomPolicy, touches_owned};
 use crate::model::roster::{Attributes, Message};
 use crate::model::roster::{RoomFacts, Text};
@@ -24,8 +25,51 @@ const MAX_RECEIVERS: usize = 256;
 /// Parts of a room list that may wait; one per shard.
 const MAX_SHARDS: usize = 256;
 
+/// What a call is about.
+fn op(method: &str) -> Option<Op> {
+    Some(match method {
+        "CreateRoom" => Op::RoomCreate,
+        "ListRooms" => Op::RoomRead,
+        "DeleteRoom" => Op::RoomEnd,
+        "ListParticipants" | "GetParticipant" => Op::SeatRead,
+        "RemoveParticipant" => Op::SeatRemove,
+        "MutePublishedTrack" => Op::TrackMute,
+        "UpdateParticipant" | "UpdateSubscriptions" => Op::SeatUpdate,
+        "SendData" => Op::DataSend,
+        "UpdateRoomMetadata" => Op::RoomUpdate,
+        _ => return None,
+    })
+}
+
 impl RoomService {
-    pub(super) async fn call(&self, method: &str, grants: &Grants, form: Form, body: &[u8]) -> Result<Vec<u8>, TwirpError> {
+    /// Carries out a call, and notes it where it was refused.
+    pub(super) async fn noted(&self, method: &str, grants: &Grants, form: Form, body: &[u8]) -> Result<Vec<u8>, TwirpError> {
+        let answer = self.call(method, grants, form, body).await;
+        if let Some((error, op)) = answer.as_ref().err().zip(op(method)) {
+            let unrecorded = || self.relay.check_record(None).is_err();
+            let what = match op {
+                Op::RoomCreate if !self.relay.ready() => What::NotMade(NotMade::Draining),
+                Op::RoomCreate if error.code == Code::Unavailable && unrecorded() => What::NotMade(NotMade::Unrecorded),
+                Op::RoomCreate => What::NotMade(error.not_made()),
+                op => What::Refused(op),
+            };
+            scribe::leave(&*self.scribe, Note::of(grants, what));
+        }
+        answer
+    }
+
+    /// Puts a call on record before it is carried out, or before its answer where it only reads.
+    async fn note(&self, grants: &Grants, what: What, room: Option<&RoomKey>, seat: Option<&Identity>) -> Result<(), TwirpError> {
+        let note = Note { room: room.cloned(), seat: seat.cloned(), ..Note::of(grants, what) };
+        if scribe::durable(&*self.scribe, note).await { Ok(()) } else { Err(Refusal::AuditUnavailable.into()) }
+    }
+
+    /// Puts on record what has taken something away.
+    fn note_after(&self, grants: &Grants, what: What, room: &RoomKey, seat: Option<&Identity>) {
+        scribe::leave(&*self.scribe, Note { seat: seat.cloned(), ..Note::of(grants, what).in_room(room) });
+    }
+
+    async fn call(&self, method: &str, grants: &Grants, form: Form, body: &[u8]) -> Result<Vec<u8>, TwirpError> {
         match method {
             "CreateRoom" => form.encode(&self.create_room(grants, form.decode(body)?).await?),
             "ListRooms" => form.encode(&self.list_rooms(grants, form.decode(body)?).await?),
@@ -53,7 +97,9 @@ impl RoomService {
             RoomPolicy::Open => Policy::Open,
             RoomPolicy::Consultation => Policy::Consultation,
         };
-        room(self.admin(key(grants, asked.name)?, AdminAction::CreateRoom(settings, policy)).await?)
+        let key = key(grants, asked.name)?;
+        self.note(grants, What::Change(Op::RoomCreate), Some(&key), None).await?;
+        room(self.admin(key, AdminAction::CreateRoom(settings, policy)).await?)
     }
 
     async fn list_rooms(&self, grants: &Grants, asked: proto::ListRoomsRequest) -> Result<proto::ListRoomsResponse, TwirpError> {
@@ -74,6 +120,7 @@ impl RoomService {
         };
         let mut rooms = timeout(REPLY_DEADLINE, collect).await.map_err(|_| late())?;
         rooms.sort_by_key(|room| room.creation_time_ms);
+        self.note(grants, What::Read(Op::RoomRead), None, None).await?;
         Ok(proto::ListRoomsResponse { rooms })
     }
 
@@ -83,7 +130,13 @@ impl RoomService {
         asked: proto::DeleteRoomRequest,
     ) -> Result<proto::DeleteRoomResponse, TwirpError> {
         granted(grants.video.room_create)?;
-        self.admin(key(grants, asked.room)?, AdminAction::DeleteRoom).await?;
+        let room = key(grants, asked.room)?;
+        // The end of a consultation is its own to tell.
+        let told = self.scribe.follows(&room);
+        self.admin(room.clone(), AdminAction::DeleteRoom).await?;
+        if !told {
+            self.note_after(grants, What::Change(Op::RoomEnd), &room, None);
+        }
         Ok(proto::DeleteRoomResponse::default())
     }
 
@@ -92,8 +145,10 @@ impl RoomService {
         grants: &Grants,
         asked: proto::ListParticipantsRequest,
     ) -> Result<proto::ListParticipantsResponse, TwirpError> {
-        match self.admin(admin_key(grants, asked.room)?, AdminAction::ListParticipants).await? {
+        let room = admin_key(grants, asked.room)?;
+        match self.admin(room.clone(), AdminAction::ListParticipants).await? {
             AdminReply::Participants(list) => {
+                self.note(grants, What::Read(Op::SeatRead), Some(&room), None).await?;
                 let participants = list.iter().map(|record| people::participant(record)).collect();
                 Ok(proto::ListParticipantsResponse { participants })
             }
@@ -111,7 +166,9 @@ impl RoomService {
         asked: proto::RoomParticipantIdentity,
     ) -> Result<proto::ParticipantInfo, TwirpError> {
         let (room, identity) = seat(grants, asked.room, asked.identity)?;
-        participant(self.admin(room, AdminAction::GetParticipant(identity)).await?)
+        let shown = participant(self.admin(room.clone(), AdminAction::GetParticipant(identity.clone())).await?)?;
+        self.note(grants, What::Read(Op::SeatRead), Some(&room), Some(&identity)).await?;
+        Ok(shown)
     }
 
     async fn remove_participant(
@@ -128,9 +185,17 @@ impl RoomService {
         // Before, so that nobody comes back in between, even to a seat that is empty now; and after, for the refresh token
         // the seat may have been given meanwhile.
         revoke();
+        let told = self.scribe.follows(&room);
         let removed = self.admin(room.clone(), AdminAction::RemoveParticipant(identity.clone())).await;
         revoke();
+        // Who is taken out of a consultation is its own to tell, tokens included.
+        if removed.is_err() || !told {
+            self.note_after(grants, What::Revoked, &room, Some(&identity));
+        }
         removed?;
+        if !told {
+            self.note_after(grants, What::Change(Op::SeatRemove), &room, Some(&identity));
+        }
         self.register.on_removed(&room, &identity, (self.wall_ms)() / 1_000);
         Ok(proto::RemoveParticipantResponse::default())
     }
@@ -144,9 +209,15 @@ impl RoomService {
         if !asked.muted {
             return Err(Refusal::RemoteUnmute.into());
         }
-        let action = AdminAction::MuteTrack { identity, track: TrackSid::new(asked.track_sid), muted: true };
-        match self.admin(room, action).await? {
-            AdminReply::Track(track) => Ok(proto::MuteRoomTrackResponse { track: Some(people::track(&track)) }),
+        let told = self.scribe.follows(&room);
+        let action = AdminAction::MuteTrack { identity: identity.clone(), track: TrackSid::new(asked.track_sid), muted: true };
+        match self.admin(room.clone(), action).await? {
+            AdminReply::Track(track) => {
+                if !told {
+                    self.note_after(grants, What::Change(Op::TrackMute), &room, Some(&identity));
+                }
+                Ok(proto::MuteRoomTrackResponse { track: Some(people::track(&track)) })
+            }
             AdminReply::Done
             | AdminReply::Room(_)
             | AdminReply::Participant(_)
@@ -170,14 +241,25 @@ impl RoomService {
         if asked.permission.as_ref().is_some_and(|permission| permission.hidden) {
             return Err(invalid(AuthError::Hidden.to_string()));
         }
+        // A consultation holds back what widens until that is on record, and what narrows waits for nothing.
+        let narrows =
+            asked.permission.as_ref().is_some_and(|may| !(may.can_subscribe && may.can_publish && may.can_publish_data));
+        let first = narrows || self.scribe.follows(&room);
+        if !first {
+            self.note(grants, What::Change(Op::SeatUpdate), Some(&room), Some(&identity)).await?;
+        }
         let action = AdminAction::UpdateParticipant {
-            identity,
+            identity: identity.clone(),
             metadata: Text(asked.metadata.into()),
             name: Text(asked.name.into()),
             permissions: asked.permission.as_ref().map(people::permissions),
             attributes: Attributes(asked.attributes.into_iter().collect()),
         };
-        participant(self.admin(room, action).await?)
+        let changed = participant(self.admin(room.clone(), action).await?)?;
+        if first {
+            self.note_after(grants, What::Change(Op::SeatUpdate), &room, Some(&identity));
+        }
+        Ok(changed)
     }
 
     async fn update_subscriptions(
@@ -190,8 +272,15 @@ impl RoomService {
         let mut tracks: Vec<_> = asked.track_sids.into_iter().chain(listed).map(TrackSid::new).collect();
         tracks.sort_unstable();
         tracks.dedup();
-        let action = AdminAction::UpdateSubscriptions { identity, tracks, subscribe: asked.subscribe };
-        self.admin(room, action).await?;
+        let first = !asked.subscribe || self.scribe.follows(&room);
+        if !first {
+            self.note(grants, What::Change(Op::SeatUpdate), Some(&room), Some(&identity)).await?;
+        }
+        let action = AdminAction::UpdateSubscriptions { identity: identity.clone(), tracks, subscribe: asked.subscribe };
+        self.admin(room.clone(), action).await?;
+        if first {
+            self.note_after(grants, What::Change(Op::SeatUpdate), &room, Some(&identity));
+        }
         Ok(proto::UpdateSubscriptionsResponse::default())
     }
 
@@ -200,7 +289,9 @@ impl RoomService {
         fits("data", asked.data.len(), MAX_DATA)?;
         fits("destination_identities", asked.destination_identities.len(), MAX_RECEIVERS)?;
         fits("topic", asked.topic.as_deref().unwrap_or_default().len(), MAX_NAME)?;
-        self.admin(room, data_action(asked)?).await?;
+        let action = data_action(asked)?;
+        self.note(grants, What::Change(Op::DataSend), Some(&room), None).await?;
+        self.admin(room, action).await?;
         Ok(proto::SendDataResponse::default())
     }
 
@@ -211,7 +302,9 @@ impl RoomService {
     ) -> Result<proto::Room, TwirpError> {
         fits("metadata", asked.metadata.len(), MAX_METADATA)?;
         let action = AdminAction::UpdateRoomMetadata(Text(asked.metadata.into()));
-        room(self.admin(admin_key(grants, asked.room)?, action).await?)
+        let key = admin_key(grants, asked.room)?;
+        self.note(grants, What::Change(Op::RoomUpdate), Some(&key), None).await?;
+        room(self.admin(key, action).await?)
     }
 
     async fn admin(&self, room: RoomKey, action: AdminAction) -> Result<AdminReply, TwirpError> {

@@ -3,7 +3,9 @@
 use super::V1;
 use super::caller::Caller;
 use super::problem::{Code, Problem, json};
+use crate::api::scribe::{Note, What};
 use crate::model::{RoomKey, TenantId};
+use aws_lc_rs::digest;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
@@ -179,13 +181,17 @@ pub(super) async fn attestation(
     Path(id): Path<String>,
     Query(which): Query<Which>,
 ) -> Result<Response, Problem> {
-    let (room, _) = caller.platform(&id)?;
+    let (room, grants) = caller.platform(&id)?;
     let asked = room.clone();
     let signed = v1.look(move |ledger| ledger.attestation(&asked, which.opening)).await?;
     let signed = match signed {
         Err(Unattested::Unknown) if v1.register.find(&room).is_none() => return Err(Problem::no_attestation()),
         other => other?,
     };
+    let Some(sha256) = digest::digest(&digest::SHA256, signed.jws.as_bytes()).as_ref().first_chunk().copied() else {
+        return Err(Problem::new(Code::Internal, "try again, and tell the operator"));
+    };
+    v1.put(Note::of(grants, What::Report(sha256)).in_room(&room)).await?;
     let mut response = plain(JOSE, signed.jws);
     let headers = response.headers_mut();
     headers.insert(HeaderName::from_static("colloque-opening"), HeaderValue::from(signed.opening));

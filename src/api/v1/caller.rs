@@ -4,6 +4,7 @@
 //! somebody's browser. Everything of another tenant, or of another room than the token's, is "not found".
 
 use super::V1;
+use super::noting::Calling;
 use super::problem::{Code, Problem};
 use crate::auth::{AuthError, Grants, RefusedToken, Why, bearer};
 use crate::model::{Identity, RoomKey, RoomName};
@@ -126,6 +127,9 @@ impl FromRequestParts<V1> for Caller {
         let token = value.to_str().map_err(|_| AuthError::Header).and_then(bearer).map_err(|error| told(error, None))?;
         let grants = v1.keys.verify(token, v1.now_s()).map_err(|error| told(error, None))?;
         if !grants.video.room_join {
+            if let Some(calling) = parts.extensions.get::<Calling>() {
+                calling.is(&grants);
+            }
             return Ok(Self::Platform(grants));
         }
         if grants.identity.as_str().is_empty() || grants.video.room.as_str().is_empty() {

@@ -1,12 +1,13 @@
-//! Consent: give, withdraw, and a doctor's way past a missing one in an emergency.
+//! Consent: give, refuse, withdraw, and a doctor's way past a missing one in an emergency.
 
 use super::V1;
 use super::body::Json;
 use super::caller::{Caller, check_id};
 use super::problem::{Code, Problem};
-use super::words::{NewConsent, Override, scopes};
+use super::words::{NewConsent, NewRefusal, Override, scopes};
+use crate::api::scribe::{Op, What};
 use crate::model::Identity;
-use crate::relay::command::{Act, Channel, Consent, Emergency, TextVersion};
+use crate::relay::command::{Act, Channel, Consent, Emergency, Scope, TextVersion};
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
@@ -54,6 +55,7 @@ pub(super) async fn give(
     // Nobody has come yet: what the platform records is in force when somebody does.
     caller.platform(&id)?;
     let seat = consent.seat.clone();
+    v1.note(&caller, Op::ConsentWrite, &room, Some(&seat)).await?;
     if !v1.register.keep_consent(&room, consent) {
         return Err(Problem::no_seat());
     }
@@ -108,9 +110,44 @@ pub(super) async fn withdraw(
             return Err(Problem::new(Code::NotFound, "this seat has agreed to nothing"));
         }
         v1.register.tell(&room, v1.now_ms(), "consent.withdrawn", Some(&seat), Some(serde_json::json!({ "by": "platform" })));
+        v1.note_after(&caller, What::Change(Op::ConsentWrite), &room, Some(&seat));
     }
     v1.settle_after_end().await;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Records that a patient was asked and said no: the gate stays shut, or is shut, and everybody concerned is told
+/// (`consultation.declined` of the patient, and of a third person who waits for the answer).
+///
+/// The patient, a legal representative or the platform may. Consent may be given afterwards all the same.
+#[utoipa::path(
+    post,
+    path = "/v1/consultations/{id}/refusals",
+    operation_id = "refuse_consent",
+    tag = "consent",
+    params(("id" = String, Path, description = "The consultation's id")),
+    request_body = NewRefusal,
+    responses(
+        (status = 204, description = "On record; no packet of the patient's, or of the third person's, crosses"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ),
+    security(("platform" = []), ("seat" = [])),
+)]
+pub(super) async fn refuse(
+    State(v1): State<V1>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Json(asked): Json<NewRefusal>,
+) -> Result<Response, Problem> {
+    let room = caller.acting(&id)?;
+    let (seat, scopes) = (caller.seat_or_own(asked.seat)?, scopes(&asked.scopes)?);
+    // A room that opens anew must not know of a consent that came before the no; a no to a third person takes none of it back.
+    let whole = !scopes.iter().any(|scope| matches!(scope, Scope::ThirdPerson(_)));
+    let answer = v1.act_inside(&caller, &room, Act::RefuseConsent { seat: seat.clone(), scopes }).await?;
+    if whole {
+        v1.register.drop_consent(&room, &seat);
+    }
+    Ok(answer)
 }
 
 /// Goes on without a patient's consent in an emergency, where the consultation allows it; a doctor inside may, with a reason.

@@ -6,6 +6,7 @@ use super::caller::{Caller, check_id};
 use super::problem::{Code, Problem, json};
 use super::register::{Entry, random, room};
 use super::words::{Consultation, Extension, NewConsultation, Seat, State as Stage, ms};
+use crate::api::scribe::{Op, What};
 use crate::model::roster::Role;
 use crate::model::{Identity, RoomKey};
 use crate::relay::command::{Act, AdminAction, AdminReply, Consent, Gate, SeatState, TenantRules};
@@ -59,6 +60,9 @@ pub(super) async fn create(
     // Somebody who came before it was arranged came under other rules.
     if v1.register.find(&room).is_none() && is_taken(&v1, &room).await? {
         return Err(Problem::new(Code::Conflict, "people are in a room of this name already; choose another id"));
+    }
+    if v1.register.find(&room).is_none() {
+        v1.note(&caller, Op::RoomCreate, &room, None).await?;
     }
     let status = if v1.register.arrange(&room, asked, policy.clone(), v1.now_s())? {
         v1.register.tell(&room, v1.now_ms(), "consultation.created", None, None);
@@ -163,6 +167,8 @@ pub(super) async fn end(State(v1): State<V1>, caller: Caller, Path(id): Path<Str
     if v1.register.end(&room) && !was_open {
         // An open room tells of its end itself.
         v1.register.tell(&room, v1.now_ms(), "consultation.ended", None, None);
+        v1.note_after(&caller, What::Change(Op::RoomEnd), &room, None);
+        v1.note_after(&caller, What::Revoked, &room, None);
     }
     v1.settle_after_end().await;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -232,6 +238,9 @@ pub(super) async fn extend(
     let open = extended.map_err(|problem| too_long(problem, v1.register.rules(&room.tenant)))?;
     if !open && matches!(caller, Caller::Seat(_)) {
         return Err(Problem::new(Code::NotOpen, "nobody has come yet; only the platform can change it now"));
+    }
+    if !open {
+        v1.note(&caller, Op::RoomUpdate, &room, None).await?;
     }
     v1.register.extend(&room, asked.ends_at);
     if !open {

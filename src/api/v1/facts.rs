@@ -55,6 +55,9 @@ fn deciding(fact: &Fact) -> Option<Told<'_>> {
             Some(seat),
             json!({ "scopes": words(scopes), "text": text.as_str(), "channel": channel.as_str(), "by": actor(by) }),
         ),
+        Fact::ConsentRefused { seat, scopes, by } => {
+            ("consent.refused", Some(seat), json!({ "scopes": words(scopes), "by": actor(by) }))
+        }
         Fact::ConsentWithdrawn { seat, scopes, by } => {
             ("consent.withdrawn", Some(seat), json!({ "scopes": words(scopes), "by": actor(by) }))
         }

@@ -3,6 +3,7 @@
 use super::V1;
 use super::caller::Caller;
 use super::events::Events;
+use super::noting::Nothing;
 use super::problem::{Problem, json};
 use axum::extract::{Query, State};
 use axum::response::Response;
@@ -44,5 +45,10 @@ pub(super) struct From {
 pub(super) async fn events(State(v1): State<V1>, caller: Caller, Query(from): Query<From>) -> Result<Response, Problem> {
     let tenant = caller.tenant()?.tenant.clone();
     let patience = Duration::from_secs(from.wait.min(LONGEST_WAIT_S));
-    Ok(json(StatusCode::OK, &v1.register.events(&tenant, from.after, patience).await))
+    let told = v1.register.events(&tenant, from.after, patience).await;
+    let mut response = json(StatusCode::OK, &told);
+    if told.events.is_empty() {
+        response.extensions_mut().insert(Nothing);
+    }
+    Ok(response)
 }

@@ -24,7 +24,7 @@ use utoipa::{Modify, OpenApi};
         consultations::create, consultations::show, consultations::end, consultations::lock, consultations::unlock,
         consultations::extend, consents::go_on, seats::invite, seats::admit, seats::refuse, seats::remove, seats::mute,
         seats::attest_identity,
-        seats::declare, seats::withdraw, consents::give, consents::withdraw, asides::start, asides::renew, asides::end,
+        seats::declare, seats::withdraw, consents::give, consents::refuse, consents::withdraw, asides::start, asides::renew, asides::end,
         joining::swap, feed::events, accounts::attestation, accounts::timeline, accounts::support, accounts::timeline_of,
         accounts::key, explain, serve,
     ),

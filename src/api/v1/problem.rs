@@ -232,6 +232,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = json(self.code.status(), &self);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        response.extensions_mut().insert(self.code);
         if self.code == Code::Unauthenticated {
             // RFC 9110 section 11.6.1: a 401 names the scheme.
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

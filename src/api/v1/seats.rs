@@ -7,6 +7,7 @@ use super::joining::mint;
 use super::problem::{Code, Problem, json};
 use super::register::{self, Entry, random};
 use super::words::{self, Muting, NewIdentityCheck, NewPresence, NewSeat, RoleWord, Seat, ms};
+use crate::api::scribe::{Op, What};
 use crate::model::roster::{Role, Text};
 use crate::model::{Identity, RoomKey, TrackSid};
 use crate::relay::command::{Act, Assurance, IdentityCheck, Invitation};
@@ -58,6 +59,7 @@ pub(super) async fn invite(
     };
     let mints = v1.keys.minting(&grants.key).is_some();
     v1.act(&caller, &room, Act::Invite(open)).await?;
+    v1.note(&caller, Op::SeatInvite, &room, Some(&seat)).await?;
     let (invited, code) = v1.register.invite(&room, &seat, invited, mints, v1.now_s())?;
     v1.register.settle().await?;
     let (role, now) = (RoleWord::from(invited.role), v1.now_s());
@@ -139,6 +141,7 @@ pub(super) async fn admit(
     let (room, seat) = (caller.acting(&id)?, seat_of(seat)?);
     if !v1.act(&caller, &room, Act::Admit(seat.clone())).await? {
         caller.platform(&id)?;
+        v1.note(&caller, Op::SeatUpdate, &room, Some(&seat)).await?;
         if !v1.register.admit(&room, &seat) {
             return Err(Problem::no_seat());
         }
@@ -205,6 +208,8 @@ async fn take_out(v1: &V1, caller: &Caller, id: &str, room: &RoomKey, seat: &Ide
             return Err(Problem::no_seat());
         }
         v1.register.tell(room, v1.now_ms(), "seat.removed", Some(seat), Some(serde_json::json!({ "by": "platform" })));
+        v1.note_after(caller, What::Change(Op::SeatRemove), room, Some(seat));
+        v1.note_after(caller, What::Revoked, room, Some(seat));
     }
     v1.settle_after_end().await;
     Ok(StatusCode::NO_CONTENT.into_response())

@@ -1,8 +1,9 @@
 //! The API in front of a relay in which no room is open, or one that answers as told.
 
 use super::*;
+use crate::api::scribe;
 use crate::auth::{Claims, Key, RoomPolicy, VideoClaims};
-use crate::model::TenantId;
+use crate::model::{Identity, TenantId};
 use crate::relay::command::{Arranged, Busy, Plans, TenantRules};
 use axum::body::Body;
 use http_body_util::BodyExt;
@@ -51,7 +52,34 @@ impl Relay for Rooms {
     }
 }
 
+/// Keeps notes, and says of them what it is told to.
+#[derive(Default)]
+struct Notes {
+    fails: std::sync::atomic::AtomicBool,
+    kept: Mutex<Vec<String>>,
+}
+
+impl Scribe for Notes {
+    fn note(&self, note: scribe::Note, done: scribe::Done) {
+        let seat = note.seat.as_ref().map_or("", Identity::as_str);
+        let room = note.room.as_ref().map_or("", |room| room.name.as_str());
+        let what = match note.what {
+            scribe::What::Report(_) => "Report".to_owned(),
+            what => format!("{what:?}"),
+        };
+        let words = [&*note.key, room, seat, &what];
+        let words: Vec<_> = words.into_iter().filter(|word| !word.is_empty()).collect();
+        self.kept.lock().expect("no panic").push(words.join(" "));
+        done(!self.fails.load(std::sync::atomic::Ordering::Relaxed));
+    }
+
+    fn follows(&self, _: &RoomKey) -> bool {
+        false
+    }
+}
+
 struct Api {
+    notes: Arc<Notes>,
     v1: V1,
     rooms: Arc<Rooms>,
 }
@@ -63,8 +91,10 @@ fn key(id: &str, tenant: &str) -> Key {
 
 fn api() -> Api {
     let rooms = Arc::new(Rooms::default());
+    let notes = Arc::new(Notes::default());
     let v1 = V1 {
         witness: Arc::new(crate::auth::Nobody),
+        scribe: notes.clone(),
         relay: rooms.clone(),
         keys: Arc::new(KeyRing::new([key("a", "clinic-a"), key("b", "clinic-b")]).expect("different ids")),
         revocations: Arc::default(),
@@ -73,7 +103,7 @@ fn api() -> Api {
         ledger: Arc::new(NoLedger),
         public_url: Some("https://visit.example".into()),
     };
-    Api { v1, rooms }
+    Api { v1, rooms, notes }
 }
 
 /// A token of the platform for everything of its tenant.
@@ -433,4 +463,56 @@ async fn a_story_is_the_tenants_and_its_code_every_seats() {
     ] {
         assert_eq!(api.call("GET", path, token, Value::Null).await.0, status, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_platforms_calls_are_noted_once_and_a_seats_are_not() {
+    let api = api();
+    let token = api.arranged().await;
+    let noted = || std::mem::take(&mut *api.notes.kept.lock().expect("no panic"));
+    assert_eq!(noted(), ["a c1 Change(RoomCreate)"]);
+    let again = json!({ "id": "c1", "ends_at": NOW_S + 3_600 });
+    assert_eq!(api.call("POST", "/v1/consultations", &token, again).await.0, 200);
+    assert_eq!(noted(), Vec::<String>::new(), "nothing was made");
+    api.invited(&token, "p", "patient").await;
+    assert_eq!(noted(), ["a c1 p Change(SeatInvite)"]);
+    for (method, path, body, expected) in [
+        ("GET", "/v1/consultations/c1", Value::Null, vec!["a c1 Read(RoomRead)"]),
+        ("GET", "/v1/events?after=0", Value::Null, vec!["a Read(EventsRead)"]),
+        ("GET", "/v1/events?after=99999", Value::Null, vec![]),
+        ("GET", "/v1/consultations/c9", Value::Null, vec!["a c9 Refused(RoomRead)"]),
+        ("GET", "/v1/timelines/123456", Value::Null, vec!["a Refused(TimelineRead)"]),
+        ("POST", "/v1/consultations", json!({ "recording": true }), vec!["a NotMade(Malformed)"]),
+        ("POST", "/v1/consultations", json!({ "id": "c1" }), vec!["a NotMade(Policy)"]),
+        ("POST", "/v1/consultations/c1/seats/p/admit", Value::Null, vec!["a c1 p Change(SeatUpdate)"]),
+        ("POST", "/v1/consultations/c1/refusals", json!({ "seat": "p" }), vec!["a c1 Refused(ConsentWrite)"]),
+        ("POST", "/v1/consultations/c1/seats/p/remove", Value::Null, vec!["a c1 p Change(SeatRemove)", "a c1 p Revoked"]),
+        ("DELETE", "/v1/consultations/c1", Value::Null, vec!["a c1 Change(RoomEnd)", "a c1 Revoked"]),
+    ] {
+        let _ = api.call(method, path, &token, body).await;
+        assert_eq!(noted(), expected, "{method} {path}");
+    }
+    let doctor = seat("c1", "d", "doctor");
+    let _ = api.call("GET", "/v1/consultations/c1", &doctor, Value::Null).await;
+    let _ = api.call("GET", "/v1/events", "x.y.z", Value::Null).await;
+    assert_eq!(noted(), Vec::<String>::new(), "neither a seat nor somebody unknown is a platform");
+}
+
+#[tokio::test]
+async fn nothing_is_handed_out_that_cannot_be_noted() {
+    let api = api();
+    let token = api.arranged().await;
+    api.notes.fails.store(true, std::sync::atomic::Ordering::Relaxed);
+    for (method, path, body) in [
+        ("GET", "/v1/consultations/c1", Value::Null),
+        ("GET", "/v1/events", Value::Null),
+        ("POST", "/v1/consultations", json!({ "id": "c2" })),
+        ("POST", "/v1/consultations/c1/seats", json!({ "seat": "p", "role": "patient" })),
+    ] {
+        let (status, headers, answer) = api.send(method, path, &token, body).await;
+        assert_eq!((status, answer["code"].as_str()), (503, Some("audit_unavailable")), "{method} {path}: {answer}");
+        assert!(headers.contains_key(header::RETRY_AFTER));
+    }
+    assert!(api.v1.register.find(&register::room(&TenantId::new("clinic-a"), "c2")).is_none(), "nothing was made");
+    assert_eq!(api.call("DELETE", "/v1/consultations/c1", &token, Value::Null).await.0, 204, "what narrows works");
 }

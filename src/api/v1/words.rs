@@ -421,6 +421,17 @@ pub(super) struct NewConsent {
     pub(super) channel: Option<String>,
 }
 
+/// A no to record.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewRefusal {
+    /// The patient's seat; a seat's own token may leave it out.
+    pub(super) seat: Option<String>,
+    /// What was refused; without it what the consultation requires.
+    #[serde(default)]
+    pub(super) scopes: Vec<String>,
+}
+
 /// Seats that speak apart.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

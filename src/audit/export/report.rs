@@ -7,7 +7,7 @@ use crate::audit::checkpoint::Checkpoint;
 use crate::audit::note::Note;
 use crate::audit::types::hex;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Version of the report's form.
 pub const VERSION: u16 = 1;
@@ -208,6 +208,8 @@ struct Writer {
     report: Report,
     people: People,
     stays: BTreeMap<String, Vec<Stretch>>,
+    /// Who has no pictures.
+    without_pictures: BTreeSet<String>,
     order: Vec<String>,
 }
 
@@ -253,6 +255,13 @@ impl Writer {
             stay.to = Some(at(entry));
             stay.why = entry.optional("why").map(str::to_owned);
         }
+        // Who is gone misses no picture.
+        self.without_pictures.remove(&subject(entry));
+        if self.without_pictures.is_empty()
+            && let Some(open) = self.report.audio_only.last_mut().filter(|stretch| stretch.to.is_none())
+        {
+            open.to = Some(at(entry));
+        }
     }
 
     fn consent(&mut self, entry: &Stored, state: &str) {
@@ -281,13 +290,17 @@ impl Writer {
     }
 
     fn mode(&mut self, entry: &Stored) {
+        match entry.data_text("mode") {
+            Some("audio_only") => self.without_pictures.insert(subject(entry)),
+            _ => self.without_pictures.remove(&subject(entry)),
+        };
         let open = self.report.audio_only.last_mut().filter(|stretch| stretch.to.is_none());
-        match (entry.data_text("mode"), open) {
-            (Some("audio_only"), None) => {
+        match (self.without_pictures.is_empty(), open) {
+            (false, None) => {
                 let why = entry.optional("why").map(str::to_owned);
                 self.report.audio_only.push(Stretch { from: at(entry), to: None, why });
             }
-            (Some("audio_video"), Some(open)) => open.to = Some(at(entry)),
+            (true, Some(open)) => open.to = Some(at(entry)),
             _ => {}
         }
     }

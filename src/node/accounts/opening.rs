@@ -145,7 +145,7 @@ impl Opening {
             Fact::GateClosed { seat, why } if *why != Gate::Absent => {
                 self.of_seat(seat, |account, member| account.on_gate(member, false, at));
             }
-            Fact::Published { seat, track, source } => {
+            Fact::Published { seat, track, source, .. } => {
                 self.tracks.insert(track.clone(), (seat.clone(), *source));
                 let kind = told::modality(*source);
                 self.of_seat(seat, |account, member| account.on_muted(member, kind, false, at));
@@ -157,6 +157,7 @@ impl Opening {
                 }
             }
             Fact::ConsentGiven { seat, .. } => self.wait_for_consent(seat, ConsentState::Given, at),
+            Fact::ConsentRefused { seat, .. } => self.wait_for_consent(seat, ConsentState::Refused, at),
             Fact::ConsentWithdrawn { seat, .. } => self.wait_for_consent(seat, ConsentState::Withdrawn, at),
             Fact::EmergencyOverride { seat, .. } => self.wait_for_consent(seat, ConsentState::Overridden, at),
             Fact::AsideOpened { members, .. } | Fact::AsideChanged { members, .. } => {
@@ -268,6 +269,7 @@ impl Opening {
             Fact::Resumed { seat, gap_s } => (seat, Told::Resumed { gap_s: *gap_s }),
             Fact::Left { seat, why, .. } => (seat, Told::Left(told::leaving(*why))),
             Fact::ConsentGiven { seat, .. } => (seat, Told::ConsentGiven),
+            Fact::ConsentRefused { seat, .. } => (seat, Told::ConsentRefused),
             Fact::ConsentWithdrawn { seat, .. } => (seat, Told::ConsentWithdrawn),
             Fact::GateOpened { seat } => (seat, Told::GateOpened),
             Fact::GateClosed { seat, why } if *why != Gate::Absent => (seat, Told::GateShut),

@@ -198,6 +198,18 @@ scenario('a consultation in the page: waiting, consent, aside, withdrawal', asyn
   await sleep(1_500);
   assert.equal(await forwarded(stage), 0, 'packets forwarded before consent');
   await patient.accessible('asked for consent');
+
+  // A no is told to the doctor in words, and changes nothing of what crosses: nothing.
+  await patient.press('decline');
+  await patient.answered('POST', '/refusals');
+  await patient.present('said-no');
+  await doctor.present('declined');
+  assert.match(await doctor.page.$eval(id('declined'), (list) => list.textContent), /does not agree|n’accepte pas/);
+  await sleep(1_500);
+  assert.equal(await forwarded(stage), 0, 'packets forwarded after a no');
+  await patient.accessible('after a no');
+  await doctor.accessible('told of a no');
+  step('a no: told in words, 0 packets either way');
   const agreed = await patient.press('agree');
   figure('consent answered after', (await patient.answered('POST', '/consents')) - agreed, 'ms');
   const [doctorSees, patientSees] = [await doctor.firstFrame(), await patient.firstFrame()].map((at) => at - agreed);
@@ -213,6 +225,7 @@ scenario('a consultation in the page: waiting, consent, aside, withdrawal', asyn
   await patient.press('agree-third');
   for (const person of [doctor, patient, colleague]) await until(`${person.role} sees two others`, async () => (await person.tiles()).length === 2);
   await until('the patient hears the doctor', async () => (await patient.tone()) > HEARD_DB, { within: 15_000 });
+  await doctor.absent('declined');
   figure('1 kHz of the doctor at the patient', await patient.tone(), 'dB');
 
   // Apart: the colleague hears the doctor, the patient does not and is told who speaks.

@@ -1,7 +1,7 @@
 /** The call screen: banners, tiles, chat, controls. It draws a `CallState` and asks through `CallActions`. */
 import { displayName, Stage } from './tiles';
 import { listDevices, onDeviceChange } from '../devices';
-import { t, type Key } from '../i18n';
+import { roleName, t, type Key } from '../i18n';
 import type { CallActions } from '../session';
 import { announcements, others, selfTile, type CallState } from '../state';
 import type { Announcer } from './announcer';
@@ -84,8 +84,8 @@ export class CallView {
       const name = 'tile' in said ? displayName(said.tile) : '';
       this.announcer.say(t(said.key, { name }), said.key === 'say.reconnecting');
     }
-    for (const { key, people, urgent } of consultationNews(before.consultation, state.consultation)) {
-      this.announcer.say(t(key, { name: names(people), names: names(people) }), urgent);
+    for (const { key, people, role, urgent } of consultationNews(before.consultation, state.consultation)) {
+      this.announcer.say(t(key, { name: names(people), names: names(people), role: role ? roleName(role) : '' }), urgent);
     }
     this.announceSelf(before);
     this.panel.update(state.consultation);
@@ -211,10 +211,10 @@ export function bannerFor(state: CallState, online: boolean, nowMs = 0): Banner 
   const self = selfTile(state);
   if (state.connection === 'reconnecting') return { icon: 'lost', tone: 'warn', key: online ? 'call.reconnecting' : 'call.offline' };
   if (self?.quality === 'lost') return { icon: 'lost', tone: 'warn', key: 'call.lost_self' };
-  const { gate, endsAt } = state.consultation;
+  const { gate, endsAt, saidNo } = state.consultation;
   if (gate === 'admission') return { icon: 'wait', tone: 'calm', key: 'call.waiting' };
   if (gate === 'consent') return { icon: 'info', tone: 'calm', key: 'call.no_consent' };
-  if (gate === 'third_person') return { icon: 'wait', tone: 'calm', key: 'call.third_person' };
+  if (gate === 'third_person') return { icon: 'wait', tone: 'calm', key: saidNo ? 'call.third_declined' : 'call.third_person' };
   if (endsAt !== undefined && endsAt - nowMs <= WARN_OF_END_MS) return { icon: 'wait', tone: 'calm', key: 'call.ending' };
   if (self?.quality === 'weak') return { icon: 'weak', tone: 'warn', key: 'call.weak' };
   if (!state.canPublish) return { icon: 'info', tone: 'calm', key: 'call.cannot_publish' };

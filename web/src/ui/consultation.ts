@@ -2,7 +2,7 @@
  * What the consultation asks of this person now: the waiting room's door for a doctor, consent for a patient, and the aside
  * that runs. Sections appear and go; each keeps its elements while it is shown, so that no focus is lost.
  */
-import type { Consultation, Person, Waiting } from '../consult';
+import { declinedKey, type Consultation, type Person, type Waiting } from '../consult';
 import type { DeskActions } from '../desk';
 import { language, roleName, t } from '../i18n';
 import { h, icon, setText } from './dom';
@@ -14,12 +14,15 @@ export type Ask = (button: HTMLButtonElement, action: () => Promise<void>) => vo
 export class ConsultationPanel {
   readonly element = h('div', { class: 'consultation' });
   private readonly consent: HTMLElement;
+  private readonly saidNo = h('p', { class: 'hint', hidden: true, 'data-testid': 'said-no' }, t('consent.said_no'));
+  private readonly noes = h('ul', { class: 'door-list', hidden: true, 'data-testid': 'declined' });
   private readonly door = h('section', { class: 'card door', hidden: true, 'aria-labelledby': 'door-title', 'data-testid': 'waiting-room' });
   private readonly doorList = h('ul', { class: 'door-list' });
   private readonly asks = h('ul', { class: 'door-list', 'data-testid': 'agreements' });
   private readonly aside = h('section', { class: 'banner', hidden: true, 'data-testid': 'aside', 'aria-label': t('aside.title') });
   private readonly asideWords = h('span', {});
   private readonly asideEnd: HTMLButtonElement;
+  private readonly decline: HTMLButtonElement;
   private readonly rows = new Map<string, HTMLElement>();
   private readonly declined = new Set<string>();
 
@@ -28,11 +31,12 @@ export class ConsultationPanel {
     private readonly ask: Ask,
     private readonly leave: () => void,
   ) {
+    this.decline = this.button('secondary', t('consent.decline'), () => desk.decline(), 'decline');
     this.consent = this.drawConsent();
     this.door.append(h('h2', { id: 'door-title' }, t('door.title')), this.doorList);
     this.asideEnd = this.button('secondary', t('aside.end'), () => desk.endAside(), 'aside-end');
     this.aside.append(icon('aside'), this.asideWords, this.asideEnd);
-    this.element.append(this.consent, this.door, this.asks, this.aside);
+    this.element.append(this.consent, this.noes, this.door, this.asks, this.aside);
   }
 
   update(now: Consultation): void {
@@ -44,13 +48,23 @@ export class ConsultationPanel {
     const asking = now.role === 'patient' ? now.waiting.filter((person) => person.gate === 'third_person' && !this.declined.has(person.identity)) : [];
     this.asks.hidden = asking.length === 0;
     this.showRows(this.asks, asking, (person) => this.drawAgreement(person, now));
+    this.showNoes(now);
     this.showAside(now);
+  }
+
+  private showNoes(now: Consultation): void {
+    const words = now.declined.map((one) => t(declinedKey(one), { name: displayName(one), role: roleName(one.about) }));
+    this.noes.hidden = words.length === 0;
+    if ([...this.noes.children].map((row) => row.textContent).join('\n') === words.join('\n')) return;
+    this.noes.replaceChildren(...words.map((line) => h('li', { class: 'door-row' }, line)));
   }
 
   private showConsent(now: Consultation): void {
     const asked = now.gate === 'consent' && now.role === 'patient';
     const appears = asked && this.consent.hidden;
     this.consent.hidden = !asked;
+    this.saidNo.hidden = !now.saidNo;
+    this.decline.hidden = now.saidNo;
     // It is the one thing the person must answer before anything else happens.
     if (appears) this.consent.querySelector<HTMLElement>('h2')?.focus({ preventScroll: true });
   }
@@ -96,13 +110,17 @@ export class ConsultationPanel {
 
   private drawAgreement(person: Waiting, now: Consultation): HTMLElement {
     const role = roleName(person.role);
-    const decline = h('button', { type: 'button', class: 'secondary', 'data-testid': 'disagree', on: { click: () => (this.declined.add(person.identity), this.update(now)) } }, t('third.decline'));
+    const no = async (): Promise<void> => {
+      await this.desk.decline([`third_person:${person.role}`]);
+      this.declined.add(person.identity);
+      this.update(now);
+    };
     return h(
       'li',
       { class: 'card door-row', 'data-testid': 'third-person' },
       h('span', { class: 'door-who' }, t('third.ask', { name: displayName(person), role })),
       this.button('primary', t('third.agree'), () => this.desk.agree([`third_person:${person.role}`]), 'agree-third'),
-      decline,
+      this.button('secondary', t('third.decline'), no, 'disagree'),
     );
   }
 
@@ -116,8 +134,10 @@ export class ConsultationPanel {
         'div',
         { class: 'row' },
         this.button('primary', t('consent.agree'), () => this.desk.agree(), 'agree'),
-        h('button', { type: 'button', class: 'secondary', 'data-testid': 'decline', on: { click: this.leave } }, t('consent.decline')),
+        this.decline,
+        h('button', { type: 'button', class: 'secondary', 'data-testid': 'consent-leave', on: { click: this.leave } }, t('control.leave.long')),
       ),
+      this.saidNo,
       h('p', { class: 'hint' }, t('consent.until')),
     );
   }
