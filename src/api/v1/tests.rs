@@ -63,10 +63,7 @@ impl Scribe for Notes {
     fn note(&self, note: scribe::Note, done: scribe::Done) {
         let seat = note.seat.as_ref().map_or("", Identity::as_str);
         let room = note.room.as_ref().map_or("", |room| room.name.as_str());
-        let what = match note.what {
-            scribe::What::Report(_) => "Report".to_owned(),
-            what => format!("{what:?}"),
-        };
+        let what = format!("{:?}", note.what);
         let words = [&*note.key, room, seat, &what];
         let words: Vec<_> = words.into_iter().filter(|word| !word.is_empty()).collect();
         self.kept.lock().expect("no panic").push(words.join(" "));
