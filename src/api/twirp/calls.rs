@@ -47,11 +47,14 @@ impl RoomService {
         let answer = self.call(method, grants, form, body).await;
         if let Some((error, op)) = answer.as_ref().err().zip(op(method)) {
             let unrecorded = || self.relay.check_record(None).is_err();
-            let what = match op {
-                Op::RoomCreate if !self.relay.ready() => What::NotMade(NotMade::Draining),
-                Op::RoomCreate if error.code == Code::Unavailable && unrecorded() => What::NotMade(NotMade::Unrecorded),
-                Op::RoomCreate => What::NotMade(error.not_made()),
-                op => What::Refused(op),
+            let what = if op != Op::RoomCreate {
+                What::Refused(op)
+            } else if !self.relay.ready() {
+                What::NotMade(NotMade::Draining)
+            } else if error.code == Code::Unavailable && unrecorded() {
+                What::NotMade(NotMade::Unrecorded)
+            } else {
+                What::NotMade(error.not_made())
             };
             scribe::leave(&*self.scribe, Note::of(grants, what));
         }
