@@ -46,7 +46,7 @@ fn a_picture_stopped_by_losses_moves_again_and_is_counted() {
 }
 
 /// When each picture of somebody could be decoded by a viewer, and its number: whole, with the one before it decoded or a key frame.
-fn decoded(world: &World, who: Who, of: Who) -> Vec<(Instant, u32)> {
+pub(crate) fn decoded(world: &World, who: Who, of: Who) -> Vec<(Instant, u32)> {
     type Parts = (BTreeSet<u8>, Option<u8>, bool);
     let mut pictures: BTreeMap<(u32, u8), Parts> = BTreeMap::new();
     let (mut last, mut times) = (None, Vec::new());
