@@ -13,7 +13,7 @@ mod vp9;
 pub use vp8::{Vp8Descriptor, Vp8Patch};
 
 use crate::model::Codec;
-use dependency::{Dependencies, Described};
+use dependency::{Dependencies, Described, Needs};
 
 /// Spatial layers of one stream that are told apart; browsers send three at most.
 pub const MAX_SPATIAL: u8 = 4;
@@ -47,6 +47,8 @@ pub struct Facts {
     pub vp8: Option<Vp8Descriptor>,
     /// What the dependency descriptor says, for codecs whose own descriptor says less.
     pub dependencies: Option<Dependencies>,
+    /// Which frames the one that begins here refers to, for VP8: browsers leave that out of its own descriptor where they send the other.
+    pub needs: Option<Needs>,
     /// The frame is not predicted from an earlier picture, only from lower layers of its own.
     pub intra: bool,
 }

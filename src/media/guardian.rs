@@ -7,9 +7,10 @@
 
 mod holes;
 
-use super::codec::Vp8Descriptor;
+use super::codec::Facts;
+use super::codec::dependency::Needs;
 use crate::model::counters::FreezeCause;
-use holes::Holes;
+use holes::{Frames, Holes, Waiting};
 use std::time::{Duration, Instant};
 
 /// Without a whole picture for so long, the guardian acts.
@@ -26,6 +27,10 @@ const FREEZE_MARGIN: u32 = 150;
 const FREEZE_FACTOR: u32 = 3;
 const WINDOW: usize = 30;
 const FEW: u8 = 5;
+
+/// Where nothing came for so long the picture was paused, not frozen, and the gap is no measure for others: browsers look every
+/// three seconds whether anything came within the last five.
+const PAUSED: Duration = Duration::from_secs(6);
 
 /// How long a receiver holds a picture that came in time before it shows it: 39 ms seen in Chromium behind a clean line, sound and
 /// picture kept together.
@@ -61,6 +66,8 @@ pub enum Begins {
     Sync(u8),
     /// One above the base that needs others above it.
     Other,
+    /// A frame that needs these.
+    Frame(Needs),
 }
 
 /// What helps a receiver whose picture stands still.
@@ -73,10 +80,14 @@ pub enum Repair {
 }
 
 impl Begins {
-    /// What the descriptor of a picture's first packet says; nothing for another packet, or where no layers are told apart.
+    /// What the packet says that begins a picture; nothing for another packet, or where layers are not told apart.
     #[must_use]
-    pub fn of(descriptor: &Vp8Descriptor) -> Option<Self> {
-        let number = descriptor.tl0_picture_index.filter(|_| descriptor.frame_start)?;
+    pub fn of(facts: &Facts) -> Option<Self> {
+        if let Some(needs) = facts.needs {
+            return Some(Self::Frame(needs));
+        }
+        let descriptor = facts.vp8.as_ref().filter(|descriptor| descriptor.frame_start)?;
+        let number = descriptor.tl0_picture_index?;
         Some(match descriptor.temporal? {
             0 => Self::Base(number),
             _ if descriptor.layer_sync => Self::Sync(number),
@@ -133,6 +144,43 @@ impl Playout {
     }
 }
 
+/// The picture whose packets are going out.
+#[derive(Clone, Copy, Debug, Default)]
+struct Coming {
+    timestamp: u32,
+    /// Its first packet, where that went out, and what that said it needs.
+    first: Option<u16>,
+    needs: Option<Needs>,
+}
+
+impl Coming {
+    /// Whether the packet is of another picture than the one before.
+    fn on_packet(&mut self, packet: &Forwarded) -> bool {
+        let another = packet.timestamp != self.timestamp;
+        if another {
+            *self = Self { timestamp: packet.timestamp, ..Self::default() };
+        }
+        if packet.begins.is_some() || packet.key_frame_start {
+            (self.first, self.needs) = (Some(packet.sequence), packet.needs());
+        }
+        another
+    }
+
+    /// It ended with this packet and waits for what is missing.
+    fn waiting(&self, last: u16) -> Waiting {
+        Waiting { first: self.first, last, timestamp: self.timestamp, needs: self.needs }
+    }
+}
+
+impl Forwarded {
+    fn needs(&self) -> Option<Needs> {
+        match self.begins {
+            Some(Begins::Frame(needs)) => Some(needs),
+            Some(Begins::Base(_) | Begins::Sync(_) | Begins::Other) | None => None,
+        }
+    }
+}
+
 /// Watches over one track on its way to one receiver.
 #[derive(Clone, Debug, Default)]
 pub struct FreezeGuardian {
@@ -140,7 +188,10 @@ pub struct FreezeGuardian {
     still_since: Option<Instant>,
     /// When the last whole picture is shown.
     last: Option<Instant>,
+    /// Its timestamp.
+    shown: Option<u32>,
     playout: Playout,
+    coming: Coming,
     gaps: Gaps,
     /// The newest outgoing number.
     newest: Option<u16>,
@@ -149,6 +200,8 @@ pub struct FreezeGuardian {
     /// The newest base picture that went out whole, and the one that has begun.
     base: Option<u8>,
     begun: Option<u8>,
+    /// The frames that can be decoded, where numbers are told.
+    frames: Frames,
     /// The picture that has begun needs nothing of what was missing before it; so much had been missed by then.
     alone: Option<u16>,
     /// Something was missing since the last whole picture.
@@ -169,10 +222,10 @@ pub struct FreezeGuardian {
 impl FreezeGuardian {
     /// The receiver does not get the track now, or begins anew: the time until the next picture is no freeze.
     pub fn rest(&mut self) {
-        let Self { newest, last, gaps, pictures, .. } = *self;
+        let Self { newest, last, coming, gaps, pictures, .. } = *self;
         let mut holes = std::mem::take(&mut self.holes);
         holes.forget();
-        *self = Self { newest, last, gaps, pictures, holes, rested: true, ..Self::default() };
+        *self = Self { newest, last, coming, gaps, pictures, holes, rested: true, ..Self::default() };
     }
 
     /// Whole pictures that went out so far; the number wraps.
@@ -232,6 +285,9 @@ impl FreezeGuardian {
         if ahead > 1 {
             self.holes.miss(packet.sequence, ahead - 1);
         }
+        if self.coming.on_packet(&packet) {
+            self.alone = None;
+        }
         self.begin(&packet);
         self.holed |= !self.holes.is_empty();
         if !packet.marker {
@@ -240,9 +296,10 @@ impl FreezeGuardian {
         if self.holes.is_empty() {
             self.base = self.begun.or(self.base);
         } else if self.alone != Some(self.holes.total()) {
-            self.holes.wait(packet.sequence, packet.timestamp);
+            self.holes.wait(self.coming.waiting(packet.sequence));
             return None;
         }
+        self.frames.on_decoded(self.coming.needs);
         self.on_picture(packet.timestamp, now)
     }
 
@@ -256,13 +313,30 @@ impl FreezeGuardian {
         {
             self.begun = Some(number);
         }
+        let is_coming = packet.timestamp == self.coming.timestamp;
         if packet.marker {
-            self.holes.wait(packet.sequence, packet.timestamp);
+            let known = if is_coming { self.coming } else { Coming { timestamp: packet.timestamp, ..Coming::default() } };
+            self.holes.wait(known.waiting(packet.sequence));
+        }
+        if packet.begins.is_some() || packet.key_frame_start {
+            let needs = packet.needs();
+            if let Some(needs) = needs {
+                self.frames.on_begun(needs);
+            }
+            self.holes.on_first(packet.sequence, packet.timestamp, needs);
+            if is_coming {
+                (self.coming.first, self.coming.needs) = (Some(packet.sequence), needs);
+            }
         }
         let mut froze = None;
-        while let Some(timestamp) = self.holes.poll_shown() {
+        while let Some(picture) = self.holes.poll_shown(&self.frames) {
+            // It is dropped where a later one that did not need it has been shown.
+            if self.shown.is_some_and(|shown| (picture.timestamp.wrapping_sub(shown) as i32) < 0) {
+                continue;
+            }
+            self.frames.on_decoded(picture.needs);
             // Every picture is taken note of, whichever of them ended a freeze.
-            let ended = self.on_picture(timestamp, now);
+            let ended = self.on_picture(picture.timestamp, now);
             froze = froze.or(ended);
         }
         if self.holes.is_empty() {
@@ -275,6 +349,7 @@ impl FreezeGuardian {
     fn begin(&mut self, packet: &Forwarded) {
         if packet.key_frame_start {
             self.holes.forget();
+            self.frames = Frames::default();
         }
         let Some(begins) = packet.begins else { return };
         self.alone = None;
@@ -287,6 +362,7 @@ impl FreezeGuardian {
             }
             Begins::Sync(number) => self.alone = (self.base == Some(number)).then_some(self.holes.total()),
             Begins::Other => {}
+            Begins::Frame(needs) => self.alone = self.frames.on_begun(needs).then_some(self.holes.total()),
         }
     }
 
@@ -297,9 +373,11 @@ impl FreezeGuardian {
         let repaired = std::mem::take(&mut self.tries) > 0;
         let holed = std::mem::take(&mut self.holed);
         let (rested, slept) = (std::mem::take(&mut self.rested), std::mem::take(&mut self.slept));
+        self.shown = Some(timestamp);
         let shown = self.playout.shows(timestamp, now);
         let gap = shown.saturating_duration_since(self.last.replace(shown)?);
-        if !self.gaps.freezes(gap) || rested {
+        let paused = (rested || slept) && gap >= PAUSED;
+        if paused || !self.gaps.freezes(gap) || rested {
             return None;
         }
         Some(if slept {
@@ -432,6 +510,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_paused_for_long_is_no_freeze_and_no_measure_of_one() {
+        for pause in [3_000, 7_000] {
+            let mut line = Line::new();
+            line.pictures(50, false, true, |_| Fate::Sent);
+            line.now += pause * MS;
+            line.pictures(20, false, false, |_| Fate::Sent);
+            let source = if pause < 6_000 { 1 } else { 0 };
+            assert_eq!(line.freezes.len(), source, "{pause} ms");
+            line.pictures(6, false, false, |_| Fate::Held);
+            line.pictures(1, false, false, |_| Fate::Sent);
+            // 280 ms are a freeze among gaps of 40, but not where a long one is among the thirty.
+            assert_eq!(line.freezes.len(), 1, "after {pause} ms");
+        }
+    }
+
+    #[test]
     fn pictures_that_come_in_heaps_are_shown_by_their_own_clock() {
         let (mut playout, t0) = (Playout::default(), Instant::now());
         assert_eq!(playout.shows(0, t0), t0 + HELD);
@@ -476,6 +570,41 @@ mod tests {
             now += 66 * MS;
         }
         (freezes, guardian.pictures())
+    }
+
+    /// The same with frames that say what they need: of four the first needs the first of those before, the others need it too, and
+    /// the last needs the third. `late` comes behind the next one.
+    fn described(count: u16, lost: &[u16], late: &[u16]) -> u32 {
+        let (mut guardian, mut now, mut behind) = (FreezeGuardian::default(), Instant::now(), None);
+        for number in 0..count {
+            let references = [0b1000, 0b1, 0b10, 0b101][usize::from(number % 4)];
+            let references = if number == 0 { 0 } else { references };
+            let begins = Some(Begins::Frame(Needs { frame: number.wrapping_add(65_500), references }));
+            let timestamp = u32::from(number) * 66 * 90 + 1;
+            let packet = Forwarded { sequence: number, timestamp, marker: true, key_frame_start: number == 0, begins };
+            if late.contains(&number) {
+                behind = Some(packet);
+            } else if !lost.contains(&number) {
+                guardian.poll(|| false, now);
+                guardian.on_forwarded(packet, now);
+                if let Some(packet) = behind.take() {
+                    guardian.on_forwarded(packet, now);
+                }
+            }
+            now += 66 * MS;
+        }
+        guardian.pictures()
+    }
+
+    #[test]
+    fn a_frame_that_says_what_it_needs_waits_for_nothing_else() {
+        assert_eq!(described(80, &[], &[]), 80);
+        assert_eq!(described(80, &[41], &[]), 79, "nothing needs it but the rule for the fourth, which does not");
+        assert_eq!(described(80, &[42], &[]), 78, "the fourth needs the third");
+        assert_eq!(described(80, &[43], &[]), 79);
+        assert_eq!(described(80, &[40], &[]), 40, "a lost first stops all");
+        assert_eq!(described(80, &[41], &[60]), 79, "and goes on when it comes, whatever else is missing");
+        assert_eq!(described(80, &[], &[41, 45, 50]), 78, "two come behind a later one that did not need them");
     }
 
     #[test]

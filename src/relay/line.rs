@@ -238,6 +238,12 @@ impl Line {
         self.very_lossy
     }
 
+    /// How often each repair goes out. Where one may well be lost, the next would come a round trip after the receiver has noticed,
+    /// and its picture stand still meanwhile; but a full line is not helped by more.
+    pub(super) fn copies(&self) -> usize {
+        if self.very_lossy || self.is_lossy() && !self.bounded { 2 } else { 1 }
+    }
+
     /// Whether each packet of sound is to go out twice; `redundant` where later packets hold it anyway.
     pub(super) fn echoes(&self, redundant: bool, now: Instant) -> bool {
         self.echoes_until.is_some_and(|until| now < until) && (!redundant || self.very_lossy)

@@ -218,9 +218,10 @@ impl Shard {
             if route.route.target().is_some()
                 && let Some(repair) = route.guardian.poll(|| route.route.wants_key_frame().is_some(), now)
             {
-                match repair {
-                    Repair::KeyFrame => route.route.request_key_frame(),
-                    Repair::OtherLayer => route.choice.avoid(now),
+                // There may be no other layer, and the other may be the broken one that goes out still.
+                route.route.request_key_frame();
+                if repair == Repair::OtherLayer {
+                    route.choice.avoid(now);
                 }
                 frozen = frozen.max(Some(repair));
             }
@@ -228,10 +229,9 @@ impl Shard {
             // What waits goes out in order and soon, or the guardian will see that nothing follows it.
             let Rewrite { sequence, timestamp, marker, .. } = rewrite;
             let key_frame_start = incoming.facts.key_frame_start;
-            let begins = incoming.facts.vp8.as_ref().and_then(Begins::of);
-            if let Some(cause) =
-                route.guardian.on_forwarded(Forwarded { sequence, timestamp, marker, key_frame_start, begins }, now)
-            {
+            let begins = Begins::of(incoming.facts);
+            let forwarded = Forwarded { sequence, timestamp, marker, key_frame_start, begins };
+            if let Some(cause) = route.guardian.on_forwarded(forwarded, now) {
                 self.counters.freeze(cause);
             }
             // Only what is kept can go out later.
@@ -342,11 +342,13 @@ impl Layer {
         if codec.kind() == MediaKind::Audio {
             return facts;
         }
-        // VP8 says all there is in its own descriptor.
-        if let Some(descriptor) = descriptor.filter(|_| codec != Codec::Vp8)
-            && let Some(described) = self.dependencies.read(descriptor)
-        {
-            facts.describe(&described);
+        if let Some(described) = descriptor.and_then(|descriptor| self.dependencies.read(descriptor)) {
+            if codec == Codec::Vp8 {
+                // It is told by its own descriptor what is forwarded of it.
+                facts.needs = described.dependencies.needs().filter(|_| described.frame_start);
+            } else {
+                facts.describe(&described);
+            }
         }
         if facts.key_frame_start {
             self.key_frames.on_key_frame(now);

@@ -28,7 +28,8 @@ impl Shard {
         if out.rtx.is_some()
             && let Some(line) = &mut receiver.line
         {
-            if line.push_repair(Waiting::new(index, sent.rewrite.sequence), packet.len() + TAG, now) {
+            let bytes = (packet.len() + TAG) * line.copies();
+            if line.push_repair(Waiting::new(index, sent.rewrite.sequence), bytes, now) {
                 receiver.timing.want(Attention::Feedback, link, &mut self.dirty);
             } else {
                 self.counters.drop(DropReason::RateLimit);
@@ -54,8 +55,7 @@ impl Shard {
         let source = Source { header: &header, packet, payload, urgent, now };
         let rewrite = &sent.rewrite;
         if again {
-            // Where a repair may well be lost, the next would come a round trip later.
-            let copies = if receiver.line.as_ref().is_some_and(|line| line.is_very_lossy()) { 2 } else { 1 };
+            let copies = receiver.line.as_ref().map_or(1, |line| line.copies());
             for _ in 0..copies {
                 self.counters.retransmitted += u64::from(write_again(out, receiver, &mut self.outbox, rewrite, source));
             }

@@ -5,6 +5,7 @@ import test from 'node:test';
 import { profileText } from '../browser/lib/impaired.mjs';
 import { freezes, Stillness, stills } from '../browser/page/freezes.js';
 import { least, most, summary, target, told, verdict } from './check.mjs';
+import { timed } from './rows/events.mjs';
 import { plot } from './svg.mjs';
 
 const row = { name: 'r', what: 'a row' };
@@ -72,4 +73,12 @@ test('a plot has all its lines, no number that is none, and no markup from outsi
   assert.doesNotMatch(drawn, /NaN|Infinity|undefined|<line>/);
   for (const name of ['the line allows', 'on the line', 'picture', 'sound', 'wait in the queue', 'picture buffer']) assert.match(drawn, new RegExp(`>${name}<`));
   assert.equal(drawn.split('<svg').length, 2);
+});
+
+test('a freeze that relay and browser both saw is at one moment', () => {
+  const freezes = [{ at: 1_000, count: 1 }, { at: 5_000, count: 2 }];
+  const guard = [{ at: 2_200, count: 1 }, { at: 3_000, count: 1 }, { at: 5_900, count: 3 }];
+  assert.deepEqual(timed(guard, freezes).map(({ at }) => at), [1_000, 2_350, 5_000, 5_000, 5_250]);
+  assert.deepEqual(timed([{ at: 5_900, count: 1 }], [{ at: 5_000, count: 1 }, { at: 5_500, count: 1 }], ({ at }) => at < 5_200), [{ at: 5_500, count: 1 }]);
+  assert.deepEqual(timed([{ at: 900, count: 1 }], freezes).map(({ at }) => at), [1_000], 'clocks of two pages');
 });

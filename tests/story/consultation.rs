@@ -141,6 +141,14 @@ fn withdrawn_consent_is_in_force_when_the_answer_comes_for_packets_repetitions_a
     let again = world.counters().retransmitted;
     assert!(again > 10, "positive control: lost packets come again: {again}");
     assert!(say(&mut world, doctor, "a moment before"));
+    // At a moment at which the patient misses something and has just asked for it.
+    for _ in 0..100 {
+        let before = world.person(patient).control.nack_out;
+        world.run(Duration::from_millis(10));
+        if world.person(patient).control.nack_out > before {
+            break;
+        }
+    }
     let act = withdraw(&world, patient);
     world.acts(patient, act).expect("always");
     let (mark, retransmitted) = (world.sent.len(), world.counters().retransmitted);

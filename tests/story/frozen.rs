@@ -46,7 +46,7 @@ fn a_picture_stopped_by_losses_moves_again_and_is_counted() {
 }
 
 /// When each picture of somebody could be decoded by a viewer, and its number: whole, with the one before it decoded or a key frame.
-fn decoded(world: &World, who: Who, of: Who) -> Vec<(Instant, u32)> {
+pub(crate) fn decoded(world: &World, who: Who, of: Who) -> Vec<(Instant, u32)> {
     type Parts = (BTreeSet<u8>, Option<u8>, bool);
     let mut pictures: BTreeMap<(u32, u8), Parts> = BTreeMap::new();
     let (mut last, mut times) = (None, Vec::new());
@@ -58,9 +58,11 @@ fn decoded(world: &World, who: Who, of: Who) -> Vec<(Instant, u32)> {
         let whole = |(parts, end, _): &Parts| end.is_some_and(|end| parts.len() == usize::from(end) + 1);
         loop {
             let following = last.map(|(frame, layer)| (frame + 1, layer)).filter(|next| pictures.get(next).is_some_and(whole));
-            let newest = last.map_or(0, |(frame, _)| frame + 1);
+            // The layer taken up may begin with the picture that the one before it has just ended with.
+            let newest = last.map_or(0, |(frame, _)| frame);
             let key = || pictures.range((newest, 0)..).find(|(_, picture)| whole(picture) && picture.2).map(|(at, _)| *at);
             let Some(next) = following.or_else(key) else { break };
+            pictures.remove(&next);
             last = Some(next);
             times.push((one.at, next.0));
         }
@@ -124,13 +126,18 @@ fn the_count_of_freezes_is_that_of_the_one_who_looks() {
 
 #[test]
 fn a_thousand_changes_under_loss_leave_no_picture_still_for_long() {
-    let mut world = World::new(93);
+    let longest = (93..96).map(longest_still).max();
+    assert!(longest.is_some_and(|longest| longest <= 2 * SECOND), "{longest:?}");
+}
+
+fn longest_still(seed: u64) -> Duration {
+    let mut world = World::new(seed);
     let doctor = world.seat("doctor", Coming { video: 3, ..Coming::default() });
     let patient = world.seat("patient", Coming::viewer());
     world.run(5 * SECOND);
     world.line(doctor).up = Weather::losing(0.05);
     // Nothing is lost behind the relay: the stack of these people asks for no key frame of its own.
-    let mut rng = Rng::new(93);
+    let mut rng = Rng::new(seed);
     // What keeps the picture still on purpose: muted, not shown, not subscribed to; and the times of it.
     let (mut held, mut since, mut holds) = ([false; 3], None, Vec::new());
     for _ in 0..1_000 {
@@ -171,6 +178,5 @@ fn a_thousand_changes_under_loss_leave_no_picture_still_for_long() {
     }
     println!("{} pictures, {} pauses on purpose, longest standstill {longest:?}", times.len(), holds.len());
     assert!(times.len() > 2_000 && holds.len() > 50, "{} pictures, {} pauses", times.len(), holds.len());
-    // The goal is three seconds; 5.2 s are seen once in a thousand changes.
-    assert!(longest <= 6 * SECOND, "{longest:?}");
+    longest
 }

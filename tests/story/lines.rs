@@ -1,5 +1,6 @@
 //! Lines that become narrow and wide again: voice goes on, pictures give way and come back.
 
+use crate::frozen::decoded;
 use crate::world::media::Kind;
 use crate::world::person::Coming;
 use crate::world::{Who, World};
@@ -99,6 +100,27 @@ fn a_line_that_falls_and_rises_keeps_its_voice_and_gets_its_picture_back() {
     assert_eq!((others.iter().min(), missing), (Some(&2), 0), "the other line is its own");
     assert!(others.len() >= 240 * 49, "{}", others.len());
     assert!(paused(&world, nurse).is_empty());
+}
+
+#[test]
+fn a_larger_picture_goes_on_until_the_smaller_one_begins() {
+    for seed in 113..117 {
+        let mut world = World::new(seed);
+        let doctor = camera(&mut world, "doctor");
+        let patient = world.seat("patient", Coming::viewer());
+        world.run(10 * SECOND);
+        assert_eq!(layer(&world, patient, doctor), Some(2));
+        world.narrow(patient, 300_000);
+        let fell = world.now;
+        world.run(15 * SECOND);
+        assert_eq!(layer(&world, patient, doctor), Some(0));
+        let times: Vec<Instant> =
+            decoded(&world, patient, doctor).into_iter().map(|(at, _)| at).filter(|at| *at >= fell).collect();
+        let longest = times.windows(2).map(|pair| pair[1] - pair[0]).max();
+        println!("{seed}: longest {longest:?} of {}", times.len());
+        assert!(paused(&world, patient).is_empty());
+        assert!(longest.is_some_and(|longest| longest <= SECOND), "{longest:?}");
+    }
 }
 
 #[test]

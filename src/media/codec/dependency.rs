@@ -53,7 +53,22 @@ pub struct Dependencies {
     spatial_of: u32,
 }
 
+/// Which frames before it a frame refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// The frame's number.
+    pub frame: u16,
+    /// Bit n is set where it refers to the one n + 1 before it.
+    pub references: u64,
+}
+
 impl Dependencies {
+    /// Which frames it refers to; nothing where one of them lies too far back to be told.
+    #[must_use]
+    pub fn needs(&self) -> Option<Needs> {
+        (!self.refers_far_back).then_some(Needs { frame: self.frame, references: self.references })
+    }
+
     /// What the frame is to a decode target.
     #[must_use]
     pub fn indication(&self, target: u8) -> Indication {

@@ -10,6 +10,8 @@ const CHANGES = 1_000;
 const CHANGE_MS = [150, 850];
 const LOOK_MS = 200;
 const AGAIN_MS = 2_500;
+// How late a freeze may be found in the relay's counts: their second, a look, and the reading.
+const LATE_MS = 1_300;
 const TROUBLE = ['reconnecting', 'signalReconnecting', 'reconnected', 'disconnected', 'trackUnsubscribed', 'participantDisconnected'];
 
 /** Random changes. Answers when the picture was still on purpose, as pairs of moments on the viewer's clock. */
@@ -91,6 +93,20 @@ class Guard {
   }
 }
 
+/**
+ * The relay's freezes, each with its own moment. Its page of counts is up to a second old: one that both saw was when the browser saw
+ * it, first of all those that are not `meant`, and another in the middle of that second.
+ */
+export function timed(guard, freezes, meant = () => false) {
+  const left = freezes.flatMap((one) => Array(one.count).fill(one)).sort((a, b) => meant(a) - meant(b));
+  return guard
+    .flatMap(({ at, count }) => Array(count).fill(at))
+    .map((at) => {
+      const seen = left.findIndex((other) => other.at >= at - LATE_MS && other.at <= at + LOOK_MS);
+      return { at: seen >= 0 ? left.splice(seen, 1)[0].at : at - LATE_MS / 2, count: 1 };
+    });
+}
+
 function changes(name, what, { line, view, agree }) {
   return {
     name,
@@ -113,11 +129,10 @@ function changes(name, what, { line, view, agree }) {
       const received = (await viewer.call('received')).find((track) => track.kind === 'video');
       const buffer = received && received.total.jitterBufferDelay / received.total.jitterBufferEmittedCount;
       await guard.stop();
-      // Pictures that were not to come do not count, neither here nor there, nor does the time in which they begin again; the
-      // relay's page of counts is up to a second old.
+      // Pictures that were not to come do not count, neither here nor there, nor does the time in which they begin again.
       const meant = ({ at }) => at < guard.from || paused.some(([begin, end]) => begin <= at && at <= end + AGAIN_MS);
       const count = (list) => list.filter((one) => !meant(one)).reduce((sum, one) => sum + one.count, 0);
-      const [counted, guarded] = [count(freezes), count(guard.log)];
+      const [counted, guarded] = [count(freezes), count(timed(guard.log, freezes, meant))];
       const longest = Math.max(0, ...stills.filter((still) => still.at >= guard.from).map((still) => still.ms)) / 1000;
       const difference = Math.abs(guarded - counted) / Math.max(counted, 1);
       return {
