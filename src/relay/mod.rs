@@ -4,7 +4,7 @@
 //! effects, `negotiation` offers and answers, `downlink` what the relay offers itself, `tracks` what is published and routed, `rest` what an aside interrupts,
 //! `datagrams` what the socket received, `stray` what came from nowhere, `media` the packet path, `repeats` what goes out later, `sound` redundant audio,
 //! `feedback` control packets, `line` what a receiver's line bears, `allocation` how it is shared out, `data` data messages,
-//! `truth` what the room is told of each other's lines, `tally` what reached whom, `consult` consultations, `held` what waits for the
+//! `telling` what members are told, `truth` of each other's lines, `tally` what reached whom, `consult` consultations, `held` what waits for the
 //! record, `admin` what the platform asks. The doors see [`command`],
 //! [`event`] and [`envelope`] and nothing else.
 
@@ -37,6 +37,7 @@ pub mod shard;
 mod sound;
 mod stray;
 mod tally;
+mod telling;
 mod timers;
 mod tracks;
 mod truth;

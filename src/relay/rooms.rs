@@ -555,47 +555,4 @@ impl Shard {
     pub(super) fn link_of(&self, room: usize, member: MemberId) -> Option<usize> {
         self.rooms.get(room)?.links.get(&member).copied()
     }
-
-    fn tell_room(&mut self, room: usize, to: To, event: &Event) {
-        let Some(state) = self.rooms.get(room) else { return };
-        for (member, link) in &state.links {
-            let reached = match to {
-                To::All => true,
-                To::AllBut(left_out) => *member != left_out,
-                To::One(only) => *member == only,
-            };
-            if let Some(link) = self.links.get_mut(*link).filter(|_| reached) {
-                link.tell(event.clone());
-            }
-        }
-    }
-
-    fn tell_facts(&mut self, room: usize) {
-        let Some(state) = self.rooms.get(room) else { return };
-        for (member, link) in &state.links {
-            if let Some(link) = self.links.get_mut(*link) {
-                link.tell(Event::Room(state.rules.facts_for(*member)));
-            }
-        }
-    }
-
-    fn tell_member(&mut self, room: usize, member: MemberId, event: Event) {
-        if let Some(link) = self.link_of(room, member) {
-            self.tell(link, event);
-        }
-    }
-
-    /// Tells the member behind a link, whichever of its links it is.
-    pub(super) fn tell(&mut self, link: usize, event: Event) {
-        let session = self.links.get(link).and_then(Link::up).unwrap_or(link);
-        if let Some(link) = self.links.get_mut(session) {
-            link.tell(event);
-        }
-    }
-
-    /// A member's record, for stamping its messages.
-    pub(super) fn record_of(&self, link: usize) -> Option<&Arc<Participant>> {
-        let state = self.links.get(link)?;
-        self.rooms.get(state.room)?.rules.record(state.member)
-    }
 }
