@@ -15,7 +15,7 @@ mod witness;
 pub use claims::{Claims, VideoClaims};
 pub use grants::{Grants, VideoGrant};
 pub use keys::{BadKey, Bytes as KeyBytes, Key, KeyRing, RoomPolicy};
-pub use revoked::Revocations;
+pub use revoked::{NotRemovals, Revocations};
 pub use witness::{Nobody, RefusedToken, Why, Witness};
 
 use aws_lc_rs::{hmac, signature};

@@ -8,14 +8,13 @@ use super::sections::Sections;
 use super::shard::Shard;
 use super::timers::Owner;
 use crate::consultation::room::Defaults;
-use crate::consultation::{self as rules, Effect, Effects, MemberId, Refusal, Room, RoomSettings, Seat, To};
+use crate::consultation::{self as rules, Effect, Effects, MemberId, Refusal, Room, RoomSettings, Seat};
 use crate::media::speaker::SpeakerDetector;
 use crate::media::twcc::TwccRecorder;
-use crate::model::roster::{LeaveAction, LeaveReason, Participant, RoomFacts};
+use crate::model::roster::{LeaveAction, LeaveReason, RoomFacts};
 use crate::model::{Now, ParticipantSid, RoomKey, RoomSid, SessionId, TenantId, TrackSid};
 use crate::transport::peer::Peer;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A room and what the shard keeps beside its rules.

@@ -33,6 +33,18 @@ class Node:
 
     def __init__(self, start_within=20.0, config=None, inside=()):
         """`inside` is a command that runs another one in some surroundings, by exec."""
+        # A port that was free a moment ago may be a client's by now; three in a row are not.
+        for attempt in range(3):
+            self._start(config, inside)
+            if self._ready.wait(start_within) and not self._ended:
+                break
+            self.stop()
+            if attempt == 2 or "is in use by another program" not in "".join(self.lines):
+                raise RuntimeError("the relay did not get ready:\n" + "".join(self.lines[-40:]))
+        self.http = f"http://127.0.0.1:{self.port}"
+        self.ws = f"ws://127.0.0.1:{self.port}"
+
+    def _start(self, config, inside):
         self.port = free_port(socket.SOCK_STREAM)
         self.udp_port = free_port(socket.SOCK_DGRAM)
         words = [*inside, str(binary()), "serve", "--dev", "--port", str(self.port), "--udp-port", str(self.udp_port)]
@@ -45,11 +57,6 @@ class Node:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        if not self._ready.wait(start_within) or self._ended:
-            self.stop()
-            raise RuntimeError("the relay did not get ready:\n" + "".join(self.lines[-40:]))
-        self.http = f"http://127.0.0.1:{self.port}"
-        self.ws = f"ws://127.0.0.1:{self.port}"
 
     def _read(self):
         for line in self.process.stdout:
