@@ -11,6 +11,7 @@ mod calls;
 mod changes;
 mod chronicle;
 mod facts;
+mod files;
 mod placement;
 mod record;
 mod refusals;

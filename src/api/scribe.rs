@@ -110,12 +110,6 @@ impl Note {
     pub fn in_room(self, room: &RoomKey) -> Self {
         Self { room: Some(room.clone()), ..self }
     }
-
-    /// Says about which seat.
-    #[must_use]
-    pub fn about(self, seat: &Identity) -> Self {
-        Self { seat: Some(seat.clone()), ..self }
-    }
 }
 
 /// Called once when a note is durable, or will not be; must not block.

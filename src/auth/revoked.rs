@@ -54,13 +54,12 @@ impl Revocations {
         if !std::mem::take(&mut self.changed) {
             return None;
         }
-        let counts = |at: u64| at.saturating_add(KEEP_S) > now;
         let words = |room: &RoomKey| (room.tenant.as_str().to_owned(), room.name.as_str().to_owned());
-        let seats = self.seats.iter().filter(|(_, at)| counts(**at)).map(|((room, seat), at)| {
+        let seats = self.seats.iter().filter(|(_, at)| counts(**at, now)).map(|((room, seat), at)| {
             let (tenant, room) = words(room);
             (tenant, room, seat.as_str().to_owned(), *at)
         });
-        let rooms = self.rooms.iter().filter(|(_, at)| counts(**at)).map(|(room, at)| {
+        let rooms = self.rooms.iter().filter(|(_, at)| counts(**at, now)).map(|(room, at)| {
             let (tenant, room) = words(room);
             (tenant, room, *at)
         });
@@ -80,11 +79,10 @@ impl Revocations {
     pub fn restore(&mut self, text: &str, now: u64) -> Result<(), NotRemovals> {
         let Form { seats, rooms } = serde_json::from_str(text).map_err(|_| NotRemovals)?;
         let room = |tenant: String, name: String| RoomKey { tenant: TenantId::new(tenant), name: RoomName::new(name) };
-        let counts = |at: u64| at.saturating_add(KEEP_S) > now;
-        for (tenant, name, seat, at) in seats.into_iter().filter(|entry| counts(entry.3)) {
+        for (tenant, name, seat, at) in seats.into_iter().filter(|entry| counts(entry.3, now)) {
             self.revoke(room(tenant, name), Identity::new(seat), at);
         }
-        for (tenant, name, at) in rooms.into_iter().filter(|entry| counts(entry.2)) {
+        for (tenant, name, at) in rooms.into_iter().filter(|entry| counts(entry.2, now)) {
             self.close(room(tenant, name), at);
         }
         self.changed = false;
@@ -118,12 +116,17 @@ impl Revocations {
     }
 }
 
+/// Whether what happened then is remembered still.
+fn counts(at: u64, now: u64) -> bool {
+    at.saturating_add(KEEP_S) > now
+}
+
 /// Lets go of what is old where there are too many, else of the oldest.
 fn make_room<K: Clone + Eq + std::hash::Hash>(kept: &mut HashMap<K, u64>, now: u64) {
     if kept.len() < MAX_ENTRIES {
         return;
     }
-    kept.retain(|_, at| at.saturating_add(KEEP_S) > now);
+    kept.retain(|_, at| counts(*at, now));
     if kept.len() >= MAX_ENTRIES
         && let Some(oldest) = kept.iter().min_by_key(|(_, at)| **at).map(|(key, _)| key.clone())
     {

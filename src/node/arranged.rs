@@ -6,15 +6,12 @@
 //!
 //! Entry points: [`open`], [`look_after`].
 
-use super::{LOOK_EVERY, NodeError, wall_ms};
+use super::{LOOK_EVERY, NodeError, files, wall_ms};
 use crate::api::v1::{Keeper, Kept, Register, Unread};
-use crate::audit::Hash;
-use crate::audit::tree::sha256;
 use crate::auth::Revocations;
-use crate::model::RoomKey;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -30,6 +27,12 @@ const LONGEST: u64 = 1 << 20;
 /// Longest file of removals read, in bytes: as many as are remembered at most, with the longest references.
 const LONGEST_REMOVALS: u64 = 64 << 20;
 
+/// Looks a second for what rooms changed by themselves.
+const LOOKS_A_SECOND: u32 = 5;
+
+/// What is long over is looked for once a minute: it stands on disk for a day anyway.
+const LOOKS_TO_FORGET: u64 = 60 * LOOKS_A_SECOND as u64;
+
 /// The file of removals.
 const REMOVALS: &str = "removals.json";
 
@@ -42,13 +45,10 @@ struct Batch {
 struct Mailbox(SyncSender<Batch>);
 
 impl Keeper for Mailbox {
-    fn keep(&self, texts: Vec<Kept>) -> Result<oneshot::Receiver<bool>, Vec<Kept>> {
+    fn keep(&self, texts: Vec<Kept>) -> Option<oneshot::Receiver<bool>> {
         let (done, told) = oneshot::channel();
-        let batch = texts.iter().map(|kept| (name(&kept.room), kept.text.clone())).collect();
-        match self.0.try_send(Batch { texts: batch, done }) {
-            Ok(()) => Ok(told),
-            Err(_) => Err(texts),
-        }
+        let texts = texts.into_iter().map(|kept| (format!("{}.json", files::name_of(&kept.room)), kept.text)).collect();
+        self.0.try_send(Batch { texts, done }).is_ok().then_some(told)
     }
 }
 
@@ -109,24 +109,29 @@ impl Removals {
     }
 }
 
-/// Keeps what rooms change by themselves, as long as the doors' runtime lives.
+/// Keeps what rooms change by themselves, as long as the doors' runtime lives; nothing where there is no folder.
 pub(super) async fn look_after(register: Arc<Register>, removals: Arc<Removals>) {
+    if removals.thread.is_none() {
+        return;
+    }
     let mut kept = true;
-    loop {
+    for look in 0_u64.. {
+        if look % LOOKS_TO_FORGET == 0 {
+            register.forget(wall_ms() / 1_000);
+        }
         let before = std::mem::replace(&mut kept, flush(&register, &removals).await);
         if before && !kept {
             tracing::error!("what is arranged cannot be written to rooms.state_dir; a restart would forget the newest of it");
         } else if !before && kept {
             tracing::info!("what is arranged is written to rooms.state_dir again");
         }
-        tokio::time::sleep(LOOK_EVERY / 5).await;
+        tokio::time::sleep(LOOK_EVERY / LOOKS_A_SECOND).await;
     }
 }
 
 /// Writes down what is new; answers whether all of it is kept.
 pub(super) async fn flush(register: &Register, removals: &Removals) -> bool {
-    let now_s = wall_ms() / 1_000;
-    register.flush(now_s).await & removals.flush(now_s).await
+    register.flush().await & removals.flush(wall_ms() / 1_000).await
 }
 
 /// Writes batches until nobody can send any more.
@@ -137,7 +142,7 @@ fn write(folder: &Folder, batches: &Receiver<Batch>) {
         unkept.extend(texts);
         let before = unkept.len();
         unkept.retain(|name, text| folder.put(name, text.as_deref()).is_err());
-        if unkept.len() != before && folder.sync().is_err() {
+        if unkept.len() != before && files::sync(&folder.root).is_err() {
             tracing::warn!("the folder of rooms.state_dir cannot be synchronised");
         }
         // Who asked may have given up.
@@ -210,29 +215,14 @@ impl Folder {
                 _ => Ok(()),
             };
         };
-        let draft = file.with_extension("part");
-        let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        out.write_all(text.as_bytes())?;
-        out.sync_all()?;
-        fs::rename(draft, file)
+        files::put(&file, text)
     }
-
-    fn sync(&self) -> io::Result<()> {
-        File::open(&self.root)?.sync_all()
-    }
-}
-
-/// The file of a consultation.
-fn name(room: &RoomKey) -> String {
-    let Hash(hash) = sha256(format!("{}\0{}", room.tenant.as_str(), room.name.as_str()).as_bytes());
-    let name: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("{name}.json")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Identity, RoomName, TenantId};
+    use crate::model::{Identity, RoomKey, RoomName, TenantId};
 
     fn folder(test: &str) -> PathBuf {
         std::env::temp_dir().join(format!("colloque-arranged-{test}-{}", std::process::id()))
@@ -285,14 +275,14 @@ mod tests {
         let (register, removals) = opened(&root);
         let room = RoomKey { tenant: TenantId::new("clinic"), name: RoomName::new("c-1") };
         // A folder in the way of the draft is a disk that takes nothing.
-        let draft = root.join(name(&room)).with_extension("part");
+        let draft = root.join(files::name_of(&room)).with_extension("part");
         fs::create_dir(&draft).expect("a folder");
         register.arrange_demo(&room, "clinic", wall_ms() / 1_000);
         assert!(!flush(&register, &removals).await);
         assert!(!flush(&register, &removals).await, "it is not kept yet");
         fs::remove_dir(&draft).expect("its own folder");
         assert!(flush(&register, &removals).await);
-        assert!(root.join(name(&room)).exists());
+        assert!(root.join(files::name_of(&room)).with_extension("json").exists());
         fs::remove_dir_all(root).expect("its own folder");
     }
 }

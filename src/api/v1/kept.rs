@@ -40,11 +40,9 @@ impl fmt::Debug for Kept {
 
 /// Keeps texts beyond the life of the process.
 pub trait Keeper: Send + Sync {
-    /// Takes texts over, in order, and says later whether everything taken so far is kept; never waits.
-    ///
-    /// # Errors
-    /// The texts again when too many wait already.
-    fn keep(&self, texts: Vec<Kept>) -> Result<oneshot::Receiver<bool>, Vec<Kept>>;
+    /// Takes texts over, in order, and says later whether everything taken so far is kept; never waits. `None` when too many wait
+    /// already, and then it took nothing.
+    fn keep(&self, texts: Vec<Kept>) -> Option<oneshot::Receiver<bool>>;
 }
 
 /// Why a text was not taken up.
@@ -206,14 +204,18 @@ impl Register {
         Ok(())
     }
 
-    /// Hands what changed to the keeper; to be called now and then, for what no caller waits for. Forgets what is long over.
-    /// Answers whether all of it is kept.
-    pub async fn flush(&self, now_s: u64) -> bool {
+    /// Forgets what is long over.
+    pub fn forget(&self, now_s: u64) {
         self.lock().forget(now_s);
-        match self.hand_over() {
-            None => true,
-            Some(Ok(done)) => matches!(timeout(PATIENCE, done).await, Ok(Ok(true))),
-            Some(Err(_)) => false,
+    }
+
+    /// Hands what changed to the keeper, if there is one, and answers whether all of it is kept; to be called now and then, for what
+    /// no caller waits for.
+    pub async fn flush(&self) -> bool {
+        let Some(keeper) = &self.keeper else { return true };
+        match self.hand_over(&**keeper) {
+            Some(done) => matches!(timeout(PATIENCE, done).await, Ok(Ok(true))),
+            None => false,
         }
     }
 
@@ -222,22 +224,17 @@ impl Register {
     /// # Errors
     /// [`Code::NotKept`].
     pub(super) async fn settle(&self) -> Result<(), Problem> {
-        let not_kept = || {
-            Problem::new(
-                Code::NotKept,
-                "it holds now, but may be forgotten when the node restarts: its disk takes nothing; send it again later",
-            )
-        };
-        let Some(done) = self.hand_over() else { return Ok(()) };
-        match timeout(PATIENCE, done.map_err(|TooMany| not_kept())?).await {
-            Ok(Ok(true)) => Ok(()),
-            Ok(_) | Err(_) => Err(not_kept()),
+        if self.flush().await {
+            return Ok(());
         }
+        Err(Problem::new(
+            Code::NotKept,
+            "it holds now, but may be forgotten when the node restarts: its disk takes nothing; send it again later",
+        ))
     }
 
-    /// Hands over under the lock, so that texts reach the keeper in the order of the changes. `None` without a keeper.
-    fn hand_over(&self) -> Option<Result<oneshot::Receiver<bool>, TooMany>> {
-        let keeper = self.keeper.as_ref()?;
+    /// Hands over under the lock, so that texts reach the keeper in the order of the changes.
+    fn hand_over(&self, keeper: &dyn Keeper) -> Option<oneshot::Receiver<bool>> {
         let mut inner = self.lock();
         let changed = std::mem::take(&mut inner.changes.rooms);
         let texts = changed.iter().map(|room| Kept {
@@ -245,16 +242,13 @@ impl Register {
             // Every part of the form has a text.
             text: inner.consultations.get(room).and_then(|entry| serde_json::to_string(&Form::of(room, entry)).ok()),
         });
-        let result = keeper.keep(texts.collect());
-        Some(result.map_err(|_| {
+        let taken = keeper.keep(texts.collect());
+        if taken.is_none() {
             inner.changes.rooms.extend(changed);
-            TooMany
-        }))
+        }
+        taken
     }
 }
-
-/// The keeper has more to do than it may put off.
-struct TooMany;
 
 #[cfg(test)]
 #[path = "kept/tests.rs"]

@@ -3,10 +3,10 @@
 //! A file is named by a hash of tenant and consultation and by when the consultation opened, so that a list of the folder names
 //! nobody; it holds one signed line. Files go when the record's own entries of that time do.
 
+use crate::audit::Micros;
 use crate::audit::attestation::{AttestationError, SigningKey};
-use crate::audit::tree::sha256;
-use crate::audit::{Hash, Micros};
 use crate::model::RoomKey;
+use crate::node::files;
 use crate::worker::audit_writer::keys;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -71,13 +71,8 @@ impl Store {
     pub(super) fn write(&self, room: &RoomKey, opened: Micros, jws: &str) -> io::Result<()> {
         let (folder, name) = self.place(room);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-        let (file, draft) = (folder.join(format!("{name}-{:020}.jws", opened.0)), folder.join(format!("{name}.part")));
-        let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        out.write_all(jws.as_bytes())?;
-        out.write_all(b"\n")?;
-        out.sync_all()?;
-        fs::rename(draft, file)?;
-        fs::File::open(folder)?.sync_all()
+        files::put(&folder.join(format!("{name}-{:020}.jws", opened.0)), &format!("{jws}\n"))?;
+        files::sync(&folder)
     }
 
     /// When a consultation's openings began, the first first.
@@ -115,8 +110,7 @@ impl Store {
     }
 
     fn place(&self, room: &RoomKey) -> (PathBuf, String) {
-        let Hash(hash) = sha256(format!("{}\0{}", room.tenant.as_str(), room.name.as_str()).as_bytes());
-        let name: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        let name = files::name_of(room);
         // 256 folders, so that none grows beyond what is quickly listed.
         let shard: String = name.chars().take(2).collect();
         (self.folder.join(shard), name)
