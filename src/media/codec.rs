@@ -64,6 +64,16 @@ impl Facts {
         self.dependencies = Some(dependencies);
     }
 
+    /// Takes over what it says of a VP8 frame: which frames it refers to, and its temporal layer where VP8's own descriptor leaves that
+    /// out, as browsers do beside this one. Where VP8 numbers its pictures itself, those numbers are what is rewritten, and they rule.
+    pub fn describe_vp8(&mut self, described: &Described) {
+        let Described { frame_start, temporal, dependencies, .. } = *described;
+        self.needs = dependencies.needs().filter(|_| frame_start);
+        if self.vp8.is_some_and(|own| own.picture_id.is_none() && own.temporal.is_none()) {
+            (self.temporal, self.dependencies) = (Some(temporal), Some(dependencies));
+        }
+    }
+
     /// One bit for each pair of spatial and temporal layer, by [`target_index`], whose receivers get the packet.
     #[must_use]
     pub fn members(&self) -> u16 {

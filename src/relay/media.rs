@@ -343,12 +343,7 @@ impl Layer {
             return facts;
         }
         if let Some(described) = descriptor.and_then(|descriptor| self.dependencies.read(descriptor)) {
-            if codec == Codec::Vp8 {
-                // It is told by its own descriptor what is forwarded of it.
-                facts.needs = described.dependencies.needs().filter(|_| described.frame_start);
-            } else {
-                facts.describe(&described);
-            }
+            if codec == Codec::Vp8 { facts.describe_vp8(&described) } else { facts.describe(&described) }
         }
         if facts.key_frame_start {
             self.key_frames.on_key_frame(now);

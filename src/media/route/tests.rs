@@ -383,6 +383,7 @@ mod layered {
     use crate::media::layers::LayerTarget;
 
     struct Scalable {
+        codec: Codec,
         stage: Stage,
         rows: &'static [Row<'static>],
         reader: DependencyReader,
@@ -396,8 +397,12 @@ mod layered {
 
     impl Scalable {
         fn new(rows: &'static [Row<'static>]) -> Self {
-            let stage = Stage::new(Codec::Av1);
-            Self { stage, rows, reader: DependencyReader::default(), sequence: 99, frame: 0, picture: 0 }
+            Self::of(Codec::Av1, rows)
+        }
+
+        fn of(codec: Codec, rows: &'static [Row<'static>]) -> Self {
+            let stage = Stage::new(codec);
+            Self { codec, stage, rows, reader: DependencyReader::default(), sequence: 99, frame: 0, picture: 0 }
         }
 
         fn want(&mut self, spatial: u8, temporal: u8) {
@@ -414,8 +419,15 @@ mod layered {
                     self.sequence += 1;
                     let structure = (*row == 0 && start).then_some(self.rows);
                     let bytes = descriptor(start, end, *row, self.frame, structure);
-                    let mut facts = inspect(Codec::Av1, &[0x10, 1], None);
-                    facts.describe(&self.reader.read(&bytes).unwrap());
+                    let described = self.reader.read(&bytes).unwrap();
+                    // To VP8 the first octet says that a frame begins, the second that it is no key frame.
+                    let first = if self.codec == Codec::Vp8 && !start { 0 } else { 0x10 };
+                    let mut facts = inspect(self.codec, &[first, u8::from(*row != 0)], None);
+                    if self.codec == Codec::Vp8 {
+                        facts.describe_vp8(&described);
+                    } else {
+                        facts.describe(&described);
+                    }
                     let marker = end && place + 1 == rows.len();
                     let timestamp = self.picture * 3_000;
                     let incoming = Incoming {
@@ -453,6 +465,31 @@ mod layered {
         assert!(pictures.iter().all(|out| out.1.is_some_and(|last| last.marker)));
         let last: Vec<_> = pictures.iter().map(|out| out.1.unwrap().sequence).collect();
         assert_eq!(last, [65_535, 1, 3, 5], "two packets each, without a gap");
+    }
+
+    #[test]
+    fn pictures_a_second_of_vp8_follow_the_descriptor_that_browsers_tell_them_by() {
+        const L1T2: [Row<'static>; 3] = [(0, 0, "SS", &[]), (0, 0, "SS", &[2]), (0, 1, "-D", &[1])];
+        let mut stream = Scalable::of(Codec::Vp8, &L1T2);
+        stream.want(u8::MAX, 0);
+        let pictures: Vec<Out> = [0, 2, 1, 2, 1].iter().map(|row| stream.picture(&[*row])).collect();
+        assert_eq!(pictures.iter().flat_map(|out| out.0.clone()).collect::<Vec<_>>(), [0, 1, 1]);
+        let sent: Vec<_> = pictures.iter().filter_map(|out| out.1).collect();
+        assert_eq!(sent.iter().map(|last| last.sequence).collect::<Vec<_>>(), [65_535, 1, 3], "two packets each, without a gap");
+        assert!(sent.iter().all(|last| last.marker));
+        stream.want(u8::MAX, u8::MAX);
+        let rows: Vec<_> = [2, 1, 2].iter().flat_map(|row| stream.picture(&[*row]).0).collect();
+        assert_eq!(rows, [1, 2], "more again from the next base frame on, without a key frame");
+        assert!(stream.stage.route.wants_key_frame().is_none());
+    }
+
+    #[test]
+    fn vp8_that_names_its_own_layers_is_not_told_otherwise() {
+        let mut reader = DependencyReader::default();
+        let described = reader.read(&descriptor(true, true, 0, 1, Some(&L2T1))).unwrap();
+        let mut facts = inspect(Codec::Vp8, &vp8(true, true, 5, 9, 1, false, 0), None);
+        facts.describe_vp8(&described);
+        assert_eq!((facts.temporal, facts.dependencies.is_some(), facts.needs.is_some()), (Some(1), false, true));
     }
 
     #[test]
