@@ -15,11 +15,16 @@ use crate::media::layers::{Cap, LayerTarget};
 use crate::media::rate::Bitrate;
 use crate::model::MediaKind;
 use crate::model::roster::{Source, Track as TrackRecord};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Bits per second taken for the layers of a stream of which nothing is known yet, lowest first.
 const ASSUMED: [Bitrate; MAX_LAYERS] = [Bitrate::from_kbps(150), Bitrate::from_kbps(500), Bitrate::from_kbps(1_700)];
-/// An estimate of so many times the least of everything bears it.
+/// The estimate is below the least of everything for so long before anything is paused: it dips whenever a queue has built up, and what
+/// is paused comes back with a key frame, which fills the next queue.
+const SHORT_FOR: Duration = Duration::from_millis(1_500);
+/// What is short for so long and queues like this is too narrow, whatever it carried before.
+const CROWDED: Duration = Duration::from_millis(100);
+/// An estimate of so many times the least of everything bears what was paused.
 const ROOM: f64 = 1.15;
 /// Packets a second taken for a layer that is not measured, of a kilobyte each at that rate and no fewer than this.
 const ASSUMED_PACKETS: u16 = 20;
@@ -60,6 +65,13 @@ impl Costs {
         if let Some(slot) = self.layers.get_mut(self.len) {
             *slot = Layer { spatial, temporal, bitrate, packets };
             self.len += 1;
+        }
+    }
+
+    /// Every packet carries earlier ones along.
+    fn repeat(&mut self, times: u8) {
+        for layer in &mut self.layers {
+            layer.bitrate = layer.bitrate.scale(f64::from(times));
         }
     }
 
@@ -127,8 +139,9 @@ impl Track {
         (rate, u16::try_from(rate.bps() / 8_000).unwrap_or(u16::MAX).max(ASSUMED_PACKETS))
     }
 
-    fn gather(&self, key: usize, route: &RouteState, speaks: bool, now: Instant) -> Gathered {
-        let costs = self.costs(route.choice.wanted_temporal(), now);
+    fn gather(&self, key: usize, route: &RouteState, line: &Line, speaks: bool, now: Instant) -> Gathered {
+        let mut costs = self.costs(route.choice.wanted_temporal(), now);
+        costs.repeat(1 + route.generations(line.bears_redundancy()));
         let count = self.set.count();
         let wanted = if !self.is_video() {
             Some(0)
@@ -169,6 +182,13 @@ impl Gathered {
     }
 }
 
+/// Whether a line that bears less than the least of everything has shown it for long enough, and so that there is no doubt.
+fn may_pause(line: &mut Line, lowest: Bitrate, now: Instant) -> bool {
+    let short = line.short_for(lowest, now) >= SHORT_FOR;
+    let rests = line.allocator.choices().iter().any(|choice| choice.paused) && line.estimate() < lowest.scale(ROOM);
+    line.trust.may_pause(now) && (short || rests) || short && line.estimator.figures(now).queue >= CROWDED
+}
+
 impl Shard {
     /// Shares a receiver's line out among the tracks it gets, and carries the outcome out.
     pub(super) fn share_out(&mut self, link: usize, line: &mut Line, now: Instant) {
@@ -178,10 +198,10 @@ impl Shard {
         }
         line.free = false;
         let mut gathered = std::mem::take(&mut self.gathered);
-        self.gather(link, &mut gathered, now);
+        self.gather(link, line, &mut gathered, now);
         // A queue that drains is no reason to pause what the line bears.
         let lowest: Bitrate = gathered.iter().map(Gathered::lowest).sum();
-        let pausable = line.is_bounded() && line.trust.may_pause(now) && line.estimate() < lowest.scale(ROOM);
+        let pausable = line.is_bounded() && may_pause(line, lowest, now);
         if !line.is_bounded() {
             line.allocator.forget_falls();
         }
@@ -205,7 +225,7 @@ impl Shard {
         }
     }
 
-    fn gather(&self, link: usize, gathered: &mut Vec<Gathered>, now: Instant) {
+    fn gather(&self, link: usize, line: &Line, gathered: &mut Vec<Gathered>, now: Instant) {
         gathered.clear();
         let Some(state) = self.links.get(link) else { return };
         let speaking = |track: &Track| {
@@ -216,7 +236,7 @@ impl Shard {
         gathered.extend(state.outbound.iter().filter_map(|sent| {
             let track = self.tracks.get(sent.track)?;
             let route = track.routes.iter().find(|route| route.receiver == link)?;
-            Some(track.gather(sent.track, route, track.class == Class::Face && speaking(track), now))
+            Some(track.gather(sent.track, route, line, track.class == Class::Face && speaking(track), now))
         }));
     }
 

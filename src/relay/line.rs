@@ -87,6 +87,10 @@ pub(super) struct Line {
     /// Share of packets lost on the way, as last known, and whether it is very much.
     loss: f64,
     very_lossy: bool,
+    /// It is full, and what it loses is lost in its queue: redundant sound would only fill it further.
+    full: bool,
+    /// Since when the estimate is below the least of everything that is to be sent.
+    short_since: Option<Instant>,
     /// Until when each packet of sound goes out twice.
     echoes_until: Option<Instant>,
 }
@@ -111,6 +115,8 @@ impl Line {
             estimate: limits.start,
             loss: 0.0,
             very_lossy: false,
+            full: false,
+            short_since: None,
             echoes_until: None,
         }
     }
@@ -223,6 +229,15 @@ impl Line {
         self.estimate
     }
 
+    /// For how long the line has borne less than `least`.
+    pub(super) fn short_for(&mut self, least: Bitrate, now: Instant) -> Duration {
+        if self.estimate >= least {
+            self.short_since = None;
+            return Duration::ZERO;
+        }
+        now.saturating_duration_since(*self.short_since.get_or_insert(now))
+    }
+
     /// Whether the receiver has said anything of the line.
     pub(super) fn is_heard(&self) -> bool {
         self.heard
@@ -242,6 +257,11 @@ impl Line {
     /// and its picture stand still meanwhile; but a full line is not helped by more.
     pub(super) fn copies(&self) -> usize {
         if self.very_lossy || self.is_lossy() && !self.bounded { 2 } else { 1 }
+    }
+
+    /// Whether sound may bring earlier packets along: what they take of a full line is missing elsewhere, and heals nothing.
+    pub(super) fn bears_redundancy(&self) -> bool {
+        !self.full
     }
 
     /// Whether each packet of sound is to go out twice; `redundant` where later packets hold it anyway.
@@ -269,11 +289,13 @@ impl Line {
             (false, _) => UNPACED,
         };
         self.bounded = bounded;
+        let narrow = bounded && self.trust.is_narrow();
+        self.full = narrow && figures.inherent < LOSSY;
         // A full line is not helped by more.
         if self.is_lossy() && !bounded {
             self.echoes_until = Some(now + ECHOES);
         }
-        self.pacer.set_budget(pace, now);
+        self.pacer.set_budget(pace, narrow, now);
         self.pacer.set_lossy(self.is_lossy());
         self.estimator.release_memory();
         self.pacer.release_memory();
@@ -301,6 +323,11 @@ impl Line {
 }
 
 impl Link {
+    /// Whether sound may bring earlier packets along.
+    pub(super) fn bears_redundancy(&self) -> bool {
+        self.line.as_ref().is_none_or(|line| line.bears_redundancy())
+    }
+
     /// Whether a packet of so many bytes to this link goes out now, which counts as sent then; otherwise `item` waits for the line.
     pub(super) fn admits(
         &mut self,

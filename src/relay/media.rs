@@ -166,7 +166,7 @@ impl Shard {
         let Some(layer) = track.layers.get_mut(usize::from(inbound.layer)) else { return };
         let Some((sequence, lost_too_much)) = layer.note(header, repaired, now) else { return };
         let facts = layer.look_into(track.codec, sequence, payload, descriptor, now);
-        layer.rates.on_packet(facts.members(), packet.len() + TAG + DATAGRAM_OVERHEAD, now);
+        layer.rates.on_packet(&facts, header.timestamp, packet.len() + TAG + DATAGRAM_OVERHEAD, now);
         let repair_at = layer.stream.as_ref().and_then(InboundStream::nack_deadline);
         if let Some(at) = repair_at {
             state.timing.repair_by(at);
@@ -256,8 +256,8 @@ impl Shard {
         let redundant = *red == Some(header.payload_type) && !payload.is_empty();
         let mut elements = Elements::default();
         let Some(mut sound) = Sound::new(payload, redundant) else { return self.counters.drop(DropReason::Malformed) };
-        let lossy =
-            |route: &RouteState| route.out.as_ref().is_some_and(|out| out.red.is_some() && out.redundancy.generations() > 0);
+        let bears = |link: usize| self.links.get(link).is_some_and(Link::bears_redundancy);
+        let lossy = |route: &RouteState| route.generations(true) > 0 && bears(route.receiver);
         let lossy = !redundant && routes.iter().any(lossy);
         if lossy && let Some(layer) = layers.get(usize::from(inbound.layer)) {
             sound.find_earlier(layer, *red, incoming.sequence, header.timestamp);
@@ -271,7 +271,7 @@ impl Shard {
             let Verdict::Forward(rewrite) = route.route.on_packet(inbound.layer, incoming) else { continue };
             elements.gather(&out.passes, header, packet);
             let (payload_type, payload) = match &mut buffer {
-                Some(buffer) => sound.form(out, buffer),
+                Some(buffer) => sound.form(out, receiver, buffer),
                 None => (out.payload_type, payload),
             };
             receiver.admits(route.receiver, None, payload.len() + HEADER + TAG, incoming.now, &mut self.dirty);

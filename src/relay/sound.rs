@@ -49,9 +49,9 @@ impl<'a> Sound<'a> {
     }
 
     /// What a receiver gets: payload type and payload, written into `buffer` where it differs from what came.
-    pub(super) fn form<'b>(&'b self, out: &OutStream, buffer: &'b mut SoundBuffer) -> (u8, &'b [u8]) {
+    pub(super) fn form<'b>(&'b self, out: &OutStream, receiver: &Link, buffer: &'b mut SoundBuffer) -> (u8, &'b [u8]) {
         let plain = (out.payload_type, self.own);
-        let Some(red) = out.red else { return plain };
+        let Some(red) = out.red.filter(|_| receiver.bears_redundancy()) else { return plain };
         let len = match self.redundant {
             Some(whole) if whole.first().is_some_and(|first| first & 0x7f == out.payload_type) => return (red, whole),
             Some(whole) => {

@@ -221,6 +221,11 @@ impl RouteState {
         repeats && [self.route.current(), self.route.target()].contains(&Some(layer))
     }
 
+    /// How many earlier packets of sound go out with each, since its receiver's line loses some, where it bears them.
+    pub(super) fn generations(&self, borne: bool) -> u8 {
+        self.out.as_ref().filter(|out| borne && out.red.is_some()).map_or(0, |out| out.redundancy.generations())
+    }
+
     /// Forwards these layers from now on.
     pub(super) fn aim(&mut self, target: Option<LayerTarget>) {
         if target.is_none() {

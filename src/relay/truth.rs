@@ -8,6 +8,7 @@
 
 use super::event::{Event, Grade, LineQuality};
 use super::incidents::Incidents;
+use super::link::Link;
 use super::rooms::RoomState;
 use super::shard::Shard;
 use super::tracks::{RouteState, Track};
@@ -195,7 +196,7 @@ impl Shard {
             let count = route.guardian.pictures();
             pictures.insert(sent.track, count);
             let rate = since.zip(view.pictures.get(&sent.track)).map(|(s, before)| f64::from(count.wrapping_sub(*before)) / s);
-            let what = if track.is_video() { self.shown(track, route, rate, now) } else { heard(track, route, now) };
+            let what = if track.is_video() { self.shown(track, route, rate, now) } else { heard(track, route, state, now) };
             entries.extend(what.map(|what| format!("{}={what}", track.sid.as_str())));
         }
         view.pictures = pictures;
@@ -263,9 +264,9 @@ impl View {
 }
 
 /// How a voice reaches its receiver; nothing while it is silent.
-fn heard(track: &Track, route: &RouteState, now: Instant) -> Option<String> {
+fn heard(track: &Track, route: &RouteState, receiver: &Link, now: Instant) -> Option<String> {
     let out = route.out.as_ref().filter(|_| !track.muted && track.live_layers(now) != 0)?;
-    let redundant = out.red.is_some() && out.redundancy.generations() > 0;
+    let redundant = route.generations(receiver.bears_redundancy()) > 0;
     let lost = out.stats.reception().map_or(0.0, |reception| reception.fraction_lost);
     let gaps = lost > if redundant { GAPS.1 } else { GAPS.0 };
     Some(if gaps { "gaps" } else { "clear" }.to_owned())

@@ -260,7 +260,7 @@ impl Flow {
             self.estimator.on_feedback(&feedback, now);
         }
         self.estimator.handle_timeout(now);
-        self.pacer.set_budget(self.estimator.budget(now).max(self.video), now);
+        self.pacer.set_budget(self.estimator.budget(now).max(self.video), false, now);
         if let Some(probe) = self.estimator.poll_probe(now) {
             self.pacer.start_probe(probe, now);
         }

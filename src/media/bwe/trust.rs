@@ -115,7 +115,8 @@ impl Trust {
         }
         let fell = budget < self.before.0.scale(TROUBLE.0) || estimate < self.before.1.scale(TROUBLE.1);
         self.before = (budget, estimate);
-        if self.is_too_narrow(look, now) && fell {
+        // What is at its least cannot fall any further, and the queue stands all the same.
+        if self.is_too_narrow(look, now) && (fell || self.queues_long(now)) {
             self.troubled = Some(now);
         }
         if self.is_full(&look.figures, now) || loss > LOSSY + inherent {
@@ -138,6 +139,12 @@ impl Trust {
         let passed = now.saturating_duration_since(at);
         let wide = estimate >= wanted && (passed >= REMEMBERED || passed >= WIDER_FOR && estimate >= arrived.scale(WIDER));
         !wide
+    }
+
+    /// Whether it has shown, and not only might, that it does not bear everything.
+    #[must_use]
+    pub fn is_narrow(&self) -> bool {
+        self.narrow.is_some()
     }
 
     /// Whether it has shown that it does not bear everything, so that pictures may have to pause.
@@ -178,9 +185,11 @@ impl Trust {
         if queue < SHORT_QUEUE && loss <= LOSSY && budget >= estimate.scale(TROUBLE.0) {
             return false;
         }
-        carried < CARRIED * (1.0 - inherent)
-            || loss > LOSSY + inherent
-            || queued.is_some_and(|since| now.saturating_duration_since(since) >= QUEUED.1)
+        carried < CARRIED * (1.0 - inherent) || loss > LOSSY + inherent || self.queues_long(now)
+    }
+
+    fn queues_long(&self, now: Instant) -> bool {
+        self.queued_since.is_some_and(|since| now.saturating_duration_since(since) >= QUEUED.1)
     }
 }
 
