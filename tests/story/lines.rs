@@ -2,6 +2,7 @@
 
 use crate::frozen::decoded;
 use crate::world::media::Kind;
+use crate::world::net::Weather;
 use crate::world::person::Coming;
 use crate::world::{Who, World};
 use colloque::relay::event::Event;
@@ -45,6 +46,31 @@ fn paused(world: &World, who: Who) -> Vec<bool> {
         _ => None,
     });
     states.flatten().map(|state| state.paused).collect()
+}
+
+/// How often each packet of a voice came since a moment, by itself or within others.
+fn times_heard(world: &World, who: Who, of: Who, since: Instant) -> f64 {
+    let frames: std::collections::BTreeSet<u32> = world.received(who, of, Kind::Audio, since).map(|one| one.mark.frame).collect();
+    assert!(frames.len() > 100, "{} packets of a voice", frames.len());
+    world.count(who, of, Kind::Audio, since) as f64 / frames.len() as f64
+}
+
+#[test]
+fn redundant_sound_is_for_losses_of_the_air_and_not_of_a_full_queue() {
+    let mut world = World::new(113);
+    let doctor = camera(&mut world, "doctor");
+    let redundant = || Coming { redundant: true, ..Coming::viewer() };
+    let (full, lossy) = (world.seat("patient", redundant()), world.seat("nurse", redundant()));
+    world.narrow(full, 2_000_000);
+    world.run(10 * SECOND);
+    world.narrow(full, 150_000);
+    world.line(lossy).down = Weather::losing(0.08);
+    world.run(8 * SECOND);
+    let since = world.now;
+    world.run(8 * SECOND);
+    let (full, lossy) = (times_heard(&world, full, doctor, since), times_heard(&world, lossy, doctor, since));
+    assert!(full < 1.1, "what the queue dropped heals by sending less: {full}");
+    assert!(lossy > 1.7, "what the air takes is sent along with the next: {lossy}");
 }
 
 #[test]
