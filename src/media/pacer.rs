@@ -52,6 +52,14 @@ const HOLD_AGE_NARROW: Duration = Duration::from_millis(500);
 
 /// Bytes of one padding packet: what RFC 3550 padding can be (255) and its header.
 const LEAST_PADDING: u64 = 60;
+/// A probe is at least so many packets: with fewer, one or two that get lost decide what it shows.
+const PROBE_PACKETS: u64 = 8;
+/// Packets of a probe before anything is repeated: what arrives is measured behind the first, and a large one there would make the
+/// line look narrow. There are two, since one may be lost.
+const SMALL_AT_FIRST: u64 = 2;
+/// Repeated packets are one part in so many of a probe, and never follow each other: a few large packets tell less of a line than many
+/// small ones.
+const REPEATED_PART: u64 = 2;
 
 /// What is to be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +68,17 @@ pub enum Departure<T> {
     Repair(T),
     /// A video packet that [`Pacer::on_video`] kept.
     Held(T),
-    /// Padding of up to so many bytes, a repeated packet or padding only; answered by [`Pacer::on_padding`].
-    Padding(usize),
+    /// A repeated packet or padding only; answered by [`Pacer::on_padding`].
+    Padding(Padding),
+}
+
+/// What fills a probe, in bytes of UDP payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Padding {
+    /// A packet of padding only takes at most so many.
+    pub empty: usize,
+    /// One that was sent before takes at most so many; 0 where none is to go out.
+    pub repeat: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +93,28 @@ struct ActiveProbe {
     probe: Probe,
     started: Instant,
     sent: u64,
+    packets: u64,
+    /// Bytes of repeated packets, and whether one went out last.
+    repeated: u64,
+    is_repeat_last: bool,
+}
+
+impl ActiveProbe {
+    fn new(probe: Probe, now: Instant) -> Self {
+        Self { probe, started: now, sent: 0, packets: 0, repeated: 0, is_repeat_last: false }
+    }
+
+    /// Bytes on the wire that the packets still owed leave to the next one.
+    fn room(&self) -> u64 {
+        let owed = PROBE_PACKETS.saturating_sub(self.packets + 1) * (LEAST_PADDING + DATAGRAM_OVERHEAD as u64);
+        self.probe.bytes.saturating_sub(self.sent + owed)
+    }
+
+    /// How many of these a repeated packet may take.
+    fn room_for_repeat(&self) -> u64 {
+        let may = self.packets >= SMALL_AT_FIRST && !self.is_repeat_last;
+        if may { self.room().min((self.probe.bytes / REPEATED_PART).saturating_sub(self.repeated)) } else { 0 }
+    }
 }
 
 /// The pacer of one receiver.
@@ -170,7 +209,7 @@ impl<T: Copy> Pacer<T> {
 
     /// Starts a probe: padding fills up what media leaves of it.
     pub fn start_probe(&mut self, probe: Probe, now: Instant) {
-        self.probe = Some(ActiveProbe { probe, started: now, sent: 0 });
+        self.probe = Some(ActiveProbe::new(probe, now));
     }
 
     /// Drops what waits for a route that is torn down; `gone` says which.
@@ -183,8 +222,9 @@ impl<T: Copy> Pacer<T> {
     pub fn poll(&mut self, now: Instant) -> Option<Departure<T>> {
         self.pay(now);
         if let Some(padding) = self.padding(now) {
-            // A repair is worth more than padding, and fills as well.
-            return self.release_repair(now).or(Some(Departure::Padding(padding)));
+            // A repair is worth more than padding, and fills as well: one that fits costs nothing.
+            let free = if padding.repeat > 0 { (padding.repeat + DATAGRAM_OVERHEAD) as u64 } else { 0 };
+            return self.release_repair(free, now).or(Some(Departure::Padding(padding)));
         }
         // What waited too long goes whatever the debt.
         if self.held.front().is_some_and(|held| now.saturating_duration_since(held.since) >= self.hold_age()) {
@@ -197,11 +237,11 @@ impl<T: Copy> Pacer<T> {
         if !self.in_burst {
             return None;
         }
-        self.release_repair(now).or_else(|| self.release_held())
+        self.release_repair(0, now).or_else(|| self.release_held())
     }
 
-    /// Takes note of padding sent for [`Departure::Padding`]; 0 gives the probe up.
-    pub fn on_padding(&mut self, bytes: usize) {
+    /// Takes note of what was sent for [`Departure::Padding`], and whether that was a repeated packet; 0 bytes give the probe up.
+    pub fn on_padding(&mut self, bytes: usize, is_repeat: bool) {
         if bytes == 0 {
             self.probe = None;
             return;
@@ -209,6 +249,9 @@ impl<T: Copy> Pacer<T> {
         let bytes = (bytes + DATAGRAM_OVERHEAD) as u64;
         self.debt = self.debt.saturating_add(bytes);
         self.count_to_probe(bytes);
+        if is_repeat {
+            self.count_repeat(bytes);
+        }
     }
 
     /// Gives back what a flood has grown, once nothing of it waits any more.
@@ -248,9 +291,18 @@ impl<T: Copy> Pacer<T> {
     fn count_to_probe(&mut self, bytes: u64) {
         if let Some(active) = &mut self.probe {
             active.sent += bytes;
+            active.packets += 1;
+            active.is_repeat_last = false;
             if active.sent >= active.probe.bytes {
                 self.probe = None;
             }
+        }
+    }
+
+    fn count_repeat(&mut self, bytes: u64) {
+        if let Some(active) = &mut self.probe {
+            active.repeated += bytes;
+            active.is_repeat_last = true;
         }
     }
 
@@ -268,8 +320,8 @@ impl<T: Copy> Pacer<T> {
         }
     }
 
-    /// Bytes the probe is behind its rate by, counting one burst ahead.
-    fn padding(&mut self, now: Instant) -> Option<usize> {
+    /// What the probe is behind its rate by, counting one burst ahead.
+    fn padding(&mut self, now: Instant) -> Option<Padding> {
         let active = self.probe?;
         if now >= active.probe.until {
             self.probe = None;
@@ -279,21 +331,32 @@ impl<T: Copy> Pacer<T> {
         let due = (active.probe.bitrate.bytes_in(passed) + burst_bytes(&active.probe)).min(active.probe.bytes);
         let behind = due.saturating_sub(active.sent);
         // Less than a packet's worth waits for the next burst, unless it is the last.
-        (behind >= LEAST_PADDING || behind > 0 && due == active.probe.bytes)
-            .then_some(behind.saturating_sub(DATAGRAM_OVERHEAD as u64).max(LEAST_PADDING) as usize)
+        if behind == 0 || behind < LEAST_PADDING && due < active.probe.bytes {
+            return None;
+        }
+        let payload = |bytes: u64| bytes.saturating_sub(DATAGRAM_OVERHEAD as u64) as usize;
+        let empty = payload(behind.min(active.room())).max(LEAST_PADDING as usize);
+        // It may be ahead of the rate, as media may; what follows waits. What is held has its number, but was not sent yet.
+        let repeat = if self.held.is_empty() { payload(active.room_for_repeat()) } else { 0 };
+        Some(Padding { empty, repeat })
     }
 
-    fn release_repair(&mut self, now: Instant) -> Option<Departure<T>> {
+    /// The next repair that there is budget for, or that takes no more than what is `free`.
+    fn release_repair(&mut self, free: u64, now: Instant) -> Option<Departure<T>> {
         while let Some(repair) = self.repairs.front().copied() {
             let late = now.saturating_duration_since(repair.since) > REPAIR_AGE;
-            if !late && repair.bytes > self.repair_budget {
+            if !late && repair.bytes > self.repair_budget.max(free) {
                 return None;
             }
             self.repairs.pop_front();
             if !late {
-                self.repair_budget -= repair.bytes;
                 self.debt = self.debt.saturating_add(repair.bytes);
                 self.count_to_probe(repair.bytes);
+                if repair.bytes > free {
+                    self.repair_budget -= repair.bytes;
+                } else {
+                    self.count_repeat(repair.bytes);
+                }
                 return Some(Departure::Repair(repair.item));
             }
         }
@@ -423,9 +486,9 @@ mod tests {
         let (mut now, mut sent) = (t0, 1_000);
         while let Some(deadline) = pacer.next_deadline() {
             now = deadline.max(now);
-            while let Some(Departure::Padding(bytes)) = pacer.poll(now) {
-                let bytes = bytes.min(227);
-                pacer.on_padding(bytes);
+            while let Some(Departure::Padding(padding)) = pacer.poll(now) {
+                let bytes = padding.empty.min(227);
+                pacer.on_padding(bytes, false);
                 sent += bytes + DATAGRAM_OVERHEAD;
             }
         }
@@ -437,7 +500,61 @@ mod tests {
         assert_eq!(pacer.poll(now), Some(Departure::Repair(7)), "worth more than padding");
         now += 10 * MS;
         assert!(matches!(pacer.poll(now), Some(Departure::Padding(_))));
-        pacer.on_padding(0);
+        pacer.on_padding(0, false);
         assert_eq!((pacer.poll(now), pacer.next_deadline()), (None, None), "given up");
+    }
+
+    #[test]
+    fn up_to_half_of_a_probe_may_have_been_sent_before() {
+        let t0 = Instant::now();
+        for kbps in [300, 525, 1_000, 2_000, 5_000] {
+            let mut pacer = Pacer::<u32>::new(Bitrate::from_kbps(300), t0);
+            let bitrate = Bitrate::from_kbps(kbps);
+            let bytes = bitrate.bytes_in(25 * MS).max(1_200);
+            pacer.start_probe(Probe { cluster: 1, bitrate, bytes, until: t0 + 75 * MS }, t0);
+            let (mut now, mut sizes) = (t0, Vec::new());
+            while let Some(deadline) = pacer.next_deadline() {
+                now = deadline.max(now + MS);
+                while let Some(Departure::Padding(padding)) = pacer.poll(now) {
+                    let large = padding.repeat >= 1_100;
+                    pacer.on_padding(if large { 1_100 } else { padding.empty.min(291) }, large);
+                    sizes.push(large);
+                }
+            }
+            let large = sizes.iter().filter(|large| **large).count();
+            assert!(sizes.len() >= PROBE_PACKETS as usize && !sizes[0] && !sizes[1], "{kbps} kbit/s: {sizes:?}");
+            assert!(sizes.windows(2).all(|pair| pair != [true, true]), "{kbps} kbit/s: {sizes:?}");
+            assert_eq!(large as u64, (bytes / 2) / 1_128, "{kbps} kbit/s: {sizes:?}");
+        }
+    }
+
+    #[test]
+    fn repairs_that_fill_a_probe_leave_their_budget_alone() {
+        let t0 = Instant::now();
+        let mut pacer = Pacer::new(Bitrate::from_kbps(300), t0);
+        while pacer.push_repair(1, 1_000, t0) && pacer.poll(t0).is_some() {
+            pacer.set_budget(Bitrate::from_kbps(100_000), t0);
+        }
+        let left = pacer.repair_budget;
+        assert!(left < 1_000 && pacer.poll(t0).is_none(), "the budget is used up");
+        pacer.start_probe(Probe { cluster: 1, bitrate: Bitrate::from_kbps(2_000), bytes: 6_250, until: t0 + 75 * MS }, t0);
+        for _ in 0..SMALL_AT_FIRST {
+            assert!(matches!(pacer.poll(t0), Some(Departure::Padding(_))));
+            pacer.on_padding(60, false);
+        }
+        assert_eq!(pacer.poll(t0), Some(Departure::Repair(1)));
+        assert_eq!(pacer.repair_budget, left);
+    }
+
+    #[test]
+    fn while_pictures_wait_nothing_old_fills_a_probe() {
+        let t0 = Instant::now();
+        let mut pacer = Pacer::new(Bitrate::from_kbps(300), t0);
+        while pacer.on_video(1, 1_172, t0) {}
+        pacer.start_probe(Probe { cluster: 1, bitrate: Bitrate::from_kbps(2_000), bytes: 6_250, until: t0 + 75 * MS }, t0);
+        for _ in 0..4 {
+            assert!(matches!(pacer.poll(t0), Some(Departure::Padding(Padding { repeat: 0, .. }))));
+            pacer.on_padding(100, false);
+        }
     }
 }

@@ -266,6 +266,12 @@ impl Route {
         self.sent.find(outgoing)
     }
 
+    /// Packets that may be asked for again and were not sent again yet, the youngest first, each with its age; none while nothing is
+    /// forwarded. What goes out again unasked is counted by [`resolve`](Self::resolve) as well.
+    pub fn unrepeated(&self, now: Instant) -> impl Iterator<Item = (Duration, Sent)> {
+        self.current.into_iter().flat_map(move |_| self.sent.unrepeated(now))
+    }
+
     /// Whether an outgoing sequence number lies further back than what is remembered: nobody can send it again.
     #[must_use]
     pub fn is_forgotten(&self, outgoing: u16) -> bool {

@@ -182,6 +182,8 @@ pub struct Counters {
     pub probes: u64,
     /// Bytes sent only to fill such probes.
     pub padding_bytes: u64,
+    /// Packets among them that were sent before and went out again unasked.
+    pub padding_repeats: u64,
     /// Times a receiver's line made a picture pause.
     pub tracks_paused: u64,
     /// Times a paused picture went on.

@@ -409,11 +409,11 @@ impl Shard {
             match departure {
                 Departure::Repair(item) => self.send_waiting(link, item, true, now),
                 Departure::Held(item) => self.send_waiting(link, item, false, now),
-                Departure::Padding(bytes) => {
-                    let sent = self.send_padding(link, bytes, now);
+                Departure::Padding(padding) => {
+                    let (sent, is_repeat) = self.send_padding(link, padding, now);
                     self.counters.padding_bytes += sent as u64;
                     if let Some(line) = self.links.get_mut(link).and_then(|state| state.line.as_mut()) {
-                        line.pacer.on_padding(sent);
+                        line.pacer.on_padding(sent, is_repeat);
                     }
                 }
             }

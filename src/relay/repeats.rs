@@ -8,11 +8,19 @@ use super::link::{Attention, Link};
 use super::media::{ASSUMED_RTT, Elements, HEADER, Source, TAG, want_reports, write_again, write_media};
 use super::shard::Shard;
 use super::tracks::RtxStream;
+use crate::media::pacer::Padding;
 use crate::media::packet::{OutgoingHeader, RtpHeader, set_first_element, write_padding};
 use crate::media::red::primary;
+use crate::media::route::Sent;
 use crate::model::MediaKind;
 use crate::model::counters::DropReason;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// The number before the payload of a repeated packet (RFC 4588, section 4).
+const RTX: usize = 2;
+
+/// Packets of a route that are looked up for one that fits into a probe: those of a large picture are alike.
+const TRIED: usize = 8;
 
 impl Shard {
     /// Sends a packet again to a receiver that misses it, as soon as its line has room; `false` when it is too old to be had, and
@@ -40,38 +48,86 @@ impl Shard {
 
     /// Sends a packet that has waited: a picture's own, or one that is sent `again`. What is not there any more is not sent.
     pub(super) fn send_waiting(&mut self, link: usize, item: Waiting, again: bool, now: Instant) {
-        let (Some(track), Some(receiver)) = (self.tracks.get_mut(item.track as usize), self.links.get_mut(link)) else { return };
-        let urgent = track.codec.kind() == MediaKind::Audio;
-        let Some(route) = track.routes.iter_mut().find(|route| route.receiver == link) else { return };
-        let (Some(out), Some(sent)) = (route.out.as_mut(), route.route.find(item.sequence)) else { return };
-        let Some(packet) = track.layers.get(usize::from(sent.layer)).and_then(|layer| layer.cache.find(sent.sequence)) else {
-            return;
-        };
-        let Ok(header) = RtpHeader::parse(packet) else { return };
-        let Ok(payload) = header.payload(packet) else { return };
-        // A retransmission format repeats plain Opus only.
-        let redundant = again && track.red == Some(header.payload_type);
-        let Some(payload) = (if redundant { primary(payload) } else { Some(payload) }) else { return };
-        let source = Source { header: &header, packet, payload, urgent, now };
-        let rewrite = &sent.rewrite;
         if again {
-            let copies = receiver.line.as_ref().map_or(1, |line| line.copies());
-            for _ in 0..copies {
-                self.counters.retransmitted += u64::from(write_again(out, receiver, &mut self.outbox, rewrite, source));
-            }
-            return;
-        }
-        let elements = Elements::of(&out.passes, &header, packet);
-        if write_media(out, out.payload_type, receiver, &mut self.outbox, rewrite, source, &elements) {
-            self.counters.forwarded += 1;
-            out.stats.on_sent(rewrite.timestamp, payload.len(), now);
-            want_reports(receiver, link, now, &mut self.dirty);
+            let copies = self.links.get(link).and_then(|receiver| receiver.line.as_ref()).map_or(1, |line| line.copies());
+            self.counters.retransmitted += self.send_kept(link, item, Some(copies), now);
+        } else {
+            self.counters.forwarded += self.send_kept(link, item, None, now);
         }
     }
 
-    /// Sends a packet of at most so many bytes that only fills the line, on a stream for repetitions; its bytes, or 0 where
-    /// there is none.
-    pub(super) fn send_padding(&mut self, link: usize, bytes: usize, now: Instant) -> usize {
+    /// Sends a packet that is kept, the first time or so many copies of it again; how many packets went out.
+    fn send_kept(&mut self, link: usize, item: Waiting, copies: Option<usize>, now: Instant) -> u64 {
+        let (Some(track), Some(receiver)) = (self.tracks.get_mut(item.track as usize), self.links.get_mut(link)) else {
+            return 0;
+        };
+        let urgent = track.codec.kind() == MediaKind::Audio;
+        let Some(route) = track.routes.iter_mut().find(|route| route.receiver == link) else { return 0 };
+        let (Some(out), Some(sent)) = (route.out.as_mut(), route.route.find(item.sequence)) else { return 0 };
+        let Some(packet) = track.layers.get(usize::from(sent.layer)).and_then(|layer| layer.cache.find(sent.sequence)) else {
+            return 0;
+        };
+        let Ok(header) = RtpHeader::parse(packet) else { return 0 };
+        let Ok(payload) = header.payload(packet) else { return 0 };
+        // A retransmission format repeats plain Opus only.
+        let redundant = copies.is_some() && track.red == Some(header.payload_type);
+        let Some(payload) = (if redundant { primary(payload) } else { Some(payload) }) else { return 0 };
+        let source = Source { header: &header, packet, payload, urgent, now };
+        let rewrite = &sent.rewrite;
+        if let Some(copies) = copies {
+            return (0..copies).map(|_| u64::from(write_again(out, receiver, &mut self.outbox, rewrite, source))).sum();
+        }
+        let elements = Elements::of(&out.passes, &header, packet);
+        let written = write_media(out, out.payload_type, receiver, &mut self.outbox, rewrite, source, &elements);
+        if written {
+            out.stats.on_sent(rewrite.timestamp, payload.len(), now);
+            want_reports(receiver, link, now, &mut self.dirty);
+        }
+        u64::from(written)
+    }
+
+    /// Fills the line: with a packet sent before where there is one, which heals what nobody has missed yet, and otherwise with
+    /// nothing. Answers its bytes, or 0 where there is no stream for it, and whether it was sent before.
+    pub(super) fn send_padding(&mut self, link: usize, padding: Padding, now: Instant) -> (usize, bool) {
+        match self.repeat_unasked(link, padding.repeat, now) {
+            0 => (self.send_empty(link, padding.empty, now), false),
+            sent => (sent, true),
+        }
+    }
+
+    /// Sends the youngest packet of at most so many bytes that was not sent again yet; its bytes, or 0 where there is none. Should
+    /// the receiver ask for it meanwhile, it has had its answer.
+    fn repeat_unasked(&mut self, link: usize, most: usize, now: Instant) -> usize {
+        if most == 0 {
+            return 0;
+        }
+        let Some(item) = self.youngest_unrepeated(link, most, now) else { return 0 };
+        let route = self.tracks.get_mut(item.track as usize).and_then(|track| track.route_to(link));
+        if route.and_then(|route| route.route.resolve(item.sequence, now, Duration::ZERO)).is_none() {
+            return 0;
+        }
+        let before = self.outbox.bytes().len();
+        self.counters.padding_repeats += self.send_kept(link, item, Some(1), now);
+        self.outbox.bytes().len() - before
+    }
+
+    /// Only what the route sent itself is there to be found: what is closed, muted, at rest or paused has nothing.
+    fn youngest_unrepeated(&self, link: usize, most: usize, now: Instant) -> Option<Waiting> {
+        let candidates = self.links.get(link)?.outbound.iter().filter_map(|outbound| {
+            let track = self.tracks.get(outbound.track)?;
+            let route = track.routes.iter().find(|route| route.receiver == link && route.can_pad(now))?;
+            let fits = |sent: &Sent| {
+                let packet = track.layers.get(usize::from(sent.layer)).and_then(|layer| layer.cache.find(sent.sequence));
+                packet.is_some_and(|packet| packet.len() + RTX + TAG <= most)
+            };
+            let (age, sent) = route.route.unrepeated(now).take(TRIED).find(|(_, sent)| fits(sent))?;
+            Some((age, Waiting::new(outbound.track, sent.rewrite.sequence)))
+        });
+        candidates.min_by_key(|(age, _)| *age).map(|(_, item)| item)
+    }
+
+    /// Sends a packet of at most so many bytes of padding, on a stream for repetitions; its bytes, or 0 where there is none.
+    fn send_empty(&mut self, link: usize, bytes: usize, now: Instant) -> usize {
         let Some(receiver) = self.links.get_mut(link) else { return 0 };
         let Some(path) = receiver.peer.path() else { return 0 };
         let Link { outbound, peer, line, .. } = receiver;

@@ -245,6 +245,7 @@ const PLAIN: &[Plain] = {
         ("colloque_retransmitted_packets_total", "Retransmissions sent to receivers", COUNTER, |c| c.retransmitted),
         ("colloque_probes_total", "Probes for more bandwidth sent to receivers", COUNTER, |c| c.probes),
         ("colloque_padding_bytes_total", "Bytes sent to receivers only to fill probes", COUNTER, |c| c.padding_bytes),
+        ("colloque_padding_repeats_total", "Packets sent again to receivers unasked, to fill probes", COUNTER, |c| c.padding_repeats),
         ("colloque_pictures_paused_total", "Times a receiver's line made a picture pause", COUNTER, |c| c.tracks_paused),
         ("colloque_pictures_resumed_total", "Times a paused picture went on", COUNTER, |c| c.tracks_resumed),
         ("colloque_layer_downs_total", "Times a receiver's line made a picture go on smaller", COUNTER, |c| c.layer_downs),
@@ -520,7 +521,7 @@ mod tests {
             &mut c.packets_out, &mut c.bytes_out, &mut c.forwarded, &mut c.retransmitted, &mut c.nack_out, &mut c.nack_in,
             &mut c.recovered, &mut c.pli_out, &mut c.pli_in, &mut c.stun_answered, &mut c.stun_sent, &mut c.dtls_completed, &mut c.srtp_gcm, &mut c.srtp_cm_sha1,
             &mut c.path_changes, &mut c.data_in, &mut c.data_out, &mut c.joins, &mut c.resumes, &mut c.panics, &mut c.facts_lost,
-            &mut c.facts_refused, &mut c.probes, &mut c.padding_bytes, &mut c.tracks_paused, &mut c.tracks_resumed, &mut c.layer_downs,
+            &mut c.facts_refused, &mut c.probes, &mut c.padding_bytes, &mut c.padding_repeats, &mut c.tracks_paused, &mut c.tracks_resumed, &mut c.layer_downs,
         ];
         for (field, number) in fields.into_iter().zip(1..) {
             *field = number;

@@ -5,6 +5,7 @@ use crate::world::media::Kind;
 use crate::world::net::Weather;
 use crate::world::rng::Rng;
 use crate::world::{Log, Rules, Who, World};
+use colloque::model::counters::Counters;
 use colloque::model::roster::Role;
 use colloque::relay::command::{Act, By, Scope};
 use std::collections::BTreeMap;
@@ -144,6 +145,9 @@ fn asides(rounds: usize) -> (World, Vec<Who>) {
         switches.len(),
     );
     assert_eq!((during, later), (0, 0));
+    let Counters { probes, padding_repeats, .. } = world.counters();
+    println!("{probes} probes, filled with {padding_repeats} packets sent before");
+    assert!(padding_repeats > 0, "what fills probes was put to the test, too");
     // Packets obey when the answer comes; on the way back the next sound is at most 20 ms away, jitter and losses beside.
     assert!(answer.0 <= Duration::from_millis(100), "{answer:?}");
     assert!(switches.len() > rounds, "those left out hear the others again");

@@ -12,7 +12,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
 
 /// Somebody with a voice and a camera in three sizes: 130, 400 and 1,320 kbit/s.
-fn camera(world: &mut World, name: &str) -> Who {
+pub(crate) fn camera(world: &mut World, name: &str) -> Who {
     let who = world.seat(name, Coming { video: 3, ..Coming::default() });
     let track = world.person_mut(who).own_mut(Kind::Video);
     (track.layer_packets, track.packet_len) = (Some([1, 3, 10]), 620);

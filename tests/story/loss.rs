@@ -52,6 +52,48 @@ fn what_the_relay_misses_comes_again_from_the_publisher() {
 }
 
 #[test]
+fn what_fills_probes_heals_losses_nobody_has_asked_about() {
+    let mut world = World::new(34);
+    let doctor = crate::lines::camera(&mut world, "doctor");
+    let patient = world.seat("patient", Coming::viewer());
+    world.narrow(patient, 1_000_000);
+    world.line(patient).down = Weather::losing(0.1);
+    world.run(SECOND);
+    world.act(patient, |person| person.ask_for_nothing());
+    let before = (world.person(patient).control.nack_out, world.counters());
+    let since = world.now;
+    world.run(120 * SECOND);
+
+    let counters = world.counters();
+    assert_eq!((world.person(patient).control.nack_out, counters.retransmitted), (before.0, before.1.retransmitted));
+    let repeats = counters.padding_repeats - before.1.padding_repeats;
+    let packets: Vec<_> = world.received(patient, doctor, Kind::Video, since).collect();
+    // The line keeps packets in order, and this stack tells each once: one behind its followers was lost, and came as padding.
+    let mut newest = 0;
+    let healed = packets.iter().filter(|one| {
+        let late = one.sequence < newest;
+        newest = newest.max(one.sequence);
+        late
+    });
+    let healed = healed.count();
+    println!(
+        "{} probes, {} bytes of padding, {repeats} packets among it, {healed} healed of {}",
+        counters.probes,
+        counters.padding_bytes,
+        packets.len()
+    );
+    assert!(repeats >= 20 && healed >= 1, "{repeats} sent unasked, {healed} of them missing");
+    assert!(healed as u64 <= repeats);
+    // Each is the packet whose number it has: within its layer, in order, between its neighbours.
+    let mut in_order = packets;
+    in_order.sort_by_key(|one| one.sequence);
+    for pair in in_order.windows(2) {
+        let of = |at: usize| (pair[at].mark.frame, pair[at].mark.part);
+        assert!(pair[0].mark.layer != pair[1].mark.layer || of(0) < of(1), "{pair:?}");
+    }
+}
+
+#[test]
 fn a_call_stays_up_in_very_bad_weather_and_recovers_after_it() {
     let mut world = World::new(32);
     let (doctor, patient) = (world.seat("doctor", Coming::default()), world.seat("patient", Coming::default()));

@@ -449,6 +449,15 @@ impl Person {
         self.address = address;
     }
 
+    /// Asks for no packet again from now on, of pictures received so far.
+    pub(crate) fn ask_for_nothing(&mut self) {
+        for ssrc in self.video_ssrcs() {
+            if let Some(stream) = self.rtc.direct_api().stream_rx(&ssrc) {
+                stream.suppress_nack(true);
+            }
+        }
+    }
+
     /// Asks the sender of everything received for a key frame, as a viewer may.
     pub(crate) fn request_key_frames(&mut self) {
         let ssrcs: Vec<Ssrc> = self.video_ssrcs();

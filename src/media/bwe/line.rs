@@ -287,9 +287,11 @@ impl Flow {
         }
         while let Some(send) = self.pacer.poll(now) {
             match send {
-                Departure::Padding(bytes) => {
-                    let bytes = bytes.min(250);
-                    self.pacer.on_padding(bytes);
+                Departure::Padding(padding) => {
+                    // Packets sent before wherever they fit, else nothing.
+                    let is_repeat = padding.repeat >= PACKET;
+                    let bytes = if is_repeat { PACKET } else { padding.empty.min(250) };
+                    self.pacer.on_padding(bytes, is_repeat);
                     padding_sent += bytes;
                     out.push(bytes);
                 }

@@ -13,6 +13,8 @@ const MAX_VIDEO: usize = 512;
 const MAX_AUDIO: usize = 128;
 /// Entries at first: a small layer or a voice needs no more for a second.
 const FIRST_STEP: usize = 64;
+/// The youngest entries among which one is sought that was not sent again: 200 ms of video at 3 Mbit/s.
+const LOOKED_AT: u64 = 64;
 /// The ring grows when it would overwrite an entry younger than this, until the age is told; packets do not stay longer in the
 /// cache.
 const WANTED_AGE_MS: u32 = 1_000;
@@ -129,6 +131,19 @@ impl SentRing {
         let wanted = newest.checked_sub(u64::from((newest as u16).wrapping_sub(outgoing)))?;
         let entry = self.entry(wanted).filter(|entry| entry.is(wanted) && wanted >= self.known_from)?;
         Some(entry.sent())
+    }
+
+    /// What went out and was not sent again, the youngest first, each with its age.
+    pub(super) fn unrepeated(&self, now: Instant) -> impl Iterator<Item = (Duration, Sent)> {
+        let now_ms = self.epoch.map_or(0, |epoch| now.saturating_duration_since(epoch).as_millis() as u32);
+        let numbers =
+            self.newest.into_iter().flat_map(|newest| (0..LOOKED_AT).map_while(move |behind| newest.checked_sub(behind)));
+        let numbers = numbers.take_while(|number| *number >= self.known_from);
+        let entries = numbers.filter_map(|number| self.entry(number).filter(|entry| entry.is(number)));
+        let aged = entries.map(move |entry| (now_ms.wrapping_sub(entry.at_ms), entry));
+        let young = aged.take_while(|(age_ms, _)| *age_ms <= self.wanted_age_ms);
+        let unrepeated = young.filter(|(_, entry)| entry.resent == 0 && !entry.rewrite.empty);
+        unrepeated.map(|(age_ms, entry)| (Duration::from_millis(age_ms.into()), entry.sent()))
     }
 
     pub(super) fn resend(&mut self, outgoing: u16, now: Instant, rtt: Duration) -> Option<Sent> {
@@ -273,5 +288,38 @@ mod tests {
         ring.record(packet(110), now);
         assert!(!ring.is_free(105) && !ring.is_free(110) && ring.is_free(111));
         assert!(ring.resend(105, now, Duration::ZERO).is_none() && ring.resend(110, now, Duration::ZERO).is_some());
+    }
+
+    #[test]
+    fn what_was_not_sent_again_comes_youngest_first_and_once() {
+        let t0 = Instant::now();
+        let at = |n: u64| t0 + Duration::from_millis(10 * n);
+        let mut ring = SentRing::new(MediaKind::Video);
+        let left = |ring: &SentRing, now| ring.unrepeated(now).map(|(_, sent)| sent.sequence).collect::<Vec<_>>();
+        assert!(left(&ring, t0).is_empty());
+        for n in 100..120 {
+            let mut packet = packet(n);
+            packet.rewrite.empty = n == 118;
+            // Not every number goes out.
+            if n != 116 {
+                ring.record(packet, at(n - 100));
+            }
+        }
+        let rtt = Duration::from_millis(80);
+        assert!(ring.resend(117, at(19), rtt).is_some(), "asked for");
+        assert_eq!(left(&ring, at(19))[..3], [119, 115, 114]);
+        assert_eq!(ring.unrepeated(at(21)).next().map(|(age, _)| age), Some(Duration::from_millis(20)));
+
+        ring.set_age(Duration::from_millis(100), at(20));
+        assert_eq!(left(&ring, at(20)), [119, 115, 114, 113, 112, 111, 110], "none too old to be asked for");
+
+        assert!(ring.resend(119, at(20), Duration::ZERO).is_some(), "unasked");
+        assert_eq!(left(&ring, at(20))[0], 115);
+        assert!(ring.resend(119, at(25), rtt).is_none(), "asked for before the answer can have arrived");
+        assert!(ring.resend(119, at(28), rtt).is_some(), "and that was lost, too");
+
+        ring.forget();
+        ring.record(packet(120), at(28));
+        assert_eq!(left(&ring, at(29)), [120]);
     }
 }
