@@ -4,6 +4,7 @@ use super::cm::Cm;
 use super::gcm::Gcm;
 use super::keys::{Labels, SessionKeys};
 use super::{Profile, RTCP_INDEX_LEN, SrtpError};
+use crate::media::ahead;
 
 /// What seals or opens the packets of one protocol in one direction.
 pub(super) enum Cipher {
@@ -50,6 +51,14 @@ impl Cipher {
                 room.ok_or(SrtpError::NoRoom)?.copy_from_slice(payload);
                 cm.seal_rtp(packet, header_len, ssrc, index)
             }
+        }
+    }
+
+    /// Asks for what a packet of media needs.
+    pub(super) fn warm(&self) {
+        match self {
+            Self::Gcm(gcm) => gcm.warm(),
+            Self::Cm(cm) => ahead::fetch(&**cm),
         }
     }
 

@@ -1,13 +1,12 @@
 //! AES-GCM (RFC 7714).
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-
+use super::aead::{AeadKey, NONCE_LEN, TAG_LEN};
 use super::keys::{Labels, SessionKeys};
 use super::{Profile, RTCP_CLEAR_LEN, RTCP_INDEX_LEN, SrtpError};
 
 /// Session key and salt of one protocol and one direction.
 pub(super) struct Gcm {
-    key: LessSafeKey,
+    key: AeadKey,
     salt: [u8; 12],
 }
 
@@ -23,32 +22,30 @@ impl Gcm {
     }
 
     pub(super) fn new(key: &[u8], salt: [u8; 12]) -> Result<Self, SrtpError> {
-        let algorithm = if key.len() == 32 { &AES_256_GCM } else { &AES_128_GCM };
-        let key = UnboundKey::new(algorithm, key).map_err(|_| SrtpError::Library)?;
-        Ok(Self { key: LessSafeKey::new(key), salt })
+        Ok(Self { key: AeadKey::new(key).ok_or(SrtpError::Library)?, salt })
     }
 
     /// Zeros, SSRC and index, masked by the salt (RFC 7714 sections 8.1 and 9.1).
-    fn nonce(&self, ssrc: u32, index: u64) -> Nonce {
+    fn nonce(&self, ssrc: u32, index: u64) -> [u8; NONCE_LEN] {
         let mut nonce = self.salt;
         for (byte, mask) in nonce.iter_mut().skip(2).zip(super::cipher::ssrc_and_index(ssrc, index)) {
             *byte ^= mask;
         }
-        Nonce::assume_unique_for_key(nonce)
+        nonce
     }
 
     /// Opens header, ciphertext and tag; returns the length of the plain packet.
     pub(super) fn open_rtp(&self, packet: &mut [u8], header_len: usize, ssrc: u32, index: u64) -> Result<usize, SrtpError> {
         let (header, body) = packet.split_at_mut_checked(header_len).ok_or(SrtpError::TooShort)?;
         let nonce = self.nonce(ssrc, index);
-        let plain = self.key.open_in_place(nonce, Aad::from(&*header), body).map_err(|_| SrtpError::Auth)?;
-        Ok(header_len + plain.len())
+        let len = self.key.open(&nonce, header, body).ok_or(SrtpError::Auth)?;
+        Ok(header_len + len)
     }
 
     /// Seals what lies between the header and the room for the tag, which is the end of `packet`.
     pub(super) fn seal_rtp(&self, packet: &mut [u8], header_len: usize, ssrc: u32, index: u64) -> Result<(), SrtpError> {
         let (header, body) = packet.split_at_mut_checked(header_len).ok_or(SrtpError::Malformed)?;
-        self.seal(self.nonce(ssrc, index), header, body)
+        self.seal(&self.nonce(ssrc, index), header, body)
     }
 
     /// Seals a payload that lies elsewhere into what lies between the header and the room for the tag.
@@ -61,9 +58,9 @@ impl Gcm {
         index: u64,
     ) -> Result<(), SrtpError> {
         let (header, body) = packet.split_at_mut_checked(header_len).ok_or(SrtpError::Malformed)?;
-        let (sealed, tag) = body.split_last_chunk_mut::<16>().ok_or(SrtpError::NoRoom)?;
-        let (nonce, aad) = (self.nonce(ssrc, index), Aad::from(&*header));
-        self.key.seal_out_of_place_scatter(nonce, aad, payload, sealed, &[], tag).map_err(|_| SrtpError::Library)
+        let (sealed, tag) = body.split_last_chunk_mut::<TAG_LEN>().ok_or(SrtpError::NoRoom)?;
+        let done = self.key.seal_from(&self.nonce(ssrc, index), header, payload, sealed, tag);
+        done.then_some(()).ok_or(SrtpError::Library)
     }
 
     /// Opens header, ciphertext, tag and index word; returns the length of the plain packet.
@@ -71,24 +68,26 @@ impl Gcm {
         let (clear, rest) = packet.split_first_chunk_mut::<RTCP_CLEAR_LEN>().ok_or(SrtpError::TooShort)?;
         let (body, word) = rest.split_last_chunk_mut::<RTCP_INDEX_LEN>().ok_or(SrtpError::TooShort)?;
         let nonce = self.nonce(ssrc, index.into());
-        let aad = Aad::from(rtcp_aad(clear, word));
-        let plain = self.key.open_in_place(nonce, aad, body).map_err(|_| SrtpError::Auth)?;
-        Ok(RTCP_CLEAR_LEN + plain.len())
+        let len = self.key.open(&nonce, &rtcp_aad(clear, word), body).ok_or(SrtpError::Auth)?;
+        Ok(RTCP_CLEAR_LEN + len)
     }
 
     /// Seals an RTCP packet followed by room for the tag and by its index word.
     pub(super) fn seal_rtcp(&self, packet: &mut [u8], ssrc: u32, index: u32) -> Result<(), SrtpError> {
         let (clear, rest) = packet.split_first_chunk_mut::<RTCP_CLEAR_LEN>().ok_or(SrtpError::Malformed)?;
         let (body, word) = rest.split_last_chunk_mut::<RTCP_INDEX_LEN>().ok_or(SrtpError::Malformed)?;
-        self.seal(self.nonce(ssrc, index.into()), &rtcp_aad(clear, word), body)
+        self.seal(&self.nonce(ssrc, index.into()), &rtcp_aad(clear, word), body)
     }
 
     /// Seals all of `body` but its last 16 bytes, which become the tag.
-    fn seal(&self, nonce: Nonce, aad: &[u8], body: &mut [u8]) -> Result<(), SrtpError> {
-        let (plain, room) = body.split_last_chunk_mut::<16>().ok_or(SrtpError::NoRoom)?;
-        let tag = self.key.seal_in_place_separate_tag(nonce, Aad::from(aad), plain).map_err(|_| SrtpError::Library)?;
-        *room = tag.as_ref().try_into().map_err(|_| SrtpError::Library)?;
-        Ok(())
+    fn seal(&self, nonce: &[u8; NONCE_LEN], aad: &[u8], body: &mut [u8]) -> Result<(), SrtpError> {
+        let (text, tag) = body.split_last_chunk_mut::<TAG_LEN>().ok_or(SrtpError::NoRoom)?;
+        self.key.seal(nonce, aad, text, tag).then_some(()).ok_or(SrtpError::Library)
+    }
+
+    /// Asks for the key.
+    pub(super) fn warm(&self) {
+        self.key.warm();
     }
 }
 

@@ -7,6 +7,7 @@
 //! Entry points: [`SessionKeys::split`], [`SrtpReceiver::open_rtp`], [`SrtpReceiver::open_rtcp`], [`SrtpSender::seal_rtp`],
 //! [`SrtpSender::seal_rtcp`].
 
+mod aead;
 mod cipher;
 mod cm;
 mod gcm;

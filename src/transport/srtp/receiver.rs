@@ -131,8 +131,9 @@ impl SrtpReceiver {
         self.rtp_windows.len() + self.control.windows.len()
     }
 
-    /// Asks for the streams' states.
+    /// Asks for the key and the streams' states.
     pub(crate) fn warm(&self) {
+        self.rtp.warm();
         self.rtp_windows.warm();
     }
 

@@ -167,8 +167,9 @@ impl SrtpSender {
         self.rtp_windows.len() + self.control.indexes.len()
     }
 
-    /// Asks for the streams' states.
+    /// Asks for the key and the streams' states.
     pub(crate) fn warm(&self) {
+        self.rtp.warm();
         self.rtp_windows.warm();
     }
 
