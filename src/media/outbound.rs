@@ -122,7 +122,7 @@ impl OutboundStream {
     /// RTP timestamp of the last packet sent; nothing before the first.
     #[must_use]
     pub fn last_timestamp(&self) -> Option<u32> {
-        self.first_sent.map(|_| self.timestamp)
+        (self.first_sent.is_some() || self.before.0 > 0).then_some(self.timestamp)
     }
 
     /// The fields of a sender report that says `ntp` and `rtp` are the same moment, and remembers it for the round trip.

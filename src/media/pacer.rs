@@ -533,7 +533,7 @@ mod tests {
         let t0 = Instant::now();
         let mut pacer = Pacer::new(Bitrate::from_kbps(300), t0);
         while pacer.push_repair(1, 1_000, t0) && pacer.poll(t0).is_some() {
-            pacer.set_budget(Bitrate::from_kbps(100_000), t0);
+            pacer.set_budget(Bitrate::from_kbps(100_000), false, t0);
         }
         let left = pacer.repair_budget;
         assert!(left < 1_000 && pacer.poll(t0).is_none(), "the budget is used up");

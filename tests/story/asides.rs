@@ -42,6 +42,10 @@ fn scene(seed: u64) -> (World, Vec<Who>) {
         let bad = Weather { jitter: Duration::from_millis(15), ..Weather::losing(0.1) };
         (world.line(*who).up, world.line(*who).down) = (bad, bad);
     }
+    // Lines that bear a little less than everything are probed for more again and again.
+    for who in &people[2..] {
+        world.narrow(*who, 700_000);
+    }
     world.run(Duration::from_secs(2));
     (world, people)
 }
@@ -99,8 +103,10 @@ fn hundreds_of_asides_on_bad_lines_leak_nothing_and_switch_at_once() {
     let (mut world, people) = asides(ROUNDS);
     for who in &people {
         (world.line(*who).up, world.line(*who).down) = (Weather::FAIR, Weather::FAIR);
+        world.narrow(*who, 100_000_000);
     }
-    world.run(Duration::from_secs(2));
+    // A line that was narrow for minutes is asked for more every ten seconds.
+    world.run(Duration::from_secs(30));
     world.assert_flows(&people);
 }
 
