@@ -34,6 +34,8 @@ const VERY_LOSSY: (f64, f64) = (0.20, 0.12);
 const LOSS_FADES: f64 = 0.07;
 /// How long sound goes out twice after it was needed: what comes twice hides the loss.
 const ECHOES: Duration = Duration::from_secs(10);
+/// A queue this long on a line that is narrow, and how long it is remembered: what is lost meanwhile overflowed.
+const QUEUED: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// A feedback this late says that nothing gets through, whatever is held against the line.
 const SILENT: Duration = Duration::from_millis(1_500);
 /// What a receiver that says nothing is paced at.
@@ -87,7 +89,10 @@ pub(super) struct Line {
     /// Share of packets lost on the way, as last known, and whether it is very much.
     loss: f64,
     very_lossy: bool,
-    /// It is full, and what it loses is lost in its queue: redundant sound would only fill it further.
+    /// It has shown that it does not bear everything.
+    narrow: bool,
+    /// When a queue last stood there, and whether what it loses is lost in that: redundant sound would only fill it further.
+    queued: Option<Instant>,
     full: bool,
     /// Since when the estimate is below the least of everything that is to be sent.
     short_since: Option<Instant>,
@@ -115,6 +120,8 @@ impl Line {
             estimate: limits.start,
             loss: 0.0,
             very_lossy: false,
+            narrow: false,
+            queued: None,
             full: false,
             short_since: None,
             echoes_until: None,
@@ -266,7 +273,7 @@ impl Line {
 
     /// Whether each packet of sound is to go out twice; `redundant` where later packets hold it anyway.
     pub(super) fn echoes(&self, redundant: bool, now: Instant) -> bool {
-        self.echoes_until.is_some_and(|until| now < until) && (!redundant || self.very_lossy)
+        !self.narrow && self.echoes_until.is_some_and(|until| now < until) && (!redundant || self.very_lossy)
     }
 
     /// What may be shared out now; what is paced at from now on follows it. On a line that nothing is held against that is
@@ -289,13 +296,17 @@ impl Line {
             (false, _) => UNPACED,
         };
         self.bounded = bounded;
-        let narrow = bounded && self.trust.is_narrow();
-        self.full = narrow && figures.inherent < LOSSY;
+        self.narrow = bounded && self.trust.is_narrow();
+        if figures.queue >= QUEUED.0 {
+            self.queued = Some(now);
+        }
+        let queued = self.queued.is_some_and(|at| now.saturating_duration_since(at) < QUEUED.1);
+        self.full = self.narrow && (figures.inherent < LOSSY || queued);
         // A full line is not helped by more.
         if self.is_lossy() && !bounded {
             self.echoes_until = Some(now + ECHOES);
         }
-        self.pacer.set_budget(pace, narrow, now);
+        self.pacer.set_budget(pace, self.narrow, now);
         self.pacer.set_lossy(self.is_lossy());
         self.estimator.release_memory();
         self.pacer.release_memory();

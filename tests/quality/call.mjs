@@ -157,7 +157,6 @@ export class Sampler {
     const video = tracks.find((track) => track.kind === 'video');
     const audio = tracks.find((track) => track.kind === 'audio');
     const { down } = this.last ?? {};
-    const estimate = Object.entries(metrics).find(([name]) => /estimate/.test(name) && /bits/.test(name));
     return {
       at: this.now,
       height: video?.height ?? 0,
@@ -171,8 +170,16 @@ export class Sampler {
       buffer: video?.since.jitterBufferDelay ?? 0,
       emitted: video?.since.jitterBufferEmittedCount ?? 0,
       line: down && { at: (down.at - this.start) / 1000, bits: down.bits, delivered: down.delivered, offered: down.offered, dropped: down.dropped_queue, rate: down.rate, waitMs: down.waitMs },
-      estimate: estimate?.[1],
+      estimate: this.#estimate(metrics),
     };
+  }
+
+  /** Bits per second that the relay took the line to bear, by what its histogram gained since the last look; one viewer only, or it would be of several lines. */
+  #estimate(metrics) {
+    const [sum, count] = ['sum', 'count'].map((part) => metrics[`colloque_line_estimate_kbps_${part}`] ?? 0);
+    const before = this.noted ?? { sum, count };
+    this.noted = { sum, count };
+    return this.call.viewers === 1 && count > before.count ? ((sum - before.sum) / (count - before.count)) * 1000 : undefined;
   }
 
   async result() {

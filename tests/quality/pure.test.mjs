@@ -67,11 +67,11 @@ test('a picture stands still while packets come, and not while nothing comes', (
 test('a plot has all its lines, no number that is none, and no markup from outside', () => {
   const samples = Array.from({ length: 20 }, (_, at) => ({
     at, height: 144, frames: at < 10 ? at * 15 : 150, videoBits: at * 80_000, audioBits: at * 40_000, buffer: at, emitted: at < 10 ? at * 15 : 150,
-    line: at === 0 ? undefined : { at, bits: at * 130_000, rate: 300_000 },
+    line: at === 0 ? undefined : { at, bits: at * 130_000, rate: 300_000 }, estimate: at % 2 ? 250_000 : undefined,
   }));
   const drawn = plot({ what: 'a <line> & more', runs: [{ samples, waits: [{ at: 1, ms: 20 }, { at: 2, ms: 30 }] }] });
   assert.doesNotMatch(drawn, /NaN|Infinity|undefined|<line>/);
-  for (const name of ['the line allows', 'on the line', 'picture', 'sound', 'wait in the queue', 'picture buffer']) assert.match(drawn, new RegExp(`>${name}<`));
+  for (const name of ['the line allows', 'estimate', 'on the line', 'picture', 'sound', 'wait in the queue', 'picture buffer']) assert.match(drawn, new RegExp(`>${name}<`));
   assert.equal(drawn.split('<svg').length, 2);
 });
 

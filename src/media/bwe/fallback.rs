@@ -40,7 +40,7 @@ impl Fallback {
     pub(crate) fn on_report(&mut self, packets: u32, lost: u32, sent: Bitrate, next: Bitrate, now: u64) {
         self.loss.on_report(packets, lost);
         let elapsed = Duration::from_micros(now.saturating_sub(self.last.replace(now).unwrap_or(now))).as_secs_f64();
-        match self.loss.update(sent, 0, now) {
+        match self.loss.update(sent, 0, false, now) {
             Verdict::Cut { share, rest } => {
                 self.rate = self.rate.min(sent).scale(share);
                 self.rest_until = now + rest.as_micros() as u64;

@@ -119,8 +119,9 @@ impl LossControl {
         self.inherent
     }
 
-    /// Judges when enough was seen; `sent` is the rate of late, `lag` the time until a change shows, in microseconds.
-    pub(crate) fn update(&mut self, sent: Bitrate, lag: u64, now: u64) -> Verdict {
+    /// Judges when enough was seen; `sent` is the rate of late, `lag` the time until a change shows, in microseconds. What is lost
+    /// while a queue stands (`queued`) was lost in it, as far as anybody can tell.
+    pub(crate) fn update(&mut self, sent: Bitrate, lag: u64, queued: bool, now: u64) -> Verdict {
         let age = now.saturating_sub(self.judged.max(self.since));
         let lossy = self.inherent > FORGIVEN;
         let enough = if self.trial.is_some() || lossy { ENOUGH_TRIAL } else { ENOUGH };
@@ -139,7 +140,7 @@ impl LossControl {
         self.judged = now;
         (self.packets, self.lost) = (0, 0);
         if let Some(trial) = self.trial.take() {
-            return self.conclude(trial, loss, sent);
+            return if queued { Verdict::Fine } else { self.conclude(trial, loss, sent) };
         }
         let expected = self.inherent.max(FORGIVEN);
         let chance = if lossy { DEVIATIONS_LOSSY } else { DEVIATIONS } * (expected * (1.0 - expected) / packets).sqrt();
@@ -197,7 +198,7 @@ mod tests {
                 owed -= 1.0;
             }
             control.on_result(now, lost, false);
-            match control.update(Bitrate::from_bps((rate * 1e3) as u64), 100 * MS, now) {
+            match control.update(Bitrate::from_bps((rate * 1e3) as u64), 100 * MS, false, now) {
                 Verdict::Fine => {}
                 Verdict::Cut { share, .. } => rate *= share,
                 Verdict::Inherent { before } => rate = before.bps() as f64 / 1e3,
@@ -226,6 +227,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_lost_while_a_queue_stands_is_not_the_lines_own() {
+        for queued in [false, true] {
+            let mut control = LossControl::default();
+            for n in 0..2_000 {
+                control.on_result(n * 10 * MS, n % 4 == 0, false);
+                let _ = control.update(Bitrate::from_kbps(if n < 150 { 200 } else { 150 }), 100 * MS, queued, n * 10 * MS);
+            }
+            assert_eq!(control.inherent() > 0.15, !queued, "{queued}: {}", control.inherent());
+        }
+    }
+
+    #[test]
     fn a_loss_taken_back_does_not_count() {
         let mut control = LossControl::default();
         for n in 0..100 {
@@ -234,7 +247,7 @@ mod tests {
                 control.on_result(n * MS, false, true);
             }
         }
-        assert_eq!(control.update(Bitrate::from_kbps(500), 0, 400 * MS), Verdict::Fine);
+        assert_eq!(control.update(Bitrate::from_kbps(500), 0, false, 400 * MS), Verdict::Fine);
         assert!(control.loss() < 0.001);
     }
 }

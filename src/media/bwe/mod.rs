@@ -109,6 +109,8 @@ const DRAIN_FROM: u64 = 50_000;
 const DRAIN_FULL: u64 = 400_000;
 /// A queue this long that does not grow is overuse all the same, in microseconds.
 const STANDING: u64 = 150_000;
+/// A queue this long may be one that overflows, in microseconds: 300 ms are usual, and feedback tells of it late.
+const LOSING_QUEUE: u64 = 100_000;
 /// A queue that outlasts so many decreases is not ours.
 const FUTILE: u32 = 4;
 /// Without a word for so long, in microseconds, the way was interrupted: what was lost meanwhile says nothing of its width.
@@ -255,7 +257,7 @@ impl Estimator {
             self.on_decrease(at);
             self.on_futile(queue);
         }
-        match self.loss.update(sent, self.lag(), at) {
+        match self.loss.update(sent, self.lag(), queue >= LOSING_QUEUE, at) {
             Verdict::Fine => {}
             Verdict::Cut { share, rest } => {
                 self.rate.cut_to(self.rate.estimate().min(sent).scale(share), rest, at);
