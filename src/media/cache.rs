@@ -152,9 +152,9 @@ impl PacketCache {
     /// Asks for the memory the next packet goes to, and for what is looked at when a chunk is full.
     pub fn warm(&self) {
         self.open.warm();
-        ahead::fetch_some(self.closed.front(), 1);
-        ahead::fetch_some(self.closed.back(), 1);
-        ahead::fetch_some(self.spares.last(), 1);
+        self.closed.front().inspect(|chunk| ahead::fetch(*chunk));
+        self.closed.back().inspect(|chunk| ahead::fetch(*chunk));
+        self.spares.last().inspect(|chunk| ahead::fetch(*chunk));
     }
 
     /// Asks for the memory that follows when the open chunk is full.

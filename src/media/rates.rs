@@ -4,6 +4,7 @@
 //! get, so that whoever shares out a line need not know how the layers depend on each other. It is a table of plain numbers.
 //! Entry points: [`LayerRates::on_packet`] and [`LayerRates::rate`].
 
+use super::ahead;
 use super::codec::{Facts, TARGETS, target_index};
 use std::time::{Duration, Instant};
 
@@ -21,20 +22,23 @@ const KEY_FRAME_PART: usize = 4;
 const ALL: u16 = u16::MAX;
 
 /// The measured rates of one stream.
+///
+/// In this order: a packet that every receiver gets touches the beginning alone.
 #[derive(Clone, Debug, Default)]
+#[repr(C)]
 pub struct LayerRates {
     window: Option<Instant>,
     /// Bytes of this window that every receiver gets.
     common: u32,
-    /// Bytes of this window beside those, by pair of layers.
-    bytes: [u32; TARGETS],
-    /// Bits per second over about a second.
-    rates: [u32; TARGETS],
-    measured: bool,
     /// Timestamp of the last frame, whether it is a key frame, and whether it is one that followed another kind.
     frame: Option<u32>,
     is_key: bool,
     is_spared: bool,
+    measured: bool,
+    /// Bytes of this window beside those, by pair of layers.
+    bytes: [u32; TARGETS],
+    /// Bits per second over about a second.
+    rates: [u32; TARGETS],
 }
 
 impl LayerRates {
@@ -62,6 +66,11 @@ impl LayerRates {
                 *sum = sum.saturating_add(bytes);
             }
         }
+    }
+
+    /// Asks for what most packets touch, and for what lies before it from `first` on.
+    pub fn warm<T>(&self, first: &T) {
+        ahead::fetch_span(first, &self.measured);
     }
 
     /// Bits per second that a receiver of at most these layers gets; 0 while nothing is known or nothing comes.

@@ -290,9 +290,9 @@ impl Route {
         Some((self.numbering.append() as u16, timestamp))
     }
 
-    /// Asks for the memory in which the next packets are noted.
-    pub fn warm(&self) {
-        self.sent.warm();
+    /// Asks for the memory in which the next so many packets are noted.
+    pub fn warm(&self, packets: usize) {
+        self.sent.warm(packets);
     }
 
     /// Heap bytes held.

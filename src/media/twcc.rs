@@ -105,7 +105,7 @@ impl TwccRecorder {
     /// Asks for the memory in which the next packet is noted.
     pub fn warm(&self) {
         let next = self.extender.highest().unwrap_or(0) + 1;
-        ahead::fetch_some(self.arrivals.get((next % WINDOW) as usize), 1);
+        self.arrivals.get((next % WINDOW) as usize).inspect(|place| ahead::fetch(*place));
     }
 
     /// When feedback is due; never while no packets come.

@@ -144,7 +144,12 @@ impl Line {
 
     /// Asks for what a packet sent touches.
     pub(super) fn warm_first(&self) {
-        ahead::fetch_some(Some(self), TOUCHED);
+        ahead::fetch_slice(std::slice::from_ref(self), TOUCHED);
+    }
+
+    /// Asks for when it is to be looked at.
+    pub(super) fn warm_deadline(&self) {
+        ahead::fetch(&self.due);
     }
 
     /// Asks for where the next packet is noted, a step further away.

@@ -21,8 +21,21 @@ use std::time::{Duration, Instant};
 const MAX_MISSED: usize = 64;
 
 /// A member's line to the relay.
+///
+/// In this order: what each packet to it touches fills the first cache line and the beginning of `peer`, and what each packet from it
+/// touches lies behind that.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Link {
+    /// What is known of the way to it, once it is sent media.
+    pub(super) line: Option<Box<Line>>,
+    pub(super) timing: Timing,
+    pub(super) peer: Peer,
+    pub(super) budget: Budget,
+    pub(super) extensions: ExtensionMap,
+    /// SSRCs received, each with what it carries.
+    pub(super) inbound: Vec<Inbound>,
+    pub(super) twcc: TwccRecorder,
     /// Distinguishes this link from an earlier one in the same slot.
     pub(super) generation: u32,
     pub(super) room: usize,
@@ -33,15 +46,11 @@ pub(super) struct Link {
     pub(super) events: Option<Box<dyn EventSink>>,
     /// Departures the member has not heard of because its socket was down.
     pub(super) missed: Vec<Arc<Participant>>,
-    pub(super) peer: Peer,
     /// Addresses that lead to it, bounded by what its ICE agent validates.
     pub(super) addresses: Vec<SocketAddr>,
     /// User fragments that lead to it: one, or two during an ICE restart.
     pub(super) ufrags: Vec<Box<str>>,
     pub(super) sections: Sections,
-    pub(super) extensions: ExtensionMap,
-    /// SSRCs received, each with what it carries.
-    pub(super) inbound: Vec<Inbound>,
     /// The sender its control packets name, where that is none of the above.
     pub(super) control_ssrc: Option<u32>,
     /// SSRCs sent, each with the route behind it.
@@ -50,15 +59,10 @@ pub(super) struct Link {
     pub(super) waiting: Vec<usize>,
     /// What it will be sent again when an aside is over; as many as there are sections at most.
     pub(super) resting: Vec<super::rest::Resting>,
-    pub(super) twcc: TwccRecorder,
-    /// What is known of the way to it, once it is sent media.
-    pub(super) line: Option<Box<Line>>,
     pub(super) own_ssrc: u32,
     /// Round trip of the line, once a receiver report has told it.
     pub(super) rtt: Option<Duration>,
     pub(super) data: DataState,
-    pub(super) budget: Budget,
-    pub(super) timing: Timing,
     pub(super) half: Half,
 }
 
@@ -79,14 +83,21 @@ pub(super) enum Half {
 }
 
 /// When this link wants attention.
+///
+/// In this order: the first four are looked at with each packet.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Timing {
-    /// Next sender and receiver reports. This and the next two are looked at with each packet, so they lie together.
+    /// Next sender and receiver reports.
     pub(super) report_at: Option<Instant>,
     /// When packets or key frames are to be asked for: never later than the tracks would say.
     pub(super) repair_at: Option<Instant>,
     /// The earliest timer set for it.
     pub(super) scheduled: Option<Instant>,
+    /// Whether it is in the shard's dirty set, and what for.
+    pub(super) attention: Attention,
+    /// When something besides media's feedback is due, as last looked at.
+    pub(super) control_at: Option<Instant>,
     /// When the stay began.
     pub(super) since: Instant,
     /// Must be connected by then.
@@ -103,10 +114,6 @@ pub(super) struct Timing {
     pub(super) asked_at: Option<Instant>,
     /// By when the relay's own offer must be answered.
     pub(super) answer_by: Option<Instant>,
-    /// When something besides media's feedback is due, as last looked at.
-    pub(super) control_at: Option<Instant>,
-    /// Whether it is in the shard's dirty set, and what for.
-    pub(super) attention: Attention,
 }
 
 /// What a link is to be looked at for before the batch ends.
@@ -299,13 +306,9 @@ impl Link {
 
     /// Asks for the parts that a packet from it needs.
     pub(super) fn warm(&self) {
-        ahead::fetch(&self.timing);
-        ahead::fetch(&self.inbound);
-        ahead::fetch(&self.budget);
-        ahead::fetch(&self.extensions);
-        ahead::fetch(&self.generation);
-        ahead::fetch(&self.twcc);
-        self.peer.warm();
+        ahead::fetch_span(&self.line, &self.timing.attention);
+        ahead::fetch_span(&self.budget, &self.twcc);
+        self.peer.warm_receiver();
     }
 
     /// The same, a step further away.
@@ -313,15 +316,23 @@ impl Link {
         ahead::fetch_slice(&self.inbound, 2);
         self.twcc.warm();
         self.peer.warm_opening();
+        if let Some(line) = &self.line {
+            line.warm_deadline();
+        }
     }
 
     /// Asks for the parts that a packet to it needs.
     pub(super) fn warm_receiver(&self) {
-        ahead::fetch(&self.timing);
+        ahead::fetch_span(&self.line, &self.timing.attention);
+        self.peer.warm_sender();
+    }
+
+    /// The same, a step further away.
+    pub(super) fn warm_sealing(&self) {
+        self.peer.warm_sealing();
         if let Some(line) = &self.line {
             line.warm_first();
         }
-        self.peer.warm();
     }
 
     fn miss(&mut self, event: &Event) {

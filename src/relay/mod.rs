@@ -36,6 +36,7 @@ mod sections;
 pub mod shard;
 mod sound;
 mod stray;
+mod table;
 mod tally;
 mod telling;
 mod timers;

@@ -11,6 +11,7 @@ use super::event::{Happening, Recorded, Tally};
 use super::link::{Attention, Link, Rate};
 use super::rooms::RoomState;
 use super::stray::Ssrcs;
+use super::table::Table;
 use super::timers::{Owner, Timers};
 use super::tracks::Track;
 use super::warm::Burst;
@@ -22,7 +23,6 @@ use crate::model::counters::{Counters, DropReason, FailureReason};
 use crate::model::roster::{LeaveReason, Source};
 use crate::model::{MediaKind, Now, ParticipantSid, RoomKey, ShardId, TenantId, TrackSid};
 use crate::transport::peer::{PeerEvent, Transport};
-use slab::Slab;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -74,12 +74,12 @@ pub enum Disposition {
 pub struct Shard {
     pub(super) config: ShardConfig,
     pub(super) counters: Counters,
-    pub(super) rooms: Slab<RoomState>,
+    pub(super) rooms: Table<RoomState>,
     pub(super) room_index: HashMap<RoomKey, usize>,
-    pub(super) links: Slab<Link>,
+    pub(super) links: Table<Link>,
     /// Links that are a member's second.
     pub(super) downlinks: usize,
-    pub(super) tracks: Slab<Track>,
+    pub(super) tracks: Table<Track>,
     /// Authenticated addresses; entries go with their link.
     pub(super) addresses: Addresses,
     /// Whether the table above changed while a batch was taken in.
@@ -125,11 +125,11 @@ impl Shard {
         Self {
             config,
             counters: Counters::default(),
-            rooms: Slab::new(),
+            rooms: Table::default(),
             room_index: HashMap::new(),
-            links: Slab::new(),
+            links: Table::default(),
             downlinks: 0,
-            tracks: Slab::new(),
+            tracks: Table::default(),
             addresses: Addresses::default(),
             moved_addresses: false,
             senders: Vec::new(),

@@ -95,29 +95,35 @@ const FEW_ROUTES: usize = 4;
 const LESS_AFTER: Duration = Duration::from_secs(2);
 
 /// One received stream of a track.
+///
+/// In this order: what each packet touches comes first.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Layer {
     /// Present from its first packet on.
     pub(super) stream: Option<InboundStream>,
     pub(super) cache: PacketCache,
-    pub(super) key_frames: KeyFrameThrottle,
     /// RTP timestamp of the newest packet.
     pub(super) newest: u32,
-    pub(super) dependencies: DependencyReader,
     /// What it takes of a line, datagrams' headers included.
     pub(super) rates: LayerRates,
+    pub(super) key_frames: KeyFrameThrottle,
+    pub(super) dependencies: DependencyReader,
 }
 
 /// A track on its way to one receiver.
+///
+/// In this order: what each packet touches comes first, then what only pictures need.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct RouteState {
     /// Slot of the receiver's link.
     pub(super) receiver: usize,
-    pub(super) route: Route,
-    pub(super) choice: LayerChoice,
-    pub(super) guardian: FreezeGuardian,
     /// Present while a media section carries it.
     pub(super) out: Option<OutStream>,
+    pub(super) route: Route,
+    pub(super) guardian: FreezeGuardian,
+    pub(super) choice: LayerChoice,
     /// The receiver cannot decode it.
     pub(super) refused: bool,
 }

@@ -5,6 +5,7 @@
 //! would wait for each of its own. Nothing is changed, and nothing is found out that the packets do not find out again.
 
 use super::datagrams::{NOBODY, Received};
+use super::link::Link;
 use super::shard::Shard;
 use super::tracks::{Layer, Track};
 use crate::media::ahead;
@@ -16,6 +17,7 @@ const ROUTES: usize = 4;
 /// Packets of one stream that came together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Burst {
+    packets: usize,
     link: usize,
     ssrc: u32,
     track: usize,
@@ -30,7 +32,7 @@ impl Shard {
         }
         let mut all = std::mem::take(&mut self.bursts);
         all.clear();
-        all.extend(bursts(bytes, batch, senders));
+        find_bursts(bytes, batch, senders, &mut all);
         for link in all.iter().filter_map(|burst| self.links.get(burst.link)) {
             link.warm();
         }
@@ -40,50 +42,57 @@ impl Shard {
         all.retain_mut(|burst| {
             let Some(inbound) = self.links.get(burst.link).and_then(|link| link.inbound(burst.ssrc)) else { return false };
             (burst.track, burst.layer) = (inbound.track, inbound.layer);
-            ahead::fetch_some(self.tracks.get(burst.track), usize::MAX);
+            self.tracks.get(burst.track).inspect(|track| ahead::fetch(*track));
             true
         });
-        for burst in &all {
-            self.warm_track(burst);
+        for (burst, track) in self.tracks_of(&all) {
+            self.warm_track(burst, track);
         }
-        for burst in &all {
-            self.warm_receivers(burst);
+        for (burst, track) in self.tracks_of(&all) {
+            self.warm_places(burst, track);
+            self.receivers(track).for_each(Link::warm_receiver);
         }
-        for (track, layer) in all.iter().filter_map(|burst| self.track_and_layer(burst)) {
-            layer.cache.warm_next();
-            for receiver in track.routes.iter().take(ROUTES).filter_map(|route| self.links.get(route.receiver)) {
-                receiver.peer.warm_sealing();
-                receiver.line.iter().for_each(|line| line.warm());
-            }
+        for (_, track) in self.tracks_of(&all) {
+            self.receivers(track).for_each(Link::warm_sealing);
+        }
+        for (_, track) in self.tracks_of(&all) {
+            self.receivers(track).filter_map(|receiver| receiver.line.as_ref()).for_each(|line| line.warm());
         }
         self.bursts = all;
     }
 
-    fn track_and_layer(&self, burst: &Burst) -> Option<(&Track, &Layer)> {
-        let track = self.tracks.get(burst.track)?;
-        Some((track, track.layers.get(usize::from(burst.layer))?))
+    fn tracks_of<'a>(&'a self, bursts: &'a [Burst]) -> impl Iterator<Item = (&'a Burst, &'a Track)> {
+        bursts.iter().filter_map(|burst| Some((burst, self.tracks.get(burst.track)?)))
     }
 
-    fn warm_track(&self, burst: &Burst) {
-        let Some((track, layer)) = self.track_and_layer(burst) else { return };
-        ahead::fetch(layer);
-        for route in track.routes.iter().take(ROUTES) {
-            ahead::fetch(route);
-        }
-        if track.codec.kind() == MediaKind::Audio {
-            ahead::fetch_some(self.rooms.get(track.room).map(|room| &room.speakers), usize::MAX);
-        }
+    fn receivers<'a>(&'a self, track: &'a Track) -> impl Iterator<Item = &'a Link> {
+        track.routes.iter().take(ROUTES).filter_map(|route| self.links.get(route.receiver))
     }
 
-    fn warm_receivers(&self, burst: &Burst) {
-        let Some((track, layer)) = self.track_and_layer(burst) else { return };
-        layer.cache.warm();
+    fn warm_track(&self, burst: &Burst, track: &Track) {
+        let pictures = track.codec.kind() == MediaKind::Video;
+        if let Some(layer) = burst.layer_of(track) {
+            layer.rates.warm(&layer.stream);
+        }
         for route in track.routes.iter().take(ROUTES) {
-            route.route.warm();
-            if let Some(receiver) = self.links.get(route.receiver) {
-                receiver.warm_receiver();
+            if pictures {
+                ahead::fetch_span(&route.receiver, &route.guardian);
+            } else {
+                ahead::fetch_span(&route.receiver, &route.route);
             }
         }
+        if !pictures && let Some(room) = self.rooms.get(track.room) {
+            ahead::fetch(&room.speakers);
+            ahead::fetch(&room.scheduled);
+        }
+    }
+
+    fn warm_places(&self, burst: &Burst, track: &Track) {
+        if let Some(layer) = burst.layer_of(track) {
+            layer.cache.warm();
+            layer.cache.warm_next();
+        }
+        track.routes.iter().take(ROUTES).for_each(|route| route.route.warm(burst.packets));
         if track.codec.kind() == MediaKind::Audio
             && let Some(room) = self.rooms.get(track.room)
         {
@@ -92,13 +101,21 @@ impl Shard {
     }
 }
 
-/// The runs of one stream, as far as its packets are media.
-fn bursts<'a>(bytes: &'a [u8], batch: &'a [Received], senders: &'a [usize]) -> impl Iterator<Item = Burst> + 'a {
-    let mut last = None;
-    batch.iter().zip(senders).filter(|(_, link)| **link != NOBODY).filter_map(move |(received, link)| {
-        let ssrc = ssrc_of(bytes, received)?;
-        (last.replace((*link, ssrc)) != Some((*link, ssrc))).then_some(Burst { link: *link, ssrc, track: NOBODY, layer: 0 })
-    })
+impl Burst {
+    fn layer_of<'a>(&self, track: &'a Track) -> Option<&'a Layer> {
+        track.layers.get(usize::from(self.layer))
+    }
+}
+
+/// Finds the runs of one stream, as far as its packets are media.
+fn find_bursts(bytes: &[u8], batch: &[Received], senders: &[usize], bursts: &mut Vec<Burst>) {
+    for (received, link) in batch.iter().zip(senders).filter(|(_, link)| **link != NOBODY) {
+        let Some(ssrc) = ssrc_of(bytes, received) else { continue };
+        match bursts.last_mut() {
+            Some(last) if (last.link, last.ssrc) == (*link, ssrc) => last.packets += 1,
+            _ => bursts.push(Burst { packets: 1, link: *link, ssrc, track: NOBODY, layer: 0 }),
+        }
+    }
 }
 
 /// What lies where the source of an RTP packet is.

@@ -254,11 +254,13 @@ impl Side {
 }
 
 /// The lite agent of one peer.
+#[repr(C)]
 pub struct IceLite {
+    /// First, where what media touches of a peer ends.
+    selected: Option<Selected>,
     current: Side,
     previous: Option<Side>,
     paths: Vec<Known>,
-    selected: Option<Selected>,
     transactions: VecDeque<([u8; 12], Path)>,
     last_check: Option<Instant>,
     bucket: Bucket,
@@ -523,9 +525,9 @@ impl IceLite {
         self.selected.map(|selected| selected.heard)
     }
 
-    /// Asks for what a media packet needs.
-    pub(super) fn warm(&self) {
-        ahead::fetch(&self.selected);
+    /// Asks for what a media packet needs, and for what lies before it from `first` on.
+    pub(super) fn warm<T>(&self, first: &T) {
+        ahead::fetch_span(first, &self.selected);
     }
 
     /// The path media goes to; only media *from* validated paths may come in.

@@ -9,7 +9,6 @@ pub use super::sctp::OwnChannel;
 use super::sctp::{ChannelId, DataChannels, DataEvent};
 use super::sdp::Offer;
 use super::srtp::{OpenedRtp, Profile, SessionKeys, SrtpError, SrtpReceiver, SrtpSender};
-use crate::media::ahead;
 use crate::media::outbox::{MAX_DATAGRAM, Outbox};
 use crate::model::counters::{DropReason, FailureReason};
 use crate::model::{Path, ShardId};
@@ -156,24 +155,25 @@ pub enum ChannelEvent {
 #[error("the description does not fit this peer")]
 pub struct Unfitting;
 
-/// One client's transport.
+/// One client's transport. In this order: what media touches comes first, up to the path at the beginning of `ice`.
+#[repr(C)]
 pub struct Peer {
+    receiver: Option<SrtpReceiver>,
+    sender: Option<SrtpSender>,
+    data_held: bool,
+    failed: bool,
+    /// Consent has run out: nothing is sent.
+    silent: bool,
     ice: IceLite,
     shard: ShardId,
     dtls_context: Arc<DtlsContext>,
     remote: Option<Remote>,
     /// Apart, as the channels are: media passes them by, and what it does touch should lie close together.
     dtls: Option<Box<RtcDtls>>,
-    receiver: Option<SrtpReceiver>,
-    sender: Option<SrtpSender>,
     channels: Option<Box<DataChannels>>,
     /// Channels to open once data can flow.
     own_channels: Vec<OwnChannel>,
     events: VecDeque<PeerEvent>,
-    data_held: bool,
-    failed: bool,
-    /// Consent has run out: nothing is sent.
-    silent: bool,
 }
 
 /// What the client's description said of itself.
@@ -387,26 +387,24 @@ impl Peer {
         })
     }
 
-    /// Asks for the parts that a media packet needs either way, so that they are fetched together.
-    pub fn warm(&self) {
-        self.ice.warm();
-        ahead::fetch(&self.receiver);
-        ahead::fetch(&self.sender);
-        ahead::fetch(&self.silent);
+    /// Asks for the parts that a media packet from it needs.
+    pub fn warm_receiver(&self) {
+        self.ice.warm(&self.receiver);
     }
 
-    /// The same for what opening its packets needs, a step further away.
+    /// Asks for the parts that a media packet to it needs.
+    pub fn warm_sender(&self) {
+        self.ice.warm(&self.sender);
+    }
+
+    /// What opening its packets needs, a step further away.
     pub fn warm_opening(&self) {
-        if let Some(receiver) = &self.receiver {
-            receiver.warm();
-        }
+        self.receiver.iter().for_each(SrtpReceiver::warm);
     }
 
-    /// The same for what sealing packets for it needs.
+    /// What sealing packets for it needs, a step further away.
     pub fn warm_sealing(&self) {
-        if let Some(sender) = &self.sender {
-            sender.warm();
-        }
+        self.sender.iter().for_each(SrtpSender::warm);
     }
 
     /// Where media goes now.

@@ -13,6 +13,8 @@ pub const MAX_SENT: usize = 2_048;
 const KEEP: Duration = Duration::from_secs(6);
 /// One told as lost that has not come after this long does not come any more.
 const KEEP_LOST: Duration = Duration::from_secs(2);
+/// Packets between two looks at the oldest.
+const LOOK_BACK: u16 = 16;
 /// A log with room for so many is not worth making smaller.
 const FEW_SENT: usize = 256;
 
@@ -96,10 +98,9 @@ impl SentLog {
         self.ticked.1
     }
 
-    /// Asks for both ends: a packet is noted behind the last, and the oldest goes.
+    /// Asks for the end: a packet is noted behind the last.
     pub(crate) fn warm(&self) {
-        ahead::fetch_some(self.sent.front(), 1);
-        ahead::fetch_some(self.sent.back(), 1);
+        self.sent.back().inspect(|sent| ahead::fetch(*sent));
     }
 
     /// Remembers a packet of so many bytes on the wire, sent at a time in microseconds, and answers the number that goes into its header extension.
@@ -112,10 +113,15 @@ impl SentLog {
             Fate::Lost => at.saturating_sub(sent.at) > KEEP_LOST.as_micros() as u64,
             Fate::Unknown => at.saturating_sub(sent.at) > KEEP.as_micros() as u64,
         };
-        // At most two go for one that comes, so that a long silence is not paid for by one packet.
-        for _ in 0..2 {
-            if self.sent.len() >= MAX_SENT || self.sent.front().is_some_and(too_old) {
-                self.sent.pop_front();
+        if self.sent.len() >= MAX_SENT {
+            self.sent.pop_front();
+            self.first += 1;
+        }
+        // The far end of the log is slow memory: it is looked at once in so many packets. At most two go for one that comes, so that a
+        // long silence is not paid for by one packet.
+        if sequence.is_multiple_of(LOOK_BACK) {
+            for _ in 0..2 * LOOK_BACK {
+                let Some(_) = self.sent.pop_front_if(|sent| too_old(sent)) else { break };
                 self.first += 1;
             }
         }
@@ -263,6 +269,6 @@ mod tests {
         for n in 0..MAX_SENT as u64 {
             log.on_sent(1_000, 0, 1_000 * (100_000 + 20 * n));
         }
-        assert!(log.sent.len() <= 302, "six seconds at 50 packets/s");
+        assert!(log.sent.len() <= 302 + usize::from(LOOK_BACK), "six seconds at 50 packets/s");
     }
 }

@@ -183,12 +183,11 @@ impl SentRing {
         self.known_from = self.newest.map_or(0, |newest| newest + 1);
     }
 
-    /// Asks for the entries of the next packets: those of one picture fill a few cache lines.
-    pub(super) fn warm(&self) {
+    /// Asks for the entries of the next so many packets.
+    pub(super) fn warm(&self, packets: usize) {
         let Some(newest) = self.newest else { return };
-        for next in [1, 3, 5, 7] {
-            ahead::fetch_some(self.entry(newest + next), 1);
-        }
+        let entries = self.entries.get(self.place(newest + 1)..).unwrap_or_default();
+        ahead::fetch_slice(entries.get(..packets).unwrap_or(entries), packets);
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
@@ -196,13 +195,17 @@ impl SentRing {
     }
 
     fn entry(&self, outgoing: u64) -> Option<&Entry> {
-        let at = outgoing.checked_rem(self.entries.len() as u64)?;
-        self.entries.get(at as usize)
+        self.entries.get(self.place(outgoing))
     }
 
     fn entry_mut(&mut self, outgoing: u64) -> Option<&mut Entry> {
-        let at = outgoing.checked_rem(self.entries.len() as u64)?;
-        self.entries.get_mut(at as usize)
+        let place = self.place(outgoing);
+        self.entries.get_mut(place)
+    }
+
+    /// Without a division, which costs as much as all the rest of recording: the ring is a power of two long, or empty.
+    fn place(&self, outgoing: u64) -> usize {
+        outgoing as usize & self.entries.len().wrapping_sub(1)
     }
 
     fn would_lose_a_young_one(&self, outgoing: u64, at_ms: u32) -> bool {
