@@ -33,7 +33,8 @@ async function open(stage, role, kind, address, viewport) {
     role, kind, page, complaints,
     state: () => page.evaluate(() => document.body.dataset.state),
     inState: (state, within = 10_000) => until(`${role} is in state ${state}`, async () => (await person.state()) === state, { within }),
-    click: (name) => page.click(id(name)),
+    // A locator waits until what it clicks has stopped moving.
+    click: (name) => page.locator(id(name)).click(),
     /** Tiles of everybody: role, devices, and whether the picture plays. */
     tiles: () =>
       page.evaluate(async (selector) => {

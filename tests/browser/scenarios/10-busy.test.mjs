@@ -24,7 +24,7 @@ scenario(
       const inState = (state, within = 12_000) =>
         until(`${role} is in state ${state}`, () => page.evaluate((state) => document.body.dataset.state === state, state), { within });
       await inState('lobby');
-      await page.click('[data-testid=join]');
+      await page.locator('[data-testid=join]').click();
       return { page, inState };
     };
     const doctor = await open('doctor');

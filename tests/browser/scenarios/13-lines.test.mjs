@@ -50,7 +50,8 @@ scenario('a line of 300 kbit/s: the voice stays whole, the picture takes what is
   figure('300 kbit/s', `concealed ${(heard(audio) * 100).toFixed(1)} %, decoded ${video.since.framesDecoded}, ${video.width}x${video.height}, gap ${Math.round(video.gap)} ms, dropped on the line ${down.dropped_queue} of ${down.offered}`);
   assert.ok(heard(audio) <= 0.1, `${(heard(audio) * 100).toFixed(1)} % of the sound was made up`);
   assert.ok(video.since.framesDecoded >= 15, `only ${video.since.framesDecoded} pictures in 8 s`);
-  assert.ok(video.height < 540, 'the top layer does not fit into this line');
+  // Half of the frames of the top layer may fit; all that is sent has to.
+  assert.ok(down.dropped_queue <= 0.02 * down.offered, `${down.dropped_queue} of ${down.offered} dropped: more was sent than fits into this line`);
 });
 
 scenario('a relay out of reach for 8 s and another source address: the call resumes by itself', async (stage) => {

@@ -109,7 +109,7 @@ class Person {
     await page.goto(link);
     const person = new Person(role, page);
     await person.inState('lobby');
-    await page.click(id('join'));
+    await page.locator(id('join')).click();
     await person.inState('call');
     return person;
   }

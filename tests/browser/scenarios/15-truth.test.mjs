@@ -25,7 +25,7 @@ async function join(stage, role, link, language) {
   await page.goto(link);
   const inState = (state) => until(`${role} is in state ${state}`, () => page.evaluate((state) => document.body.dataset.state === state, state), { within: 15_000 });
   await inState('lobby');
-  await page.click(id('join'));
+  await page.locator(id('join')).click();
   await inState('call');
   return {
     page,

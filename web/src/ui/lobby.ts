@@ -62,9 +62,10 @@ export class LobbyView {
         h('h1', { tabindex: -1 }, t('lobby.title')),
         h('p', { class: 'who' }, t('lobby.as'), ' ', h('strong', { 'data-testid': 'who' }, whoIs(seat))),
         options.foreignHost !== undefined && h('p', { class: 'note warn' }, icon('warning'), h('span', {}, t('lobby.foreign', { host: options.foreignHost }))),
-        this.hint,
         this.alerts,
         join,
+        // Below the button, which must not move under a pointer when the devices have started.
+        this.hint,
         h(
           'section',
           { class: 'what', 'aria-labelledby': 'what-title' },
