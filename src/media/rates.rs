@@ -148,6 +148,7 @@ mod tests {
             assert!(n < 660 || rate > 600_000, "{n}: {rate}");
         }
     }
+
     #[test]
     fn a_key_frame_does_not_make_a_layer_look_twice_as_large() {
         let t0 = Instant::now();

@@ -22,8 +22,6 @@ const ASSUMED: [Bitrate; MAX_LAYERS] = [Bitrate::from_kbps(150), Bitrate::from_k
 /// The estimate is below the least of everything for so long before anything is paused: it dips whenever a queue has built up, and what
 /// is paused comes back with a key frame, which fills the next queue.
 const SHORT_FOR: Duration = Duration::from_millis(1_500);
-/// What is short for so long and queues like this is too narrow, whatever it carried before.
-const CROWDED: Duration = Duration::from_millis(100);
 /// An estimate of so many times the least of everything bears what was paused.
 const ROOM: f64 = 1.15;
 /// Packets a second taken for a layer that is not measured, of a kilobyte each at that rate and no fewer than this.
@@ -186,7 +184,8 @@ impl Gathered {
 fn may_pause(line: &mut Line, lowest: Bitrate, now: Instant) -> bool {
     let short = line.short_for(lowest, now) >= SHORT_FOR;
     let rests = line.allocator.choices().iter().any(|choice| choice.paused) && line.estimate() < lowest.scale(ROOM);
-    line.trust.may_pause(now) && (short || rests) || short && line.estimator.figures(now).queue >= CROWDED
+    // What is short for so long and queues is too narrow, whatever it carried before.
+    line.trust.may_pause(now) && (short || rests) || short && line.is_queued()
 }
 
 impl Shard {

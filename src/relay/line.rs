@@ -34,7 +34,7 @@ const VERY_LOSSY: (f64, f64) = (0.20, 0.12);
 const LOSS_FADES: f64 = 0.07;
 /// How long sound goes out twice after it was needed: what comes twice hides the loss.
 const ECHOES: Duration = Duration::from_secs(10);
-/// A queue this long on a line that is narrow, and how long it is remembered: what is lost meanwhile overflowed.
+/// A queue this long is one, and how long it is remembered on a line that is narrow: what is lost meanwhile overflowed.
 const QUEUED: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// A feedback this late says that nothing gets through, whatever is held against the line.
 const SILENT: Duration = Duration::from_millis(1_500);
@@ -239,6 +239,11 @@ impl Line {
     /// What the line bore at the last look.
     pub(super) fn estimate(&self) -> Bitrate {
         self.estimate
+    }
+
+    /// Whether a queue stood there at the last look.
+    pub(super) fn is_queued(&self) -> bool {
+        self.queued == Some(self.looked)
     }
 
     /// For how long the line has borne less than `least`.
