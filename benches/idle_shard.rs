@@ -1,8 +1,8 @@
 //! What silent people cost: rooms of three in which everybody is connected, has published and sends nothing any more.
 //!
 //! First, alone: one iteration is one step of the worker, timers and batch, of which there is one each millisecond of virtual
-//! time. Then beside three rooms that talk: one iteration is one delivered packet of theirs, timers included, and the last line
-//! is the ratio to what it takes beside nobody. The checks that people send and their answers are in neither.
+//! time. Then beside three rooms that talk: what one delivered packet of theirs takes, its ratio to what it takes beside nobody, and
+//! what timers take, of those who talk and of the silent. The checks that people send and their answers are in neither.
 #![expect(clippy::print_stdout, reason = "the numbers are the result")]
 
 mod common;
@@ -25,8 +25,8 @@ const PEERS: [usize; 4] = [0, 100, 1_000, 10_000];
 const BATCH: usize = 64;
 
 /// Batches prepared at a time, and how many of them only bring the relay's state back into the caches.
-const ROUND: usize = 12;
-const WARMING: usize = 2;
+const ROUND: usize = 16;
+const WARMING: usize = 8;
 
 /// Packets delivered in one measurement beside silent people, and how many measurements; the least counts, the rest is noise.
 const DELIVERED: u64 = 20_000;
@@ -96,11 +96,18 @@ fn alone(criterion: &mut Criterion) -> Vec<(usize, Hall)> {
     halls
 }
 
-/// What so many packets of those who talk take, batch by batch as from a socket.
-fn deliver(hall: &mut Hall, packets: u64) -> (Spent, u64) {
-    let (mut spent, mut delivered) = (Spent::default(), 0);
+/// What packets of those who talk took, and the timers that fell due meanwhile.
+#[derive(Clone, Copy, Default)]
+struct Took {
+    packets: Spent,
+    timers: Spent,
+}
+
+/// What so many packets of those who talk take, batch by batch as from a socket; and how many there were.
+fn deliver(hall: &mut Hall, packets: u64) -> (Took, u64) {
+    let (mut spent, mut delivered) = (Took::default(), 0);
     while delivered < packets {
-        hall.let_people_act(hall.now + STEP * 500, ROUND * BATCH);
+        hall.let_people_act(hall.now + STEP * 700, ROUND * BATCH);
         let waiting: Vec<Datagram> = hall.up.drain(..).collect();
         // Those who are silent send checks, which are not to be measured.
         let (mut media, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|datagram| is_media(&datagram.bytes));
@@ -109,8 +116,8 @@ fn deliver(hall: &mut Hall, packets: u64) -> (Spent, u64) {
             let took = feed(hall, batch);
             // The people's own stacks have just used the caches, and many people use more of them.
             if number >= WARMING {
-                spent.time += took.time;
-                spent.allocations += took.allocations;
+                spent.packets.add(took.packets);
+                spent.timers.add(took.timers);
                 delivered += hall.shard.counters().forwarded - before;
             }
             let letters = hall.take_letters();
@@ -122,12 +129,12 @@ fn deliver(hall: &mut Hall, packets: u64) -> (Spent, u64) {
     (spent, delivered)
 }
 
-fn feed(hall: &mut Hall, batch: &mut [Datagram]) -> Spent {
-    let mut spent = Spent::default();
+fn feed(hall: &mut Hall, batch: &mut [Datagram]) -> Took {
+    let mut spent = Took::default();
     let Some(now) = batch.last().map(|last| hall.time_at(last.at)) else { return spent };
     let shard = &mut hall.shard;
-    spent.on(|| {
-        shard.handle_timeout(now);
+    spent.timers.on(|| shard.handle_timeout(now));
+    spent.packets.on(|| {
         for datagram in &mut *batch {
             let path = Path { socket: 0, local: None, remote: datagram.from };
             shard.handle_datagram(now, path, &mut datagram.bytes);
@@ -149,19 +156,21 @@ fn beside_others(mut halls: Vec<(usize, Hall)>) {
         quiet.flat_map(|person| &mut person.tracks).for_each(|track| track.packets_per_frame = 0);
         deliver(hall, DELIVERED);
     }
-    let mut least = vec![(f64::INFINITY, 0.0); halls.len()];
+    let mut least = vec![(f64::INFINITY, f64::INFINITY, 0.0); halls.len()];
     for _ in 0..MEASUREMENTS {
         for ((_, hall), least) in halls.iter_mut().zip(&mut least) {
-            let (spent, delivered) = deliver(hall, DELIVERED);
-            let (time, allocations) = (spent.time.as_secs_f64() * 1e9, spent.allocations as f64);
-            *least = (least.0.min(time / delivered as f64), allocations / delivered as f64);
+            let (took, delivered) = deliver(hall, DELIVERED);
+            let each = |spent: Spent| spent.time.as_secs_f64() * 1e9 / delivered as f64;
+            let allocations = took.packets.allocations as f64 / delivered as f64;
+            *least = (least.0.min(each(took.packets)), least.1.min(each(took.timers)), allocations);
         }
     }
-    let Some((first, _)) = least.first().copied() else { return };
-    for ((silent, _), (time, allocations)) in halls.iter().zip(least) {
+    let Some((first, ..)) = least.first().copied() else { return };
+    for ((silent, _), (time, timers, allocations)) in halls.iter().zip(least) {
         let ratio = time / first;
         println!(
-            "idle_shard/{TALKERS} talk beside {silent}: {time:.0} ns and {allocations:.4} allocations per delivered packet, {ratio:.3} of the first"
+            "idle_shard/{TALKERS} talk beside {silent}: {time:.0} ns and {allocations:.4} allocations per delivered packet, {ratio:.3} of the first; \
+             timers of all {timers:.0} ns"
         );
     }
 }
