@@ -165,7 +165,7 @@ impl Default for Media {
             gso: Use::Auto,
             gro: Use::Auto,
             adapt: true,
-            coalesce_us: 500,
+            coalesce_us: 700,
         }
     }
 }

@@ -38,7 +38,7 @@ pub const KEYS: &[KeyDoc] = &[
     key("media.gso", "auto or off", r#"gso = "auto""#),
     key("media.gro", "auto or off", r#"gro = "auto""#),
     key("media.adapt", "true or false", "adapt = true"),
-    key("media.coalesce_us", "a number of microseconds between 0 and 1000", "coalesce_us = 500"),
+    key("media.coalesce_us", "a number of microseconds between 0 and 1000", "coalesce_us = 700"),
     key("limits", "a table", "[limits]"),
     key("limits.participants_per_room", "a number, 0 for unlimited", "participants_per_room = 0"),
     key("limits.max_participants", "a number, 0 for unlimited", "max_participants = 0"),
