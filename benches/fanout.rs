@@ -3,8 +3,7 @@
 //!
 //! Included are the timers that fall due, checks and control packets of the same virtual time. Not included are sockets and
 //! what receivers report. Pictures come as whole frames of 1,000-byte packets, sound as packets of 80 bytes, four to one or
-//! rather more; the senders' work is not measured, and their memory lies apart from the relay's, but it does use the caches between
-//! the batches.
+//! rather more; the senders' work is not measured, but it does use the caches between the batches.
 #![expect(clippy::print_stdout, reason = "the numbers are the result")]
 
 mod common;

@@ -1,18 +1,16 @@
 //! What a bench reads: the processor time of its thread, which other programs do not inflate as they do the time on the wall
-//! (they still cost cache), and the allocations of the relay.
+//! (they still cost cache), and the allocations of the process.
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
-#[path = "heap.rs"]
-mod heap;
-
 use criterion::Criterion;
-use heap::{Heaps, as_relay};
 use rustix::time::{ClockId, clock_gettime};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use std::alloc::System;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 #[global_allocator]
-static HEAP: Heaps = Heaps::new();
+static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Set where the clock cannot be read: under valgrind there is no vDSO.
 static TIMELESS: AtomicBool = AtomicBool::new(false);
@@ -32,9 +30,10 @@ fn processor_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).expect("below a second"))
 }
 
-/// Allocations of the relay so far.
+/// Allocations of the process so far.
 pub(crate) fn allocations() -> usize {
-    HEAP.allocations()
+    let stats = HEAP.stats();
+    stats.allocations + stats.reallocations
 }
 
 /// What some work took so far.
@@ -45,10 +44,10 @@ pub(crate) struct Spent {
 }
 
 impl Spent {
-    /// Does some work of the relay's and adds what it took.
+    /// Does some work and adds what it took.
     pub(crate) fn on<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let (allocations_before, before) = (allocations(), processor_time());
-        let done = as_relay(work);
+        let done = work();
         self.time += processor_time() - before;
         self.allocations += allocations() - allocations_before;
         done
