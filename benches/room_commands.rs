@@ -41,7 +41,7 @@ struct Hotel {
 
 #[expect(clippy::disallowed_methods, reason = "a virtual clock starts somewhere")]
 fn some_time() -> Now {
-    Now { mono: Instant::now(), wall_ms: 1_800_000_000_000 }
+    Now { mono: Instant::now().into(), wall_ms: 1_800_000_000_000 }
 }
 
 fn seat(number: u32) -> Command {

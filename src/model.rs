@@ -7,12 +7,13 @@
 //! This room uses nothing of ours and knows no clock, socket, lock or runtime.
 
 pub mod counters;
+mod instant;
 pub mod roster;
 
+pub use instant::Instant;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
 
 macro_rules! opaque_id {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(

@@ -273,7 +273,7 @@ impl Hall {
 
     pub(crate) fn time_at(&self, at: Instant) -> Now {
         let elapsed = at.saturating_duration_since(self.start).as_millis() as u64;
-        Now { mono: at, wall_ms: 1_800_000_000_000 + elapsed }
+        Now { mono: at.into(), wall_ms: 1_800_000_000_000 + elapsed }
     }
 
     fn on_shard<T>(&mut self, call: Call, act: impl FnOnce(&mut Shard, Now) -> T) -> T {
@@ -286,7 +286,7 @@ impl Hall {
         let until = self.now + time;
         while self.now < until {
             let person = self.agenda.peek().map(|Reverse((at, _))| *at);
-            let next = person.into_iter().chain(self.shard.poll_timeout()).min().unwrap_or(until);
+            let next = person.into_iter().chain(self.shard.poll_timeout().map(Into::into)).min().unwrap_or(until);
             self.now = next.max(self.now + STEP).min(until);
             self.on_shard(Call::Timers, |shard, now| shard.handle_timeout(now));
             self.let_people_act(self.now, usize::MAX);

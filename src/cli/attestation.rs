@@ -75,9 +75,10 @@ mod tests {
     use crate::audit::{Micros, Word};
     use crate::cli;
     use crate::cli::tests::told;
+    use crate::model::Instant;
     use std::fs;
     use std::path::Path;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     /// The key of RFC 8410 section 10.3, which everybody has.
     const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";

@@ -169,10 +169,10 @@ mod tests {
     use crate::consultation::room::Defaults;
     use crate::consultation::tests::microphone;
     use crate::consultation::{AddTrack, Command, Policy, RoomSettings, Seat, Section, TrackPermission};
+    use crate::model::Instant;
     use crate::model::roster::{Attributes, ClientFacts, LeaveReason, ParticipantKind, Permissions, Text};
     use crate::model::{Codec, Identity, MediaKind, Now, ParticipantSid, RoomKey, RoomName, RoomSid, TenantId, TrackCid};
     use proptest::prelude::*;
-    use std::time::Instant;
 
     const PEOPLE: u8 = 6;
     const TRACKS: u8 = 3;

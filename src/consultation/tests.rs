@@ -2,10 +2,11 @@
 
 use super::room::Defaults;
 use super::*;
+use crate::model::Instant;
 use crate::model::roster::{ParticipantState, Role};
 use crate::model::{Now, RoomKey, RoomName, RoomSid, TenantId};
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 struct Scene {
     room: Room,

@@ -6,8 +6,9 @@
 //! Entry points: [`PacketCache::insert`], [`PacketCache::find`], [`PacketCache::expire`].
 
 use super::ahead;
+use crate::model::Instant;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How much a cache may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,7 +249,7 @@ impl Chunk {
         let Some(room) = self.bytes.get_mut(usize::from(self.used)..) else { return false };
         let Some((header, rest)) = room.split_first_chunk_mut::<HEADER>() else { return false };
         let Some(body) = rest.get_mut(..packet.len()) else { return false };
-        let at_ms = now.saturating_duration_since(opened).as_millis().try_into().unwrap_or(u32::MAX);
+        let at_ms = now.millis_since(opened).try_into().unwrap_or(u32::MAX);
         let ([a, b, c, d, e, f, g, h], [i, j, k, l], [m, n]) = (sequence.to_ne_bytes(), at_ms.to_ne_bytes(), len.to_ne_bytes());
         *header = [a, b, c, d, e, f, g, h, i, j, k, l, m, n];
         body.copy_from_slice(packet);

@@ -9,9 +9,10 @@ mod holes;
 
 use super::codec::Facts;
 use super::codec::dependency::Needs;
+use crate::model::Instant;
 use crate::model::counters::FreezeCause;
 use holes::{Frames, Holes, Waiting};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Without a whole picture for so long, the guardian acts.
 const ACT_AFTER: Duration = Duration::from_secs(1);

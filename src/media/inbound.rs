@@ -4,7 +4,8 @@
 //! [`InboundStream::on_recovered`] for one that came by retransmission, [`InboundStream::report_block`] for receiver
 //! reports, [`InboundStream::nacker`] for repairs, [`InboundStream::rtp_to_ntp`] for lip sync.
 
-use std::time::{Duration, Instant};
+use crate::model::Instant;
+use std::time::Duration;
 
 use super::nacker::{NackAction, Nacker};
 use super::rtcp::{ReportBlock, SenderInfo};
@@ -295,7 +296,7 @@ impl InboundStream {
             return;
         }
         let rate = i64::from(self.clock_rate);
-        let micros = i64::try_from(now.saturating_duration_since(jitter.arrival).as_micros()).unwrap_or(i64::MAX);
+        let micros = i64::try_from(now.micros_since(jitter.arrival)).unwrap_or(i64::MAX);
         let between_arrivals = micros.saturating_mul(rate) / 1_000_000;
         let between_timestamps = i64::from(timestamp.wrapping_sub(jitter.timestamp) as i32);
         let difference = between_arrivals.saturating_sub(between_timestamps).unsigned_abs();

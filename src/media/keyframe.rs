@@ -3,7 +3,8 @@
 //! A key frame costs every receiver of its layer bandwidth, so one viewer who keeps asking must not be able to have them
 //! made at will. One [`KeyFrameThrottle`] stands before each layer; it sends nothing itself.
 
-use std::time::{Duration, Instant};
+use crate::model::Instant;
+use std::time::Duration;
 
 /// At most one request per layer in this time: a key frame needs about a round trip and an encoding to arrive, and asking
 /// again sooner only doubles it.

@@ -5,8 +5,9 @@
 //! route does, at a key frame. Entry point: [`LayerChoice::target`].
 
 use super::MAX_LAYERS;
+use crate::model::Instant;
 use crate::model::roster::{Quality, VideoLayer};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Silence after which a layer counts as gone, at least: a few frames at camera rates.
 pub const SILENCE_MIN: Duration = Duration::from_millis(500);
@@ -14,8 +15,10 @@ pub const SILENCE_MIN: Duration = Duration::from_millis(500);
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// A layer is gone after this many of its own frame intervals without a packet.
 const SILENT_FRAMES: u32 = 3;
+/// A longer interval would count as more than the longest silence.
+const MAX_SPACING_MICROS: u64 = SILENCE_MAX.as_secs() * 1_000_000 / SILENT_FRAMES as u64;
 /// Packets closer together than this belong to one frame and say nothing of its rate.
-const SAME_FRAME: Duration = Duration::from_millis(5);
+const SAME_FRAME_MICROS: u64 = 5_000;
 /// How long a layer that brought no picture is not chosen: an encoder that started anew has settled by then.
 const AVOIDED: Duration = Duration::from_secs(5);
 /// Edge in pixels assumed for the lower two of several layers whose sizes were not announced.
@@ -148,13 +151,13 @@ pub struct LayerActivity {
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     at: Instant,
-    /// The interval between frames: follows a longer one at once, a shorter one slowly.
-    spacing: Duration,
+    /// The interval between frames in microseconds: follows a longer one at once, a shorter one slowly.
+    spacing: u64,
 }
 
 impl Seen {
     fn deadline(&self) -> Instant {
-        self.at + (self.spacing * SILENT_FRAMES).clamp(SILENCE_MIN, SILENCE_MAX)
+        self.at + (Duration::from_micros(self.spacing) * SILENT_FRAMES).clamp(SILENCE_MIN, SILENCE_MAX)
     }
 }
 
@@ -163,13 +166,13 @@ impl LayerActivity {
     pub fn on_layer_packet(&mut self, layer: u8, now: Instant) {
         let Some(slot) = self.layers.get_mut(usize::from(layer)) else { return };
         let Some(seen) = slot else {
-            *slot = Some(Seen { at: now, spacing: Duration::ZERO });
+            *slot = Some(Seen { at: now, spacing: 0 });
             return;
         };
-        let gap = now.saturating_duration_since(seen.at).min(SILENCE_MAX / SILENT_FRAMES);
+        let gap = now.micros_since(seen.at).min(MAX_SPACING_MICROS);
         if gap > seen.spacing {
             seen.spacing = gap;
-        } else if gap > SAME_FRAME {
+        } else if gap > SAME_FRAME_MICROS {
             seen.spacing = (seen.spacing * 7 + gap) / 8;
         }
         seen.at = now;

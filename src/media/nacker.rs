@@ -3,7 +3,8 @@
 //! It never sends and never looks at payloads. Entry points: [`Nacker::on_packet`] and [`Nacker::on_recovered`] for what
 //! arrived, [`Nacker::poll_nacks`] for what to ask, [`Nacker::next_deadline`] for when to come back.
 
-use std::time::{Duration, Instant};
+use crate::model::Instant;
+use std::time::Duration;
 
 /// Missing packets remembered; a larger hole (0.25 s of 1,000 packets/s) is filled faster by a key frame.
 pub const MAX_MISSING: usize = 256;

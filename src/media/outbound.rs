@@ -4,7 +4,8 @@
 //! pictures of one person stay together. Entry points: [`OutboundStream::on_sent`], [`OutboundStream::sender_report`],
 //! [`OutboundStream::on_report_block`], [`OutboundStream::next_report`].
 
-use std::time::{Duration, Instant};
+use crate::model::Instant;
+use std::time::Duration;
 
 use super::rtcp::{ReportBlock, SenderInfo};
 

@@ -7,8 +7,9 @@
 //! Entry points: [`Pacer::on_voice`], [`Pacer::on_video`], [`Pacer::push_repair`], [`Pacer::start_probe`],
 //! [`Pacer::poll`], [`Pacer::next_deadline`].
 
+use crate::model::Instant;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::bwe::{DATAGRAM_OVERHEAD, Probe};
 use super::rate::Bitrate;
@@ -311,8 +312,7 @@ impl<T: Copy> Pacer<T> {
         if self.looked.replace(now) == Some(now) {
             return;
         }
-        let passed = now.saturating_duration_since(self.updated);
-        let paid = self.pace.bytes_in(passed);
+        let paid = self.pace.bytes_in_micros(now.micros_since(self.updated));
         // A time too short for a byte is kept for the next.
         if paid > 0 || self.debt == 0 {
             self.debt = self.debt.saturating_sub(paid);

@@ -42,7 +42,12 @@ impl Bitrate {
     /// Bytes that this rate carries in a time.
     #[must_use]
     pub fn bytes_in(self, time: Duration) -> u64 {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.bytes_in_micros(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// The same for a time in microseconds.
+    #[must_use]
+    pub const fn bytes_in_micros(self, micros: u64) -> u64 {
         self.0.saturating_mul(micros) / 8_000_000
     }
 

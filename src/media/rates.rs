@@ -6,7 +6,8 @@
 
 use super::ahead;
 use super::codec::{Facts, TARGETS, target_index};
-use std::time::{Duration, Instant};
+use crate::model::Instant;
+use std::time::Duration;
 
 /// Time over which bytes are counted before the rate follows; two such windows make the mean.
 const WINDOW: Duration = Duration::from_millis(500);
@@ -45,9 +46,8 @@ impl LayerRates {
     /// A packet of `bytes` came in, of the frame of a timestamp.
     pub fn on_packet(&mut self, facts: &Facts, timestamp: u32, bytes: usize, now: Instant) {
         let start = *self.window.get_or_insert(now);
-        let elapsed = now.saturating_duration_since(start);
-        if elapsed >= if self.measured { WINDOW } else { FIRST_WINDOW } {
-            self.close(elapsed);
+        if now >= start + if self.measured { WINDOW } else { FIRST_WINDOW } {
+            self.close(now.saturating_duration_since(start));
             self.window = Some(now);
         }
         if self.frame.replace(timestamp) != Some(timestamp) {

@@ -3,7 +3,8 @@
 //! No sound is read. Odd input is no blocks. Entry points: [`primary`] and [`earlier`] for what came in, [`write_red`] for what goes
 //! out, [`Redundancy`] for when a receiver's line needs it.
 
-use std::time::{Duration, Instant};
+use crate::model::Instant;
+use std::time::Duration;
 
 /// Blocks in one packet at most: browsers send one or two earlier ones and the packet itself.
 const MAX_BLOCKS: usize = 8;

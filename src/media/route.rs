@@ -19,12 +19,13 @@ mod tests;
 use super::MAX_LAYERS;
 use super::codec::{Facts, Vp8Patch};
 use super::layers::LayerTarget;
+use crate::model::Instant;
 use crate::model::{Codec, MediaKind};
 use filter::{Admission, Filter};
 use numbering::Numbering;
 use pictures::Pictures;
 use sent::{SentPacket, SentRing};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use timeline::Timeline;
 
 /// A forward jump in sequence numbers above this is a restart, not a loss (`MAX_DROPOUT` of RFC 3550 appendix A.1).

@@ -4,7 +4,8 @@
 //! for what changed, [`SpeakerDetector::next_deadline`] for when to come back: never while the room is silent.
 
 use super::ahead;
-use std::time::{Duration, Instant};
+use crate::model::Instant;
+use std::time::Duration;
 
 /// Sources watched; those beyond are not heard of. Larger rooms are webinars whose audience publishes nothing.
 pub const MAX_SOURCES: usize = 128;

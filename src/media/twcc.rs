@@ -4,7 +4,8 @@
 //! [`TwccRecorder::on_packet`], [`TwccRecorder::poll_feedback`], [`TwccRecorder::next_deadline`].
 
 use super::ahead;
-use std::time::{Duration, Instant};
+use crate::model::Instant;
+use std::time::Duration;
 
 use super::rtcp::{Compound, FeedbackHeader};
 use super::seq::SeqExtender;
@@ -89,9 +90,7 @@ impl TwccRecorder {
         self.after_step_back = None;
         let extended = self.extender.extend(sequence);
         let epoch = *self.epoch.get_or_insert(now);
-        let since = now.saturating_duration_since(epoch);
-        // In 64 bits: a division of 128 costs as much as all the rest here.
-        let ticks = (since.as_secs() * 1_000_000 + u64::from(since.subsec_micros())) / TICK_MICROS;
+        let ticks = now.micros_since(epoch) / TICK_MICROS;
         if self.arrival(extended) != ABSENT {
             return;
         }

@@ -16,6 +16,7 @@ use crate::audit::attestation::SigningKey;
 use crate::audit::record::Fact as Entry;
 use crate::audit::types::{ParticipantRef, RoomRef, Word};
 use crate::audit::{Event, Micros};
+use crate::model::Instant;
 use crate::model::{RoomKey, TenantId};
 use crate::relay::event::{Recorded, Tally};
 use crate::worker::audit_writer::Recorder;
@@ -26,7 +27,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 use store::Store;
 
 /// News on their way: a thousand consultations leave four thousand a second, so this is some seconds of a stuck thread.

@@ -7,10 +7,11 @@
 //!
 //! Entry points: [`Admission::on_report`], [`Admission::on_host`], [`Admission::decide`], [`Admission::retry_after`].
 
+use crate::model::Instant;
 use crate::model::ShardId;
 use crate::model::counters::{Counters, DELAY_BOUNDS_US, DropReason, Pressure};
 use crate::telemetry::host::Host;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// New rooms are taken again below this many thousandths of a limit: 75 % busy where 85 % is the limit.
 const REOPEN: u64 = 882;

@@ -12,11 +12,12 @@ use crate::audit::event::Event;
 use crate::audit::record::{Actor, Fact, Target};
 use crate::audit::types::{By, Hash, Word};
 use crate::audit::words::{AdminOp, CreateRefusal};
+use crate::model::Instant;
 use crate::model::{RoomKey, TenantId};
 use crate::worker::audit_writer::Health;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long calls of one kind are merged.
 const WINDOW: Duration = Duration::from_secs(60);

@@ -95,8 +95,8 @@ mod tests {
     }
 
     #[expect(clippy::disallowed_methods, reason = "any moment will do")]
-    fn test_instant() -> std::time::Instant {
-        std::time::Instant::now()
+    fn test_instant() -> crate::model::Instant {
+        crate::model::Instant::now()
     }
 
     fn joins(revocations: &Arc<Mutex<Revocations>>, issued: u64) -> bool {

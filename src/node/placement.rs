@@ -5,6 +5,7 @@ use super::admission::{Admission, Limits, Newcomer, Workers};
 use super::facts::Facts;
 use super::record::Record;
 use crate::api::scribe::NotMade;
+use crate::model::Instant;
 use crate::model::counters::{Counters, Pressure};
 use crate::model::{Identity, RoomKey, ShardId};
 use crate::relay::command::{AdminAction, Busy, Command, Policy, Refusal, Relay};
@@ -17,7 +18,7 @@ use dashmap::DashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// People remembered of one running room so that they are let in again; of more, those who came first are forgotten.
 const REMEMBERED: usize = 64;

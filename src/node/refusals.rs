@@ -8,10 +8,11 @@ use crate::audit::record::{Actor, Fact};
 use crate::audit::types::{NetRef, Word};
 use crate::audit::words::TokenRefusal;
 use crate::auth::{RefusedToken, Why, Witness};
+use crate::model::Instant;
 use crate::worker::audit_writer::Recorder;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long refusals of one kind are merged.
 const WINDOW: Duration = Duration::from_secs(60);

@@ -13,9 +13,10 @@ use crate::media::bwe::Need;
 use crate::media::codec::MAX_TEMPORAL;
 use crate::media::layers::{Cap, LayerTarget};
 use crate::media::rate::Bitrate;
+use crate::model::Instant;
 use crate::model::MediaKind;
 use crate::model::roster::{Source, Track as TrackRecord};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Bits per second taken for the layers of a stream of which nothing is known yet, lowest first.
 const ASSUMED: [Bitrate; MAX_LAYERS] = [Bitrate::from_kbps(150), Bitrate::from_kbps(500), Bitrate::from_kbps(1_700)];

@@ -4,12 +4,13 @@ use super::envelope::{ChannelKind, Sender};
 use super::link::{Half, Link};
 use super::shard::Shard;
 use crate::consultation::{Effect, Fact, MemberId};
+use crate::model::Instant;
 use crate::model::counters::DropReason;
 use crate::model::{Identity, Now, ParticipantSid};
 use crate::transport::peer::ChannelEvent;
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a reliable message waits for members whose channel is about to open: a join takes about a second.
 const RECENT_FOR: Duration = Duration::from_secs(2);

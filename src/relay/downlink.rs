@@ -12,6 +12,7 @@ use super::link::{Half, Timing};
 use super::negotiation::{GATHER, GATHER_AGAIN, Placed};
 use super::sections::{SectionState, Use};
 use super::shard::Shard;
+use crate::model::Instant;
 use crate::model::roster::{LeaveAction, LeaveReason};
 use crate::model::{MediaKind, Now, TrackSid};
 use crate::transport::peer::{MAX_MESSAGE_SIZE, OwnChannel};
@@ -19,7 +20,7 @@ use crate::transport::sdp::{
     Direction, MAX_SECTIONS, OfferSection, OwnSection, SectionKind, own_payload_types, read_answer, write_offer,
 };
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a client may take to answer: its own time-out for a negotiation is as long.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);

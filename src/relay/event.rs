@@ -4,11 +4,11 @@ use super::command::RefusedRequest;
 pub use super::held::Ticket;
 pub use crate::consultation::timeline::Figures;
 pub use crate::consultation::{Fact, Refusal};
+use crate::model::Instant;
 use crate::model::roster::{LeaveAction, LeaveReason, Participant, Quality, RoomFacts, Source, Track};
 use crate::model::{Codec, Identity, Now, ParticipantSid, RoomKey, RoomSid, TrackCid, TrackSid};
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// A fact of a consultation on its way to the record.
 #[derive(Clone, Debug)]

@@ -6,10 +6,11 @@
 use super::command::{AdminReply, Reply};
 use super::shard::Shard;
 use crate::consultation::{self as rules, Effect, Effects, Fact, MemberId, Refusal};
+use crate::model::Instant;
 use crate::model::roster::ParticipantState;
 use crate::model::{Now, ParticipantSid, RoomKey, TrackSid};
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a fact may take to reach the disk; group commits take some 25 ms.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -3,8 +3,9 @@
 //! A client whose signalling breaks keeps some messages back and sends others; what it kept it sends after the resume, behind
 //! them. Receivers drop what comes behind a higher number, so what is ahead of a gap waits here until the gap is filled.
 
+use crate::model::Instant;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long messages wait for the ones before them. A client that is connected sends what it kept back at once.
 const GAP: Duration = Duration::from_secs(1);

@@ -14,9 +14,10 @@ use crate::consultation::{Fact, Incident, MemberId, ModeCause};
 use crate::media::allocation::Class;
 use crate::media::grade::Word;
 use crate::media::layers::Cap;
+use crate::model::Instant;
 use crate::model::{Identity, MediaKind};
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Looks in a row after which something is an incident: six seconds.
 const BEGINS_AFTER: u8 = 3;

@@ -13,7 +13,8 @@ use crate::media::bwe::{Estimator, Limits, Look, Trust};
 use crate::media::pacer::{Departure, Pacer};
 use crate::media::rate::Bitrate;
 use crate::media::rtcp::TransportFeedback;
-use std::time::{Duration, Instant};
+use crate::model::Instant;
+use std::time::Duration;
 
 /// Time between two looks at what the line bears, while feedback comes. It comes every 50 to 250 ms.
 const LOOK: Duration = Duration::from_millis(80);

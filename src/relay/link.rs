@@ -8,13 +8,14 @@ use super::sections::Sections;
 use crate::consultation::MemberId;
 use crate::media::ahead;
 use crate::media::twcc::TwccRecorder;
+use crate::model::Instant;
 use crate::model::roster::{Participant, ParticipantState};
 use crate::model::{ExtensionMap, Identity, ParticipantSid, SessionId};
 use crate::transport::peer::{Peer, Transport};
 use crate::transport::sdp::LocalEnd;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Records of people who left while a member's signalling was down; beyond it the oldest are forgotten, and the whole roster that
 /// follows a resume shows the rest as absent.
@@ -188,7 +189,7 @@ impl Budget {
     pub(super) fn take(&mut self, bytes: usize, now: Instant) -> bool {
         // The packets of a batch share one reading of the clock.
         if now != self.at {
-            let elapsed = now.saturating_duration_since(self.at).as_secs_f64();
+            let elapsed = now.nanos_since(self.at) as f64 * 1e-9;
             self.at = now;
             self.packets = (self.packets + elapsed * f64::from(self.rate.packets)).min(f64::from(self.rate.packets));
             self.bytes = (self.bytes + elapsed * f64::from(self.rate.bytes)).min(f64::from(self.rate.bytes));

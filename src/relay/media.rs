@@ -16,9 +16,10 @@ use crate::media::outbox::Outbox;
 use crate::media::packet::{AudioLevel, OutgoingHeader, RtpHeader, set_first_element, write_header};
 use crate::media::route::{Incoming, Patch, Rewrite, Verdict};
 use crate::media::rtx::write_rtx_payload;
+use crate::model::Instant;
 use crate::model::counters::{DropReason, FreezeRepair};
 use crate::model::{Codec, Extension, MediaKind, Path};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Round trip assumed before one was measured.
 pub(super) const ASSUMED_RTT: Duration = Duration::from_millis(100);

@@ -10,12 +10,13 @@ use super::shard::Shard;
 use super::tracks::{OutStream, Passes};
 use crate::consultation as rules;
 use crate::media::layers::Cap;
+use crate::model::Instant;
 use crate::model::roster::{LeaveAction, LeaveReason};
 use crate::model::{Codec, MediaKind, Now, TrackCid, TrackSid};
 use crate::transport::peer::MAX_MESSAGE_SIZE;
 use crate::transport::sdp::{AnswerSection, Offer, ReceiveCodecs, ReceiveSection, Role, SectionKind, SendSection, write_answer};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long changes are gathered before the client is asked for an offer: a join brings several tracks within one moment.
 pub(super) const GATHER: Duration = Duration::from_millis(10);

@@ -12,9 +12,10 @@ use crate::media::pacer::Padding;
 use crate::media::packet::{OutgoingHeader, RtpHeader, set_first_element, write_padding};
 use crate::media::red::primary;
 use crate::media::route::Sent;
+use crate::model::Instant;
 use crate::model::MediaKind;
 use crate::model::counters::DropReason;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The number before the payload of a repeated packet (RFC 4588, section 4).
 const RTX: usize = 2;

@@ -12,8 +12,8 @@ use crate::consultation::MemberId;
 use crate::media::layers::Cap;
 use crate::media::packet::{FIXED_HEADER_LEN, RtpHeader};
 use crate::media::route::Rewrite;
+use crate::model::Instant;
 use crate::model::{Codec, TrackSid};
-use std::time::Instant;
 
 /// 20 ms of silence in Opus (RFC 6716, section 3.1: fullband CELT in one frame), and how often it is sent: a tenth of a second
 /// ends what a decoder would make up.

@@ -11,11 +11,12 @@ use crate::consultation::room::Defaults;
 use crate::consultation::{self as rules, Effect, Effects, MemberId, Refusal, Room, RoomSettings, Seat};
 use crate::media::speaker::SpeakerDetector;
 use crate::media::twcc::TwccRecorder;
+use crate::model::Instant;
 use crate::model::roster::{LeaveAction, LeaveReason, RoomFacts};
 use crate::model::{Now, ParticipantSid, RoomKey, RoomSid, SessionId, TenantId, TrackSid};
 use crate::transport::peer::Peer;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A room and what the shard keeps beside its rules.
 #[derive(Debug)]

@@ -19,6 +19,7 @@ use crate::consultation::ConsultationPolicy;
 use crate::consultation::room::Defaults;
 use crate::media::outbox::Outbox;
 use crate::media::rate::Bitrate;
+use crate::model::Instant;
 use crate::model::counters::{Counters, DropReason, FailureReason};
 use crate::model::roster::{LeaveReason, Source};
 use crate::model::{MediaKind, Now, ParticipantSid, RoomKey, ShardId, TenantId, TrackSid};
@@ -27,7 +28,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Timers fired in one step at most, so that a burst of deadlines cannot hold up packets: a full worker has a few thousand links.
 const MAX_TIMERS_PER_STEP: usize = 1_024;

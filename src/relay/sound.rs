@@ -9,7 +9,7 @@ use super::tracks::{Layer, OutStream};
 use crate::media::outbox::Outbox;
 use crate::media::packet::{FIXED_HEADER_LEN, OutgoingHeader, RtpHeader, write_header};
 use crate::media::red::{Block, earlier, primary, set_block_type, write_red};
-use std::time::Instant;
+use crate::model::Instant;
 
 /// Earlier packets that may be sent along with one, and looked for in one.
 const GENERATIONS: usize = 2;

@@ -8,12 +8,13 @@
 use super::shard::{Disposition, Shard};
 use crate::media::outbox::MAX_DATAGRAM;
 use crate::media::packet::Class;
+use crate::model::Instant;
 use crate::model::counters::DropReason;
 use crate::model::{Now, Path};
 use crate::transport::peer::{Outcome, slot_of_answer};
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Packets looked at in a second: opening a forged one costs about a microsecond, and of a moving peer's one is enough.
 const TRIES_PER_SECOND: u32 = 4_000;

@@ -9,11 +9,12 @@ use super::link::Link;
 use super::shard::Shard;
 use super::tracks::{OutStream, Track};
 use crate::consultation::{Effect, MemberId};
+use crate::model::Instant;
 use crate::model::counters::FailureReason;
 use crate::model::roster::Source;
 use crate::model::{Identity, MediaKind, Now, TrackSid};
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often counters are read. Media begins and ends between two readings, so half of this is the error of either end.
 const READ_EVERY: Duration = Duration::from_millis(500);

@@ -4,7 +4,8 @@
 //! deadline far away lies in a coarse slot and moves to finer ones as its time comes, at most once for each wheel. Deadlines
 //! are kept to the millisecond: [`Timers::pop_due`] may be up to a millisecond late, never early.
 
-use std::time::{Duration, Instant};
+use crate::model::Instant;
+use std::time::Duration;
 
 /// What a timer belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,7 +101,7 @@ impl Timers {
 
     /// Takes out a deadline that has passed, with the moment it was set for.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, Owner)> {
-        let now = u64::try_from(now.saturating_duration_since(self.epoch?).as_millis()).unwrap_or(u64::MAX);
+        let now = now.millis_since(self.epoch?);
         while let Some((wheel, slot, tick)) = self.next_slot().filter(|(_, _, tick)| *tick <= now) {
             self.passed = self.passed.max(tick);
             if wheel == 0 {
@@ -147,9 +148,9 @@ impl Timers {
     fn link(&mut self, index: u32) {
         let Some(deadline) = self.entries.get(index as usize).and_then(|entry| entry.deadline) else { return };
         let Some(epoch) = self.epoch else { return };
-        let tick = deadline.at.saturating_duration_since(epoch).as_nanos().div_ceil(1_000_000);
+        let tick = deadline.at.nanos_since(epoch).div_ceil(1_000_000);
         // The last wheel must not come round to the slot it stands at.
-        let tick = u64::try_from(tick).unwrap_or(u64::MAX).clamp(self.passed, (self.passed | (SPAN / 64 - 1)) + SPAN - SPAN / 64);
+        let tick = tick.clamp(self.passed, (self.passed | (SPAN / 64 - 1)) + SPAN - SPAN / 64);
         let differing = (tick ^ self.passed) | (SLOTS as u64 - 1);
         let level = ((63 - differing.leading_zeros()) / BITS).min(WHEELS as u32 - 1);
         let slot = (tick >> (BITS * level)) as usize % SLOTS;

@@ -20,9 +20,10 @@ use crate::media::outbound::OutboundStream;
 use crate::media::rates::LayerRates;
 use crate::media::red::Redundancy;
 use crate::media::route::{Route, RouteConfig};
+use crate::model::Instant;
 use crate::model::roster::{Quality, Track as TrackRecord};
 use crate::model::{Codec, Extension, ExtensionMap, MediaKind, TrackSid};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A published track on the packet path.
 #[derive(Debug)]

@@ -16,9 +16,10 @@ use crate::consultation::{self as rules, Fact, MemberId};
 use crate::media::allocation::Class;
 use crate::media::grade::{Measured, Steady, Word, judge, patience};
 use crate::media::layers::Cap;
+use crate::model::Instant;
 use crate::model::{Now, SessionId};
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Time between two looks, and so between two messages about one room.
 const LOOK: Duration = Duration::from_secs(2);

@@ -5,6 +5,7 @@
 //! [`Session::on_request`], [`Session::poll_refresh`].
 
 use crate::auth::{Grants, KeyRing, touches_owned};
+use crate::model::Instant;
 use crate::model::roster::{Participant, Text};
 use crate::model::{ParticipantSid, RoomKey, SessionId};
 use crate::relay::command::{AddTrack, Command, RefusedRequest, Relay, Request};
@@ -12,7 +13,7 @@ use crate::relay::event::{Event, EventSink, Gone, Refusal};
 use crate::wire::{MAX_ATTRIBUTES, MAX_METADATA, MAX_NAME, attributes_size};
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Events waiting for one socket: a minute of a busy room. Full means the client does not read; it may resume.

@@ -13,11 +13,12 @@
 mod context;
 mod flight;
 
+use crate::model::Instant;
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
@@ -298,7 +299,7 @@ impl RtcDtls {
         let before = self.phase;
         let Some(endpoint) = self.endpoint.as_mut() else { return false };
         let mut fruitful = false;
-        match endpoint.read(now, PEER, None, record) {
+        match endpoint.read(now.into(), PEER, None, record) {
             Ok(events) => {
                 for event in events {
                     fruitful = true;
@@ -484,7 +485,7 @@ impl DtlsTransport for RtcDtls {
         }
         let connected = self.phase == Phase::Connected;
         let endpoint = self.endpoint.as_mut().filter(|_| connected).ok_or(DtlsError::NotConnected)?;
-        endpoint.write(now, PEER, packet).map_err(|_| DtlsError::NotConnected)?;
+        endpoint.write(now.into(), PEER, packet).map_err(|_| DtlsError::NotConnected)?;
         self.collect(now, Phase::Connected);
         Ok(())
     }
@@ -492,7 +493,7 @@ impl DtlsTransport for RtcDtls {
     fn close(&mut self, now: Instant) {
         if self.phase == Phase::Connected {
             if let Some(endpoint) = self.endpoint.as_mut() {
-                let _ = endpoint.stop(now, PEER);
+                let _ = endpoint.stop(now.into(), PEER);
             }
             self.collect(now, Phase::Connected);
         }
@@ -549,7 +550,7 @@ mod tests {
                 .build(true, Some(PEER))
                 .unwrap();
             let mut endpoint = Endpoint::new(PEER, TransportProtocol::UDP, None);
-            endpoint.connect(now, PEER, Arc::new(config), None).unwrap();
+            endpoint.connect(now.into(), PEER, Arc::new(config), None).unwrap();
             Self { endpoint, profile: expected, fingerprint, complete: false, received: Vec::new() }
         }
 
@@ -560,7 +561,7 @@ mod tests {
 
     impl Client for RtcClient {
         fn handle(&mut self, now: Instant, datagram: &[u8]) {
-            for event in self.endpoint.read(now, PEER, None, datagram.into()).unwrap_or_default() {
+            for event in self.endpoint.read(now.into(), PEER, None, datagram.into()).unwrap_or_default() {
                 match event {
                     EndpointEvent::HandshakeComplete => self.complete = true,
                     EndpointEvent::ApplicationData(data) => self.received.push(data.to_vec()),
@@ -570,7 +571,7 @@ mod tests {
         }
 
         fn timeout(&mut self, now: Instant) {
-            let _ = self.endpoint.handle_timeout(PEER, now);
+            let _ = self.endpoint.handle_timeout(PEER, now.into());
         }
 
         fn poll(&mut self) -> Vec<Vec<u8>> {
@@ -588,7 +589,7 @@ mod tests {
         }
 
         fn send(&mut self, now: Instant, data: &[u8]) {
-            self.endpoint.write(now, PEER, data).unwrap();
+            self.endpoint.write(now.into(), PEER, data).unwrap();
         }
 
         fn received(&self) -> &[Vec<u8>] {
@@ -608,9 +609,9 @@ mod tests {
         fn new(now: Instant) -> Self {
             let certificate = dimpl::certificate::generate_self_signed_certificate().unwrap();
             let fingerprint = Fingerprint::of(&certificate.certificate);
-            let mut dtls = dimpl::Dtls::new_12(Arc::new(dimpl::Config::default()), certificate, now);
+            let mut dtls = dimpl::Dtls::new_12(Arc::new(dimpl::Config::default()), certificate, now.into());
             dtls.set_active(true);
-            dtls.handle_timeout(now).unwrap();
+            dtls.handle_timeout(now.into()).unwrap();
             Self { dtls, fingerprint, material: None, received: Vec::new() }
         }
     }
@@ -621,7 +622,7 @@ mod tests {
         }
 
         fn timeout(&mut self, now: Instant) {
-            let _ = self.dtls.handle_timeout(now);
+            let _ = self.dtls.handle_timeout(now.into());
         }
 
         fn poll(&mut self) -> Vec<Vec<u8>> {

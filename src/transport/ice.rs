@@ -22,10 +22,11 @@
 //! [`IceLite::handle_request`], [`IceLite::on_media`], [`IceLite::poll_check`], [`IceLite::handle_answer`].
 
 use crate::media::ahead;
+use crate::model::Instant;
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rtc_crypto::providers::AwsLcRsProvider;
 use rtc_crypto::{RTCCrypto, RTCCryptoProvider};

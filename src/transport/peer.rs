@@ -10,6 +10,7 @@ use super::sctp::{ChannelId, DataChannels, DataEvent};
 use super::sdp::Offer;
 use super::srtp::{OpenedRtp, Profile, SessionKeys, SrtpError, SrtpReceiver, SrtpSender};
 use crate::media::outbox::{MAX_DATAGRAM, Outbox};
+use crate::model::Instant;
 use crate::model::counters::{DropReason, FailureReason};
 use crate::model::{Path, ShardId};
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Longest data message, in bytes, announced in every answer: one SCTP user message that browsers and the stack both carry.
 pub const MAX_MESSAGE_SIZE: usize = 65_535;

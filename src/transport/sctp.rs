@@ -8,11 +8,11 @@
 
 mod guard;
 
+use crate::model::Instant;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use rtc_datachannel::message::Message;
@@ -211,7 +211,7 @@ impl DataChannels {
                 continue;
             };
             // A peer that closes the association at once needs no channel.
-            let _ = stream.write_with_ppi(now, &open, PayloadProtocolIdentifier::Dcep);
+            let _ = stream.write_with_ppi(now.into(), &open, PayloadProtocolIdentifier::Dcep);
         }
     }
 
@@ -258,7 +258,7 @@ impl DataChannels {
         let Some(init) = guard::plain_init(packet) else { return };
         let server = Arc::new(ServerConfig::new(self.transport.clone()));
         let mut endpoint = Endpoint::new(PEER, TransportProtocol::UDP, Arc::new(EndpointConfig::new()), Some(server));
-        let Some((_, DatagramEvent::NewAssociation(association))) = endpoint.handle(now, PEER, None, init.into()) else {
+        let Some((_, DatagramEvent::NewAssociation(association))) = endpoint.handle(now.into(), PEER, None, init.into()) else {
             return;
         };
         self.endpoint = Some(endpoint);
@@ -273,7 +273,7 @@ impl DataChannels {
     fn feed(&mut self, now: Instant, packet: &[u8]) {
         let (Some(endpoint), Some(association)) = (self.endpoint.as_mut(), self.association.as_mut()) else { return };
         if let Some((_, DatagramEvent::AssociationEvent(event))) =
-            endpoint.handle(now, PEER, None, Bytes::copy_from_slice(packet))
+            endpoint.handle(now.into(), PEER, None, Bytes::copy_from_slice(packet))
         {
             association.handle_event(event);
         }
@@ -364,7 +364,7 @@ impl DataChannels {
         let Ok(mut stream) = association.stream(id) else { return };
         let label = Some(&open.label).filter(|label| label.len() <= MAX_LABEL).and_then(|l| std::str::from_utf8(l).ok());
         let Some(label) = label.filter(|_| self.channels.len() < MAX_CHANNELS) else {
-            let _ = stream.close(now);
+            let _ = stream.close(now.into());
             return;
         };
         let (unordered, kind) = reliability(&open);
@@ -372,7 +372,7 @@ impl DataChannels {
         let acknowledged = stream.set_reliability_params(unordered, kind, value).is_ok()
             && Message::DataChannelAck(DataChannelAck)
                 .marshal()
-                .is_ok_and(|ack| stream.write_with_ppi(now, &ack, PayloadProtocolIdentifier::Dcep).is_ok());
+                .is_ok_and(|ack| stream.write_with_ppi(now.into(), &ack, PayloadProtocolIdentifier::Dcep).is_ok());
         if acknowledged {
             let reliable = kind == ReliabilityType::Reliable;
             self.channels.insert(id, Channel { reliable });
@@ -387,7 +387,7 @@ impl DataChannels {
     fn collect(&mut self, now: Instant) {
         let Some(association) = self.association.as_mut() else { return };
         while self.out.len() < MAX_OUT {
-            let Some(transmit) = association.poll_transmit(now) else { break };
+            let Some(transmit) = association.poll_transmit(now.into()) else { break };
             if let Payload::RawEncode(packets) = transmit.message {
                 for packet in packets {
                     if self.held && guard::carries_message(&packet) {
@@ -428,13 +428,13 @@ impl DataChannels {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.association.as_ref().and_then(Association::poll_timeout)
+        self.association.as_ref().and_then(Association::poll_timeout).map(Instant::from)
     }
 
     /// Repeats and acknowledges what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         if let Some(association) = self.association.as_mut() {
-            association.handle_timeout(now);
+            association.handle_timeout(now.into());
             self.advance(now);
         }
     }
@@ -461,7 +461,7 @@ impl DataChannels {
         } else {
             (message, PayloadProtocolIdentifier::Binary)
         };
-        stream.write_with_ppi(now, payload, kind).map_err(|_| SendError::NotOpen)?;
+        stream.write_with_ppi(now.into(), payload, kind).map_err(|_| SendError::NotOpen)?;
         self.collect(now);
         Ok(())
     }
@@ -507,13 +507,13 @@ mod tests {
     impl Client {
         fn new(now: Instant) -> Self {
             let mut endpoint = Endpoint::new(PEER, TransportProtocol::UDP, Arc::new(EndpointConfig::new()), None);
-            let (handle, association) = endpoint.connect(now, ClientConfig::default(), PEER).unwrap();
+            let (handle, association) = endpoint.connect(now.into(), ClientConfig::default(), PEER).unwrap();
             Self { endpoint, handle, association, connected: false, lost: Vec::new(), received: Vec::new() }
         }
 
         fn handle(&mut self, now: Instant, packet: &[u8]) {
             if let Some((handle, DatagramEvent::AssociationEvent(event))) =
-                self.endpoint.handle(now, PEER, None, Bytes::copy_from_slice(packet))
+                self.endpoint.handle(now.into(), PEER, None, Bytes::copy_from_slice(packet))
             {
                 assert_eq!(handle, self.handle);
                 self.association.handle_event(event);
@@ -534,7 +534,7 @@ mod tests {
 
         fn poll(&mut self, now: Instant) -> Vec<Bytes> {
             let mut out = Vec::new();
-            while let Some(transmit) = self.association.poll_transmit(now) {
+            while let Some(transmit) = self.association.poll_transmit(now.into()) {
                 if let Payload::RawEncode(packets) = transmit.message {
                     out.extend(packets);
                 }
@@ -551,7 +551,7 @@ mod tests {
                 protocol: Vec::new(),
             });
             let mut stream = self.association.open_stream(id, PayloadProtocolIdentifier::Binary).unwrap();
-            stream.write_with_ppi(now, &open.marshal().unwrap(), PayloadProtocolIdentifier::Dcep).unwrap();
+            stream.write_with_ppi(now.into(), &open.marshal().unwrap(), PayloadProtocolIdentifier::Dcep).unwrap();
             let (unordered, kind) =
                 if channel_type == LOSSY { (true, ReliabilityType::Rexmit) } else { (false, ReliabilityType::Reliable) };
             stream.set_reliability_params(unordered, kind, 0).unwrap();
@@ -559,7 +559,7 @@ mod tests {
 
         fn write(&mut self, now: Instant, id: u16, data: &[u8]) {
             let mut stream = self.association.stream(id).unwrap();
-            stream.write_with_ppi(now, data, PayloadProtocolIdentifier::Binary).unwrap();
+            stream.write_with_ppi(now.into(), data, PayloadProtocolIdentifier::Binary).unwrap();
         }
     }
 
@@ -618,7 +618,7 @@ mod tests {
         fn run(&mut self, steps: u32, mut keep: impl FnMut(usize) -> bool) {
             for _ in 0..steps {
                 self.now += Duration::from_millis(100);
-                self.client.association.handle_timeout(self.now);
+                self.client.association.handle_timeout(self.now.into());
                 self.server.handle_timeout(self.now);
                 self.carry_if(&mut keep);
             }
@@ -659,7 +659,7 @@ mod tests {
         for id in streams {
             let ack = Message::DataChannelAck(DataChannelAck).marshal().unwrap();
             let mut stream = line.client.association.stream(id).unwrap();
-            stream.write_with_ppi(line.now, &ack, PayloadProtocolIdentifier::Dcep).unwrap();
+            stream.write_with_ppi(line.now.into(), &ack, PayloadProtocolIdentifier::Dcep).unwrap();
         }
         line.carry();
         let open = |id, label: &str, sure| DataEvent::Open {
@@ -724,11 +724,11 @@ mod tests {
         line.events();
         for id in 100..103 {
             line.client.association.open_stream(id, PayloadProtocolIdentifier::Binary).unwrap();
-            line.client.association.stream(id).unwrap().close(line.now).unwrap();
+            line.client.association.stream(id).unwrap().close(line.now.into()).unwrap();
         }
         line.run(5, |_| true);
         assert_eq!(line.events(), []);
-        line.client.association.stream(4).unwrap().close(line.now).unwrap();
+        line.client.association.stream(4).unwrap().close(line.now.into()).unwrap();
         line.run(5, |_| true);
         assert_eq!(line.events(), [DataEvent::Closed { channel: ChannelId(4) }]);
         assert_eq!(line.server.send(ChannelId(4), b"x", line.now), Err(SendError::NotOpen));
@@ -865,7 +865,7 @@ mod tests {
         let mut line = Line::connected();
         line.client.write(line.now, 2, &[5; 1500]);
         line.carry();
-        line.client.association.stream(4).unwrap().close(line.now).unwrap();
+        line.client.association.stream(4).unwrap().close(line.now.into()).unwrap();
         line.run(3, |_| true);
         let mut sealed = line.log[0].clone();
         seal(&mut sealed);
@@ -880,7 +880,7 @@ mod tests {
                         line = Line::connected();
                         line.client.write(line.now, 2, &[5; 1500]);
                         line.carry();
-                        line.client.association.stream(4).unwrap().close(line.now).unwrap();
+                        line.client.association.stream(4).unwrap().close(line.now.into()).unwrap();
                         line.run(3, |_| true);
                     }
                     let Some(mut packet) = line.log.get(number).cloned() else { continue };

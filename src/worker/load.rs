@@ -2,7 +2,8 @@
 //!
 //! Time on the wall counts, not processor time: a worker that waits for its core is as late as one that computes.
 
-use std::time::{Duration, Instant};
+use crate::model::Instant;
+use std::time::Duration;
 
 /// The time over which an old share fades to a third: long enough that one burst of joins is no overload, short enough that
 /// newcomers are refused before people in calls notice.

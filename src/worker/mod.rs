@@ -14,6 +14,7 @@ mod pace;
 pub mod udp;
 mod wake;
 
+use crate::model::Instant;
 use crate::model::counters::{Counters, DropReason};
 use crate::model::{Now, RoomKey, ShardId};
 use crate::relay::command::{Busy, Command};
@@ -28,7 +29,7 @@ use std::io;
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 use udp::{Offload, UdpPort};
 use wake::{Bell, Ear, pause, wake_in_time};
 

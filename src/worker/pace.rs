@@ -4,7 +4,8 @@
 //! several datagrams within the moment it may let pass, lets it pass and takes them all in one go. What comes after silence, and
 //! what comes in a small call, finds the worker waiting for it and is never delayed.
 
-use std::time::{Duration, Instant};
+use crate::model::Instant;
+use std::time::Duration;
 
 /// The time over which the rate is smoothed: more than half the distance of two frames, so that one frame's burst is not taken for
 /// thick traffic, and short enough to be forgotten soon after the last call ends.

@@ -59,7 +59,7 @@ impl Call {
         let (to, from) = (self.world.seat_of(to), self.world.seat_of(from));
         let all = self.tallies.iter().flat_map(|tally| &tally.delivered);
         let wanted = all.filter(|one| one.to == to && one.from == from && one.source == source);
-        joined(wanted.map(|one| (one.since, one.until)))
+        joined(wanted.map(|one| (one.since.into(), one.until.into())))
     }
 
     /// What did.

@@ -494,11 +494,11 @@ impl World {
     fn next(&self) -> Option<Instant> {
         let people = self.people.iter().filter_map(Person::next).min();
         let answer = self.answers.front().map(|(at, ..)| *at);
-        [self.net.next(), self.shard.poll_timeout(), people, answer].into_iter().flatten().min()
+        [self.net.next(), self.shard.poll_timeout().map(Into::into), people, answer].into_iter().flatten().min()
     }
 
     fn step(&mut self) {
-        if self.shard.poll_timeout().is_some_and(|at| at <= self.now) {
+        if self.shard.poll_timeout().is_some_and(|at| at <= self.now.into()) {
             self.wakeups += 1;
             self.on_shard(Call::Timers, |shard, now| shard.handle_timeout(now));
         }
@@ -590,7 +590,7 @@ impl World {
     }
 
     fn on_shard<T>(&mut self, call: Call, act: impl FnOnce(&mut Shard, Now) -> T) -> T {
-        let now = Now { mono: self.now, wall_ms: self.wall_ms() };
+        let now = Now { mono: self.now.into(), wall_ms: self.wall_ms() };
         if let Some(around) = self.around {
             around(call, true);
         }

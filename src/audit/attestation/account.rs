@@ -7,8 +7,8 @@ use super::statement::{
 };
 use crate::audit::types::{Micros, Word};
 use crate::audit::words::Role;
+use crate::model::Instant;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
 
 /// Two stretches of the same media belong together when they lie no further apart: a slide has a picture a second, and a busy
 /// worker may be half a second late.

@@ -1,8 +1,9 @@
 use super::*;
 use crate::audit::types::{Micros, Word};
 use crate::audit::words::Role;
+use crate::model::Instant;
 use proptest::prelude::*;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const PRIVATE: &str =
     "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";

@@ -1,9 +1,9 @@
 //! Stories by their codes.
 
 use super::Timeline;
+use crate::model::Instant;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Instant;
 
 /// Codes there are.
 const CODES: u32 = 1_000_000;

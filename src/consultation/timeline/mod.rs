@@ -17,11 +17,12 @@ pub use fact::{Class, Fact, Kind, Leaving, StepCause, Transport};
 pub use line::Figures;
 
 use super::MemberId;
+use crate::model::Instant;
 use crate::model::roster::Role;
 use line::{Episode, Line, Trouble};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Lines kept from the beginning, where most trouble of joining is.
 const KEPT_FIRST: usize = 150;

@@ -13,7 +13,8 @@ mod ladder;
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, Instant};
+use crate::model::Instant;
+use std::time::Duration;
 
 use self::ladder::{Ladder, Step};
 use super::bwe::{DATAGRAM_OVERHEAD, Need};

@@ -1,8 +1,9 @@
 //! A line in virtual time for tests: one bottleneck with a queue, shared by flows, each with a sender of ours at one end and
 //! real transport-wide feedback from the other.
 
+use crate::model::Instant;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Estimator, Limits, Need};
 use crate::media::pacer::{Departure, Pacer};

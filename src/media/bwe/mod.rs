@@ -24,7 +24,8 @@ mod line;
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, Instant};
+use crate::model::Instant;
+use std::time::Duration;
 
 use self::aimd::{RateControl, Signals};
 use self::delay::{DelayDetector, Usage};

@@ -18,7 +18,7 @@ pub struct Probe {
     /// Bytes on the wire to send in all.
     pub bytes: u64,
     /// When to stop whatever was sent.
-    pub until: std::time::Instant,
+    pub until: crate::model::Instant,
 }
 
 /// Length of a probe; a queue it makes on a line half as wide is as long.

@@ -1,8 +1,9 @@
 //! What was sent under which transport-wide sequence number, and what feedback says became of it.
 
 use crate::media::ahead;
+use crate::model::Instant;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::media::rtcp::TransportFeedback;
 
@@ -87,7 +88,7 @@ impl SentLog {
     /// Microseconds since the log began.
     #[must_use]
     pub fn micros(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.epoch).as_micros()).unwrap_or(u64::MAX)
+        now.micros_since(self.epoch)
     }
 
     /// The same for a packet.

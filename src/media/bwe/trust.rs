@@ -6,7 +6,8 @@
 
 use super::Figures;
 use crate::media::rate::Bitrate;
-use std::time::{Duration, Instant};
+use crate::model::Instant;
+use std::time::Duration;
 
 /// A new line is asked by probes, not by pictures, for so long after the first word of its receiver: one that is narrow is
 /// known by then.

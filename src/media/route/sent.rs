@@ -2,8 +2,9 @@
 
 use super::{Rewrite, Sent};
 use crate::media::ahead;
+use crate::model::Instant;
 use crate::model::MediaKind;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A packet is sent again at most this often: of ten thousand packets on a line that loses three of ten, one is lost nine times.
 /// A key frame is many packets there, and helps less.
@@ -135,7 +136,7 @@ impl SentRing {
 
     /// What went out and was not sent again, the youngest first, each with its age.
     pub(super) fn unrepeated(&self, now: Instant) -> impl Iterator<Item = (Duration, Sent)> {
-        let now_ms = self.epoch.map_or(0, |epoch| now.saturating_duration_since(epoch).as_millis() as u32);
+        let now_ms = self.epoch.map_or(0, |epoch| now.millis_since(epoch) as u32);
         let numbers =
             self.newest.into_iter().flat_map(|newest| (0..LOOKED_AT).map_while(move |behind| newest.checked_sub(behind)));
         let numbers = numbers.take_while(|number| *number >= self.known_from);
@@ -231,7 +232,7 @@ impl SentRing {
 
     fn elapsed_ms(&mut self, now: Instant) -> u32 {
         let epoch = *self.epoch.get_or_insert(now);
-        now.saturating_duration_since(epoch).as_millis() as u32
+        now.millis_since(epoch) as u32
     }
 }
 

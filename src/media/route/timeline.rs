@@ -1,8 +1,8 @@
 //! Outgoing RTP timestamps: one line, forward only, over layers whose clocks start anywhere.
 
 use crate::media::MAX_LAYERS;
+use crate::model::Instant;
 use crate::model::MediaKind;
-use std::time::Instant;
 
 /// Sender reports that place a new layer further than this from where the elapsed time places it are not believed: a
 /// publisher must not be able to throw its receivers' clocks about.

@@ -8,13 +8,14 @@ use crate::audit::attestation::sign;
 use crate::audit::types::RoomRef;
 use crate::consultation::Fact;
 use crate::consultation::timeline::{SupportCode, Timelines};
+use crate::model::Instant;
 use crate::model::{RoomKey, RoomSid, TenantId};
 use crate::relay::event::Recorded;
 use crate::worker::audit_writer::Recorder;
 use crate::worker::audit_writer::keys::random;
 use serde_json::Value;
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a story can be asked for after its call: people ring up the same day, or the next morning.
 const STORIES_KEPT: Duration = Duration::from_secs(24 * 3_600);

@@ -7,12 +7,13 @@ use crate::audit::pseudonym::{RoomPseudonyms, TenantPseudonyms};
 use crate::audit::types::{ParticipantRef, RoomRef, Word};
 use crate::consultation::timeline::{Fact as Told, StepCause, SupportCode, Timeline, Transport};
 use crate::consultation::{Fact, Gate, MemberId};
+use crate::model::Instant;
 use crate::model::roster::{Role, Source};
 use crate::model::{Identity, RoomKey, TrackSid};
 use crate::node::chronicle::role_of;
 use crate::relay::event::{Happening, Recorded, Tally};
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Consents that may wait for their entry: the writer takes some 25 ms for one.
 const MOST_CONSENTS_WAITING: usize = 32;

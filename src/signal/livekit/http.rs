@@ -384,7 +384,7 @@ impl Door {
             Command::Join(Box::new(join(grants, wish, self.arranged(grants)?, id, events, self.now_ms() / 1_000)))
         };
         let (relay, keys) = (Arc::clone(&self.relay), Arc::clone(&self.keys));
-        let now = Instant::now().into_std();
+        let now = Instant::now().into_std().into();
         let mut session = Session::new(id, grants.clone(), relay, keys, receiver, now).with_dev(self.config.dev);
         self.relay.send(command).map_err(|_| self.busy(grants))?;
         let first = timeout(JOIN_DEADLINE, session.next_event()).await.ok().flatten().ok_or_else(|| self.busy(grants))?;

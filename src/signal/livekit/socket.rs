@@ -132,8 +132,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     async fn step(&mut self) -> Result<(), End> {
         let now = Instant::now();
         self.on_time(now).await?;
-        let throttled = self.session.throttled_until(now.into_std()).map(Instant::from_std);
-        let refresh = self.session.refresh_due().map(Instant::from_std);
+        let throttled = self.session.throttled_until(now.into_std().into()).map(on_runtime);
+        let refresh = self.session.refresh_due().map(on_runtime);
         let wake = [throttled, refresh].into_iter().flatten().fold(self.ping_due.min(self.heard + DEAD), Instant::min);
         tokio::select! {
             event = self.session.next_event() => match event {
@@ -155,7 +155,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             self.write([Message::Ping(bytes::Bytes::new())]).await?;
         }
         let now_s = self.door.now_ms() / 1_000;
-        match self.session.poll_refresh(now.into_std(), now_s) {
+        match self.session.poll_refresh(now.into_std().into(), now_s) {
             Some(token) => self.answer(&codec::refresh(token)).await,
             None => Ok(()),
         }
@@ -209,7 +209,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         let mut receipt = None;
         let mut next = Some(first);
         while let Some(event) = next {
-            self.session.on_event(&event, Instant::now().into_std());
+            self.session.on_event(&event, Instant::now().into_std().into());
             if let Event::Receipt(ticket) = event {
                 receipt = Some(ticket);
             }
@@ -282,6 +282,11 @@ fn binary(response: &proto::SignalResponse) -> Message {
     Message::Binary(response.encode_to_vec().into())
 }
 
+/// A moment of the house on the runtime's clock, which tests can stop.
+fn on_runtime(at: crate::model::Instant) -> Instant {
+    Instant::from_std(at.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,7 +327,7 @@ mod tests {
         let grants = keys.verify(&keys.find("k").unwrap().mint(&claims).unwrap(), 0).unwrap();
         let (sink, events) = queue();
         let now = Instant::now().into_std();
-        let session = Session::new(SessionId(1), grants, relay.clone(), keys.clone(), events, now);
+        let session = Session::new(SessionId(1), grants, relay.clone(), keys.clone(), events, now.into());
         let revoked = Arc::new(Mutex::new(Revocations::default()));
         let door = Arc::new(Door::new(relay, keys, revoked, DoorConfig::default(), Arc::new(|| 0)));
         let first = Event::Acknowledged { request_id: 1 };

@@ -1,6 +1,7 @@
 //! How many checks of a peer are answered.
 
-use std::time::{Duration, Instant};
+use crate::model::Instant;
+use std::time::Duration;
 
 /// Answered checks per second and peer: Chromium in set-up sends about 20 a second, Firefox 50.
 const CHECKS_PER_SECOND: u32 = 50;

@@ -7,6 +7,7 @@
 //! Entry points: [`Strays::on_media`], [`Strays::poll_check`], [`Strays::on_answer`].
 
 use super::{IceError, TransactionId, check_integrity, crypto, split_attribute};
+use crate::model::Instant;
 use crate::model::Path;
 use rtc_stun::attributes::{
     ATTR_FINGERPRINT, ATTR_ICE_CONTROLLED, ATTR_MESSAGE_INTEGRITY, ATTR_MESSAGE_INTEGRITY_SHA256, ATTR_PRIORITY, ATTR_USERNAME,
@@ -15,7 +16,7 @@ use rtc_stun::fingerprint::{FINGERPRINT, FINGERPRINT_SIZE, fingerprint_value};
 use rtc_stun::integrity::MessageIntegrity;
 use rtc_stun::message::{ATTRIBUTE_HEADER_SIZE, BINDING_REQUEST, MAGIC_COOKIE, MESSAGE_HEADER_SIZE, Message, Setter};
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Addresses looked into at a time: a moving client has one or two, more are somebody's game.
 const MAX_STRAYS: usize = 4;

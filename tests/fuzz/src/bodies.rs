@@ -8,6 +8,7 @@ use colloque::media::codec::inspect;
 use colloque::media::packet::{AudioLevel, RtpHeader, classify};
 use colloque::media::rtcp::{Rtcp, packets};
 use colloque::media::rtx::parse_rtx;
+use colloque::model::Instant;
 use colloque::model::{Codec, Identity, ParticipantSid, Path, ShardId};
 use colloque::relay::envelope::{Envelope, Sender};
 use colloque::signal::livekit::{LiveKitEnvelope, codec, join};
@@ -17,7 +18,7 @@ use colloque::transport::sctp::DataChannels;
 use colloque::transport::sdp::{AnswerSection, LocalEnd, Offer, ReceiveCodecs, ReceiveSection, write_answer};
 use colloque::transport::srtp::{Profile, SessionKeys, SrtpReceiver, SrtpSender};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A body with its name.
 pub(crate) type Body = (&'static str, fn(&[u8]));
