@@ -8,32 +8,24 @@
 
 mod common;
 
-use colloque::model::Path;
-use colloque::relay::Received;
 use colloque::relay::shard::Shard;
 use colloque::transport::srtp::Profile;
 use common::hall::{Datagram, Hall, is_media};
 use common::meter::{self, Spent};
+use common::socket::{BATCH, Socket};
 use criterion::{Criterion, SamplingMode};
 use std::time::Duration;
-
-/// Datagrams one call to the kernel brings at most.
-const BATCH: usize = 64;
 
 /// Datagrams prepared at a time. The senders' work drives the relay's state out of the caches, which no sender on another machine
 /// does: so the relay then works for a while undisturbed.
 const PREPARED: usize = 512 * BATCH;
-
-/// Room for one datagram in the receive buffer.
-const SLOT: usize = 2_048;
 
 /// People talk that long before they hear of the relay again; their checks wait as long for an answer.
 const AHEAD: Duration = Duration::from_millis(200);
 
 struct Feed {
     hall: Hall,
-    buffer: Vec<u8>,
-    batch: Vec<Received>,
+    socket: Socket,
     /// Of each packet.
     receivers: u64,
     spent: Spent,
@@ -57,12 +49,10 @@ impl Feed {
         }
         // Streams are learnt, first pictures asked for, and what is kept of a second is full.
         hall.run(Duration::from_millis(1_200));
-        let buffer = vec![0; BATCH * SLOT];
         let mut feed = Self {
             hall,
             receivers,
-            buffer,
-            batch: Vec::new(),
+            socket: Socket::new(),
             spent: Spent::default(),
             intake: Spent::default(),
             delivered: 0,
@@ -104,18 +94,12 @@ impl Feed {
     fn feed(&mut self, batch: &[Datagram]) {
         let Some(last) = batch.last() else { return };
         let now = self.hall.time_at(last.at);
-        // The kernel's copy: what has just been received is in the cache.
-        self.batch.clear();
-        for (index, (slot, datagram)) in self.buffer.chunks_mut(SLOT).zip(batch).enumerate() {
-            slot[..datagram.bytes.len()].copy_from_slice(&datagram.bytes);
-            let path = Path { socket: 0, local: None, remote: datagram.from };
-            self.batch.push(Received { path, start: index * SLOT, len: datagram.bytes.len() });
-        }
+        let (buffer, received) = self.socket.receive(batch);
         let only_media = batch.iter().all(|datagram| is_media(&datagram.bytes));
-        let (shard, buffer, batch): (&mut Shard, _, _) = (&mut self.hall.shard, &mut self.buffer, &self.batch);
+        let shard: &mut Shard = &mut self.hall.shard;
         let mut intake = Spent::default();
         self.spent.on(|| shard.handle_timeout(now));
-        intake.on(|| shard.handle_batch(now, buffer, batch, |_, _, _| {}));
+        intake.on(|| shard.handle_batch(now, buffer, received, |_, _, _| {}));
         self.spent.on(|| shard.finish_batch(now));
         self.spent.add(intake);
         self.intake.add(intake);

@@ -7,9 +7,9 @@
 
 mod common;
 
-use colloque::model::Path;
 use common::hall::{Datagram, Hall, is_media};
 use common::meter::{self, Spent};
+use common::socket::{BATCH, Socket};
 use common::world::person::Coming;
 use criterion::{BenchmarkId, Criterion, SamplingMode};
 use std::time::Duration;
@@ -20,9 +20,6 @@ const STEP: Duration = Duration::from_millis(1);
 const STEPS: u64 = 100;
 
 const PEERS: [usize; 4] = [0, 100, 1_000, 10_000];
-
-/// Datagrams one call to the kernel brings at most.
-const BATCH: usize = 64;
 
 /// Batches prepared at a time, and how many of them only bring the relay's state back into the caches.
 const ROUND: usize = 16;
@@ -104,16 +101,16 @@ struct Took {
 }
 
 /// What so many packets of those who talk take, batch by batch as from a socket; and how many there were.
-fn deliver(hall: &mut Hall, packets: u64) -> (Took, u64) {
+fn deliver(hall: &mut Hall, socket: &mut Socket, packets: u64) -> (Took, u64) {
     let (mut spent, mut delivered) = (Took::default(), 0);
     while delivered < packets {
         hall.let_people_act(hall.now + STEP * 700, ROUND * BATCH);
         let waiting: Vec<Datagram> = hall.up.drain(..).collect();
         // Those who are silent send checks, which are not to be measured.
-        let (mut media, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|datagram| is_media(&datagram.bytes));
-        for (number, batch) in media.chunks_mut(BATCH).enumerate() {
+        let (media, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|datagram| is_media(&datagram.bytes));
+        for (number, batch) in media.chunks(BATCH).enumerate() {
             let before = hall.shard.counters().forwarded;
-            let took = feed(hall, batch);
+            let took = feed(hall, socket, batch);
             // The people's own stacks have just used the caches, and many people use more of them.
             if number >= WARMING {
                 spent.packets.add(took.packets);
@@ -129,16 +126,14 @@ fn deliver(hall: &mut Hall, packets: u64) -> (Took, u64) {
     (spent, delivered)
 }
 
-fn feed(hall: &mut Hall, batch: &mut [Datagram]) -> Took {
+fn feed(hall: &mut Hall, socket: &mut Socket, batch: &[Datagram]) -> Took {
     let mut spent = Took::default();
     let Some(now) = batch.last().map(|last| hall.time_at(last.at)) else { return spent };
+    let (bytes, received) = socket.receive(batch);
     let shard = &mut hall.shard;
     spent.timers.on(|| shard.handle_timeout(now));
     spent.packets.on(|| {
-        for datagram in &mut *batch {
-            let path = Path { socket: 0, local: None, remote: datagram.from };
-            shard.handle_datagram(now, path, &mut datagram.bytes);
-        }
+        shard.handle_batch(now, bytes, received, |_, _, _| {});
         shard.finish_batch(now);
     });
     spent
@@ -146,6 +141,7 @@ fn feed(hall: &mut Hall, batch: &mut [Datagram]) -> Took {
 
 /// The same halls with some people who talk; they are measured in turn, so that all see the same weather.
 fn beside_others(mut halls: Vec<(usize, Hall)>) {
+    let mut socket = Socket::new();
     for (silent, hall) in &mut halls {
         for number in 0..TALKERS {
             hall.join(&format!("busy-{}", number / 3), &Coming::default());
@@ -154,12 +150,12 @@ fn beside_others(mut halls: Vec<(usize, Hall)>) {
         hall.speak(6);
         let quiet = hall.people.iter_mut().take(*silent);
         quiet.flat_map(|person| &mut person.tracks).for_each(|track| track.packets_per_frame = 0);
-        deliver(hall, DELIVERED);
+        deliver(hall, &mut socket, DELIVERED);
     }
     let mut least = vec![(f64::INFINITY, f64::INFINITY, 0.0); halls.len()];
     for _ in 0..MEASUREMENTS {
         for ((_, hall), least) in halls.iter_mut().zip(&mut least) {
-            let (took, delivered) = deliver(hall, DELIVERED);
+            let (took, delivered) = deliver(hall, &mut socket, DELIVERED);
             let each = |spent: Spent| spent.time.as_secs_f64() * 1e9 / delivered as f64;
             let allocations = took.packets.allocations as f64 / delivered as f64;
             *least = (least.0.min(each(took.packets)), least.1.min(each(took.timers)), allocations);

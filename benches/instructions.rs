@@ -5,14 +5,12 @@
 mod common;
 
 use colloque::media::packet::{OutgoingHeader, write_header};
-use colloque::model::{Now, Path};
+use colloque::model::Now;
 use colloque::transport::srtp::{Profile, SessionKeys, SrtpReceiver, SrtpSender};
 use common::hall::{Datagram, Hall, is_media};
 use common::meter;
+use common::socket::{BATCH, Socket};
 use std::time::Duration;
-
-/// Datagrams one call to the kernel brings at most.
-const BATCH: usize = 64;
 
 /// Rooms of three: callgrind is some fifty times slower than the processor, and people's own stacks run in it as well.
 const ROOMS: usize = 4;
@@ -30,14 +28,12 @@ fn hall(packets_per_picture: u8) -> Hall {
     hall
 }
 
-fn feed(hall: &mut Hall, batch: &mut [Datagram], now: Now) {
+fn feed(hall: &mut Hall, socket: &mut Socket, batch: &[Datagram], now: Now) {
+    let (bytes, received) = socket.receive(batch);
     let shard = &mut hall.shard;
     measured(&mut || {
         shard.handle_timeout(now);
-        for datagram in &mut *batch {
-            let path = Path { socket: 0, local: None, remote: datagram.from };
-            shard.handle_datagram(now, path, &mut datagram.bytes);
-        }
+        shard.handle_batch(now, bytes, received, |_, _, _| {});
         shard.finish_batch(now);
     });
 }
@@ -45,13 +41,14 @@ fn feed(hall: &mut Hall, batch: &mut [Datagram], now: Now) {
 /// Delivered packets.
 fn forwarding() -> u64 {
     let mut hall = hall(6);
+    let mut socket = Socket::new();
     let before = hall.shard.counters().forwarded;
     while hall.shard.counters().forwarded - before < 5_000 {
         hall.let_people_act(hall.now + Duration::from_millis(50), 8 * BATCH);
-        let mut waiting: Vec<Datagram> = hall.up.drain(..).filter(|datagram| is_media(&datagram.bytes)).collect();
-        for batch in waiting.chunks_mut(BATCH) {
+        let waiting: Vec<Datagram> = hall.up.drain(..).filter(|datagram| is_media(&datagram.bytes)).collect();
+        for batch in waiting.chunks(BATCH) {
             let Some(now) = batch.last().map(|last| hall.time_at(last.at)) else { continue };
-            feed(&mut hall, batch, now);
+            feed(&mut hall, &mut socket, batch, now);
             let letters = hall.take_letters();
             hall.deliver(letters);
         }
