@@ -3,11 +3,16 @@
 use super::SrtpError;
 use super::replay::Resume;
 use crate::media::ahead;
+use smallvec::SmallVec;
 
 /// SSRCs one table ever takes over the life of its keys, ended ones included: 64 KiB of memory at the very most.
 ///
 /// A long consultation in which tracks come and go uses some hundreds.
 const MAX_EVER: usize = 4096;
+
+/// Streams that have room in the table itself: sound and pictures of two people. Their states are then in one place with the rest of
+/// what a packet touches; those of more people lie elsewhere.
+const NEAR: usize = 4;
 
 /// The live streams of one direction, and the last index of each one that ended.
 ///
@@ -16,9 +21,9 @@ const MAX_EVER: usize = 4096;
 #[derive(Debug)]
 pub(super) struct SsrcTable<T> {
     /// Close together: the streams of several people take turns, and this is looked through for each.
-    live: Vec<u32>,
+    live: SmallVec<[u32; NEAR]>,
     /// The states of the live ones, in the same order.
-    states: Vec<T>,
+    states: SmallVec<[T; NEAR]>,
     last_used: usize,
     /// Sorted by SSRC.
     ended: Vec<(u32, u64)>,
@@ -27,7 +32,7 @@ pub(super) struct SsrcTable<T> {
 
 impl<T: Resume> SsrcTable<T> {
     pub(super) fn new(max_live: usize) -> Self {
-        Self { live: Vec::new(), states: Vec::new(), last_used: 0, ended: Vec::new(), max_live }
+        Self { live: SmallVec::new(), states: SmallVec::new(), last_used: 0, ended: Vec::new(), max_live }
     }
 
     /// Runs `step` on the state of a stream; the state of a new stream is kept only if `step` succeeds.
@@ -67,8 +72,11 @@ impl<T: Resume> SsrcTable<T> {
         }
     }
 
-    /// Asks for the states of the live streams, as far as a few lines hold them: that is a dozen streams.
+    /// Asks for the states of the live streams where they lie elsewhere, as far as a few lines hold them: that is a dozen streams.
     pub(super) fn warm(&self) {
+        if !self.live.spilled() {
+            return;
+        }
         ahead::fetch_slice(&self.live, 1);
         ahead::fetch_slice(&self.states, 4);
     }
