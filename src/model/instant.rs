@@ -6,19 +6,14 @@
 
 use std::num::NonZeroU64;
 use std::ops::{Add, AddAssign, Sub};
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// What the process's anchor counts as: 146 years, so that nothing before it comes near zero.
 const ANCHOR_NANOS: u64 = 1 << 62;
 
-/// Where both clocks meet.
-static ANCHOR: LazyLock<std::time::Instant> = LazyLock::new(anchor);
-
-#[expect(clippy::disallowed_methods, reason = "no time is told by it: it only ties two clocks together")]
-fn anchor() -> std::time::Instant {
-    std::time::Instant::now()
-}
+/// Where both clocks meet: the first moment that was made from the other one.
+static ANCHOR: OnceLock<std::time::Instant> = OnceLock::new();
 
 /// A moment on the monotonic clock, to the nanosecond. What would lie outside its 584 years becomes the first or the last of them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,13 +32,6 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 impl Instant {
-    /// This moment.
-    #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "whoever calls this may read the clock")]
-    pub fn now() -> Self {
-        std::time::Instant::now().into()
-    }
-
     /// Nanoseconds since an earlier moment, or none where it is later.
     #[inline]
     #[must_use]
@@ -123,7 +111,7 @@ impl Sub for Instant {
 
 impl From<std::time::Instant> for Instant {
     fn from(at: std::time::Instant) -> Self {
-        let anchor = *ANCHOR;
+        let anchor = *ANCHOR.get_or_init(|| at);
         let after = nanos(at.saturating_duration_since(anchor));
         let before = nanos(anchor.saturating_duration_since(at));
         let count = ANCHOR_NANOS.saturating_add(after).saturating_sub(before);
@@ -133,7 +121,9 @@ impl From<std::time::Instant> for Instant {
 
 impl From<Instant> for std::time::Instant {
     fn from(at: Instant) -> Self {
-        let (anchor, count) = (*ANCHOR, at.0.get());
+        let count = at.0.get();
+        // There is no moment that was not made from another, and the first of all from the other clock.
+        let anchor = *ANCHOR.get().expect("the first moment was made from the other clock");
         let moved = if count >= ANCHOR_NANOS {
             anchor.checked_add(Duration::from_nanos(count - ANCHOR_NANOS))
         } else {
@@ -147,6 +137,13 @@ impl From<Instant> for std::time::Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Instant {
+        /// This moment; whoever is not a test is told the time.
+        pub(crate) fn now() -> Self {
+            std::time::Instant::now().into()
+        }
+    }
 
     #[test]
     fn there_and_back_is_the_same_moment() {

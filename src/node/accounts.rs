@@ -113,7 +113,7 @@ pub(super) struct Running {
 #[expect(clippy::disallowed_methods, reason = "where the accounts' time comes from")]
 fn now() -> (Instant, Micros) {
     let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    (Instant::now(), Micros(u64::try_from(wall.as_micros()).unwrap_or(u64::MAX)))
+    (std::time::Instant::now().into(), Micros(u64::try_from(wall.as_micros()).unwrap_or(u64::MAX)))
 }
 
 impl Accounts {

@@ -442,7 +442,6 @@ mod tests {
     const ONE: ShardId = ShardId(0);
 
     fn admission(limits: Limits, shards: usize) -> (Admission, Instant) {
-        #[expect(clippy::disallowed_methods, reason = "an origin for virtual time; nothing is compared with the clock")]
         let t0 = Instant::now();
         (Admission::new(limits, shards, 7, t0), t0)
     }

@@ -55,7 +55,7 @@ pub(super) struct Lately(HashMap<Kind, Merged>);
 
 #[expect(clippy::disallowed_methods, reason = "windows are measured where calls come in")]
 fn now() -> Instant {
-    Instant::now()
+    std::time::Instant::now().into()
 }
 
 impl Lately {

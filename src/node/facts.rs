@@ -94,7 +94,6 @@ mod tests {
         revocations
     }
 
-    #[expect(clippy::disallowed_methods, reason = "any moment will do")]
     fn test_instant() -> crate::model::Instant {
         crate::model::Instant::now()
     }

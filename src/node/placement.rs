@@ -80,7 +80,7 @@ impl Seats {
 
 #[expect(clippy::disallowed_methods, reason = "where the admission's time comes from")]
 fn now() -> Instant {
-    Instant::now()
+    std::time::Instant::now().into()
 }
 
 impl Placement {

@@ -60,7 +60,7 @@ pub(super) struct Refusals {
 
 #[expect(clippy::disallowed_methods, reason = "windows are measured where refusals come in")]
 fn now() -> Instant {
-    Instant::now()
+    std::time::Instant::now().into()
 }
 
 impl Refusals {

@@ -197,7 +197,6 @@ mod tests {
 
     impl Line {
         fn new() -> Self {
-            #[expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
             let now = Instant::now();
             Self { incidents: Incidents::default(), now }
         }

@@ -54,7 +54,6 @@ impl Load {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "any instant will do as the first")]
 mod tests {
     use super::*;
 

@@ -203,7 +203,7 @@ pub fn start(
 #[expect(clippy::disallowed_methods, reason = "the worker is where the shard's time comes from")]
 fn now() -> Now {
     let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Now { mono: Instant::now(), wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) }
+    Now { mono: std::time::Instant::now().into(), wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) }
 }
 
 impl Worker {

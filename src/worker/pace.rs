@@ -63,7 +63,6 @@ impl Pace {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "any instant will do as the first")]
 mod tests {
     use super::*;
 
