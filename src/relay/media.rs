@@ -12,12 +12,12 @@ use crate::media::codec::{Facts, inspect};
 use crate::media::guardian::{Begins, Forwarded, Repair};
 use crate::media::inbound::InboundStream;
 use crate::media::nacker::NackAction;
-use crate::media::outbox::Outbox;
 use crate::media::packet::{AudioLevel, OutgoingHeader, RtpHeader, set_first_element, write_header};
 use crate::media::route::{Incoming, Patch, Rewrite, Verdict};
 use crate::media::rtx::write_rtx_payload;
 use crate::model::counters::{DropReason, FreezeRepair};
 use crate::model::{Codec, Extension, MediaKind, Path};
+use crate::transport::outbox::Outbox;
 use std::time::{Duration, Instant};
 
 /// Round trip assumed before one was measured.

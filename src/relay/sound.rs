@@ -6,9 +6,9 @@
 use super::link::{Inbound, Link};
 use super::shard::Shard;
 use super::tracks::{Layer, OutStream};
-use crate::media::outbox::Outbox;
 use crate::media::packet::{FIXED_HEADER_LEN, OutgoingHeader, RtpHeader, write_header};
 use crate::media::red::{Block, earlier, primary, set_block_type, write_red};
+use crate::transport::outbox::Outbox;
 use std::time::Instant;
 
 /// Earlier packets that may be sent along with one, and looked for in one.

@@ -6,10 +6,10 @@
 //! `Shard::handle_answer`.
 
 use super::shard::{Disposition, Shard};
-use crate::media::outbox::MAX_DATAGRAM;
 use crate::media::packet::Class;
 use crate::model::counters::DropReason;
 use crate::model::{Now, Path};
+use crate::transport::outbox::MAX_DATAGRAM;
 use crate::transport::peer::{Outcome, slot_of_answer};
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;

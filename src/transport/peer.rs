@@ -5,11 +5,11 @@
 
 use super::dtls::{DtlsContext, DtlsEvent, DtlsFailure, DtlsTransport, Fingerprint, RtcDtls};
 use super::ice::{Credentials, IceError, IceEvent, IceLite, IceState, candidate_line, host_candidates, parse_tag};
+use super::outbox::{MAX_DATAGRAM, Outbox};
 pub use super::sctp::OwnChannel;
 use super::sctp::{ChannelId, DataChannels, DataEvent};
 use super::sdp::Offer;
 use super::srtp::{OpenedRtp, Profile, SessionKeys, SrtpError, SrtpReceiver, SrtpSender};
-use crate::media::outbox::{MAX_DATAGRAM, Outbox};
 use crate::model::counters::{DropReason, FailureReason};
 use crate::model::{Path, ShardId};
 use bytes::Bytes;
