@@ -39,6 +39,7 @@ fn feed(hall: &mut Hall, batch: &mut [Datagram], now: Now) {
             shard.handle_datagram(now, path, &mut datagram.bytes);
         }
         shard.finish_batch(now);
+        shard.outbox().finish();
     });
 }
 

@@ -128,13 +128,12 @@ impl OutStream {
     }
 
     /// Keeps what was just written for the next time.
-    pub(super) fn keep_echo(&mut self, outbox: &Outbox) {
+    pub(super) fn keep_echo(&mut self, outbox: &mut Outbox) {
         let Some(echo) = &mut self.echo else { return };
-        let Some(last) = outbox.datagrams().last() else { return };
-        let datagram = outbox.bytes().get(last.start..).and_then(|bytes| bytes.get(..last.len));
-        if let (Some(datagram), Some(place)) = (datagram, echo.bytes.get_mut(..last.len)) {
+        let Some(datagram) = outbox.last() else { return };
+        if let Some(place) = echo.bytes.get_mut(..datagram.len()) {
             place.copy_from_slice(datagram);
-            echo.len = last.len;
+            echo.len = datagram.len();
         }
     }
 }

@@ -1,19 +1,32 @@
-//! The outgoing batch: finished datagrams, contiguous in one buffer that is reused for every batch.
+//! The outgoing batch: datagrams, contiguous in one buffer that is reused for every batch.
+//!
+//! A packet may be sealed but for its tag: the tags of a batch are made together, see [`srtp`](super::srtp). So what is being
+//! collected cannot be looked at. [`Outbox::finish`] writes what is missing and shows the [`Batch`], and there is no other way to
+//! one: no datagram without its tag can be sent.
 
+pub use super::srtp::debt::Debt;
+use super::srtp::debt::Debts;
 use crate::model::Path;
 use std::collections::HashMap;
 
 /// Room one datagram may take: an Ethernet frame's worth, since media packets are at most 1,200 to 1,300 bytes.
 pub const MAX_DATAGRAM: usize = 1_500;
 
-/// Finished datagrams in the order they were made, until [`gather`](Self::gather) brings those of one path together.
+/// Collects datagrams until [`finish`](Self::finish) shows them, or [`gather`](Self::gather), which brings those of one path together.
 #[derive(Debug, Default)]
 pub struct Outbox {
+    batch: Batch,
+    debts: Debts,
+    gathering: Gathering,
+}
+
+/// Finished datagrams in the order they were made, or gathered by their paths.
+#[derive(Debug, Default)]
+pub struct Batch {
     /// Longer than what is in use: a slot is not cleared before it is written.
     bytes: Vec<u8>,
     used: usize,
     datagrams: Vec<Outgoing>,
-    gathering: Gathering,
 }
 
 /// What gathering needs, kept for its memory.
@@ -46,14 +59,26 @@ impl Outbox {
     ///
     /// The buffer grows to the largest batch ever made and stays, so a warm batch allocates nothing.
     pub fn push_with(&mut self, path: Path, urgent: bool, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
-        let (start, end) = (self.used, self.used + MAX_DATAGRAM);
-        if self.bytes.len() < end {
-            self.bytes.resize(end, 0);
+        self.push_sealed(path, urgent, |slot, _| write(slot))
+    }
+
+    /// The same for a packet whose tag may be owed.
+    pub fn push_sealed(&mut self, path: Path, urgent: bool, write: impl FnOnce(&mut [u8], Debt<'_>) -> Option<usize>) -> bool {
+        let Self { batch, debts, .. } = self;
+        // Whoever gave a packet up, or failed in the middle of it, owes nothing.
+        debts.forget_from(batch.used);
+        if debts.is_full() {
+            debts.pay(&mut batch.bytes);
         }
-        let written = self.bytes.get_mut(start..end).and_then(write).filter(|len| *len > 0 && *len <= MAX_DATAGRAM);
+        let (start, end) = (batch.used, batch.used + MAX_DATAGRAM);
+        if batch.bytes.len() < end {
+            batch.bytes.resize(end, 0);
+        }
+        let slot = batch.bytes.get_mut(start..end);
+        let written = slot.and_then(|slot| write(slot, debts.lend(start))).filter(|len| *len > 0 && *len <= MAX_DATAGRAM);
         if let Some(len) = written {
-            self.used += len;
-            self.datagrams.push(Outgoing { path, start, len, urgent });
+            batch.used += len;
+            batch.datagrams.push(Outgoing { path, start, len, urgent });
         }
         written.is_some()
     }
@@ -66,19 +91,85 @@ impl Outbox {
         })
     }
 
-    /// Brings the datagrams of one path together, in their order: a packet of a room goes to one after the other, and only neighbours
-    /// can leave as one train. The bytes stay where they are.
-    pub fn gather(&mut self) {
-        let Gathering { groups, group_of, places, gathered } = &mut self.gathering;
+    /// Writes the tags that are owed, and shows what is collected.
+    pub fn finish(&mut self) -> &Batch {
+        let Self { batch, debts, .. } = self;
+        debts.forget_from(batch.used);
+        debts.pay(&mut batch.bytes);
+        batch
+    }
+
+    /// The datagram that was made last, its tag written.
+    pub fn last(&mut self) -> Option<&[u8]> {
+        let Self { batch, debts, .. } = self;
+        let Outgoing { start, len, .. } = *batch.datagrams.last()?;
+        debts.forget_from(batch.used);
+        debts.pay_last(start, &mut batch.bytes);
+        batch.bytes.get(start..start + len)
+    }
+
+    /// Bytes collected.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.batch.used
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.batch.datagrams.is_empty()
+    }
+
+    /// Finishes the batch, and brings the datagrams of one path together, in their order: a packet of a room goes to one after the other,
+    /// and only neighbours can leave as one train. The bytes stay where they are.
+    pub fn gather(&mut self) -> &Batch {
+        self.gathering.gather(&mut self.batch.datagrams);
+        self.finish()
+    }
+
+    /// Forgets the batch and keeps the memory, unless a burst made it larger than `KEEP`.
+    pub fn clear(&mut self) {
+        /// Memory kept between batches: 64 received packets to three receivers each.
+        const KEEP: usize = 64 * 3 * MAX_DATAGRAM;
+        self.debts.forget_from(0);
+        let batch = &mut self.batch;
+        batch.used = 0;
+        batch.datagrams.clear();
+        if batch.bytes.capacity() > 4 * KEEP {
+            batch.bytes.truncate(KEEP);
+            batch.bytes.shrink_to_fit();
+            batch.datagrams = Vec::new();
+            self.gathering = Gathering::default();
+        }
+    }
+}
+
+impl Batch {
+    /// The datagrams, in order.
+    #[must_use]
+    pub fn datagrams(&self) -> &[Outgoing] {
+        &self.datagrams
+    }
+
+    /// The bytes that [`Outgoing::start`] and [`Outgoing::len`] point into.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.used).unwrap_or_default()
+    }
+}
+
+impl Gathering {
+    fn gather(&mut self, datagrams: &mut Vec<Outgoing>) {
+        let Self { groups, group_of, places, gathered } = self;
         // Three datagrams are the fewest of which two can stand apart.
-        if self.datagrams.len() < 3 {
+        if datagrams.len() < 3 {
             return;
         }
         groups.clear();
         group_of.clear();
         places.clear();
         let mut last: Option<(&Path, usize)> = None;
-        for datagram in &self.datagrams {
+        for datagram in &*datagrams {
             let group = match last {
                 Some((path, group)) if *path == datagram.path => group,
                 _ => *groups.entry(datagram.path).or_insert(places.len()),
@@ -95,8 +186,8 @@ impl Outbox {
             start += std::mem::replace(place, start);
         }
         gathered.clear();
-        gathered.extend_from_slice(&self.datagrams);
-        for (datagram, group) in self.datagrams.iter().zip(group_of) {
+        gathered.extend_from_slice(datagrams);
+        for (datagram, group) in datagrams.iter().zip(group_of) {
             if let Some(place) = places.get_mut(*group) {
                 if let Some(slot) = gathered.get_mut(*place) {
                     *slot = *datagram;
@@ -104,39 +195,7 @@ impl Outbox {
                 *place += 1;
             }
         }
-        std::mem::swap(&mut self.datagrams, gathered);
-    }
-
-    /// The datagrams, in order.
-    #[must_use]
-    pub fn datagrams(&self) -> &[Outgoing] {
-        &self.datagrams
-    }
-
-    /// The bytes that [`Outgoing::start`] and [`Outgoing::len`] point into.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.used).unwrap_or_default()
-    }
-
-    /// Whether nothing waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.datagrams.is_empty()
-    }
-
-    /// Forgets the batch and keeps the memory, unless a burst made it larger than `KEEP`.
-    pub fn clear(&mut self) {
-        /// Memory kept between batches: 64 received packets to three receivers each.
-        const KEEP: usize = 64 * 3 * MAX_DATAGRAM;
-        self.used = 0;
-        self.datagrams.clear();
-        if self.bytes.capacity() > 4 * KEEP {
-            self.bytes.truncate(KEEP);
-            self.bytes.shrink_to_fit();
-            self.datagrams = Vec::new();
-            self.gathering = Gathering::default();
-        }
+        std::mem::swap(datagrams, gathered);
     }
 }
 
@@ -156,9 +215,9 @@ mod tests {
                     let path = Path { socket: 0, local: None, remote: SocketAddr::from(([127, 0, 0, 1], *port)) };
                     prop_assert!(outbox.push(path, false, &[mark]));
                 }
-                outbox.gather();
-                let mark = |datagram: &Outgoing| (datagram.path.remote.port(), outbox.bytes()[datagram.start]);
-                let gathered: Vec<_> = outbox.datagrams().iter().map(mark).collect();
+                let batch = outbox.gather();
+                let mark = |datagram: &Outgoing| (datagram.path.remote.port(), batch.bytes()[datagram.start]);
+                let gathered: Vec<_> = batch.datagrams().iter().map(mark).collect();
                 let mut first_seen: Vec<u16> = Vec::new();
                 ports.iter().for_each(|port| if !first_seen.contains(port) { first_seen.push(*port) });
                 let expected: Vec<_> = first_seen
