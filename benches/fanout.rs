@@ -100,7 +100,10 @@ impl Feed {
         let mut intake = Spent::default();
         self.spent.on(|| shard.handle_timeout(now));
         intake.on(|| shard.handle_batch(now, buffer, received, |_, _, _| {}));
-        self.spent.on(|| shard.finish_batch(now));
+        self.spent.on(|| {
+            shard.finish_batch(now);
+            shard.outbox().finish();
+        });
         self.spent.add(intake);
         self.intake.add(intake);
         if only_media {

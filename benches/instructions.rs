@@ -35,6 +35,7 @@ fn feed(hall: &mut Hall, socket: &mut Socket, batch: &[Datagram], now: Now) {
         shard.handle_timeout(now);
         shard.handle_batch(now, bytes, received, |_, _, _| {});
         shard.finish_batch(now);
+        shard.outbox().finish();
     });
 }
 

@@ -7,7 +7,7 @@
 mod meter;
 
 use colloque::model::Path;
-use colloque::relay::outbox::Outbox;
+use colloque::relay::outbox::{Batch, Outbox};
 use colloque::worker::udp::{Offload, UdpPort, bind_shared};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use meter::{Spent, criterion};
@@ -47,7 +47,8 @@ fn send(c: &mut Criterion) {
         [("voice", 1, 136), ("pictures singly", 1, 1_166), ("trains of 2", 2, 1_166), ("trains of 6", 6, 1_166)]
     {
         let receivers: Vec<_> = (0..RECEIVERS).map(|_| full_at_once()).collect();
-        let outbox = batch(&receivers, each, len);
+        let mut outbox = batch(&receivers, each, len);
+        let outbox = outbox.finish();
         let datagrams = (RECEIVERS * each) as u64;
         group.throughput(Throughput::Elements(datagrams));
         let mut port = UdpPort::new(vec![socket()], Offload::default()).expect("options");
@@ -55,7 +56,7 @@ fn send(c: &mut Criterion) {
             b.iter_custom(|asked| {
                 let mut spent = Spent::default();
                 for _ in 0..asked {
-                    let sent = spent.on(|| port.send(&outbox));
+                    let sent = spent.on(|| port.send(outbox));
                     assert_eq!(sent.datagrams, datagrams);
                 }
                 assert!(spent.allocations <= 16, "a warm batch allocates nothing: {}", spent.allocations);
@@ -68,7 +69,7 @@ fn send(c: &mut Criterion) {
             b.iter_custom(|asked| {
                 let mut spent = Spent::default();
                 for _ in 0..asked {
-                    spent.on(|| send_by_quinn(&outbox, each, &state, &from));
+                    spent.on(|| send_by_quinn(outbox, each, &state, &from));
                 }
                 spent.time
             });
@@ -77,7 +78,7 @@ fn send(c: &mut Criterion) {
     group.finish();
 }
 
-fn send_by_quinn(outbox: &Outbox, each: usize, state: &UdpSocketState, from: &UdpSocket) {
+fn send_by_quinn(outbox: &Batch, each: usize, state: &UdpSocketState, from: &UdpSocket) {
     for train in outbox.datagrams().chunks(each) {
         let (first, last) = (train[0], train[each - 1]);
         let transmit = Transmit {
@@ -97,7 +98,8 @@ fn receive(c: &mut Criterion) {
     for (name, each, len) in [("voice", 1, 136), ("pictures singly", 1, 1_166), ("trains of 6", 6, 1_166)] {
         group.throughput(Throughput::Elements((WAITING * each) as u64));
         let receivers = [socket()];
-        let outbox = batch(&receivers, each, len);
+        let mut outbox = batch(&receivers, each, len);
+        let outbox = outbox.finish();
         let [to] = receivers;
         let reader = to.try_clone().expect("a handle");
         let mut from = UdpPort::new(vec![socket()], Offload::default()).expect("options");
@@ -106,7 +108,7 @@ fn receive(c: &mut Criterion) {
             b.iter_custom(|asked| {
                 let mut spent = Spent::default();
                 for _ in 0..asked {
-                    (0..WAITING).for_each(|_| assert_eq!(from.send(&outbox).lost, 0));
+                    (0..WAITING).for_each(|_| assert_eq!(from.send(outbox).lost, 0));
                     port.mark_all_readable();
                     let mut bytes = 0;
                     let count =
@@ -124,7 +126,7 @@ fn receive(c: &mut Criterion) {
             b.iter_custom(|asked| {
                 let mut spent = Spent::default();
                 for _ in 0..asked {
-                    (0..WAITING).for_each(|_| assert_eq!(from.send(&outbox).lost, 0));
+                    (0..WAITING).for_each(|_| assert_eq!(from.send(outbox).lost, 0));
                     let count = spent.on(|| {
                         let mut slices: Vec<_> = buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
                         let mut meta = [RecvMeta::default(); BATCH_SIZE];

@@ -245,7 +245,7 @@ fn a_warm_port_moves_bursts_without_allocating() {
         for len in [1_100, 1_100, 700, 90, 1_150, 1_150, 33] {
             assert!(outbox.push(path, len < 100, &[1; 1_200][..len]));
         }
-        assert_eq!(sender.send(&outbox).datagrams, 7);
+        assert_eq!(sender.send(outbox.finish()).datagrams, 7);
         outbox.clear();
         receiver.mark_all_readable();
         while receiver.is_readable() {

@@ -344,14 +344,14 @@ impl Hall {
 
     /// Empties the outbox and keeps what is not media.
     pub(crate) fn take_letters(&mut self) -> Vec<(usize, Vec<u8>)> {
-        let outbox = self.shard.outbox();
-        let letters = outbox.datagrams().iter().filter_map(|datagram| {
-            let bytes = &outbox.bytes()[datagram.start..datagram.start + datagram.len];
+        let batch = self.shard.outbox().finish();
+        let letters = batch.datagrams().iter().filter_map(|datagram| {
+            let bytes = &batch.bytes()[datagram.start..datagram.start + datagram.len];
             let index = self.by_address.get(&datagram.path.remote).filter(|_| !is_media(bytes))?;
             Some((*index, bytes.to_vec()))
         });
         let letters = letters.collect::<Vec<_>>();
-        outbox.clear();
+        self.shard.outbox().clear();
         self.forget_news();
         letters
     }

@@ -12,7 +12,6 @@ pub mod keyframe;
 pub mod layers;
 pub mod nacker;
 pub mod outbound;
-pub mod outbox;
 pub mod pacer;
 pub mod packet;
 pub mod rate;

@@ -8,6 +8,7 @@ use crate::model::counters::{DropReason, FailureReason};
 use crate::model::{Now, Path};
 use crate::transport::ice::{parse_username, shard_of_ufrag};
 use crate::transport::peer::Outcome;
+use crate::transport::srtp::{Coming, Datagram, Proofs};
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
@@ -55,6 +56,10 @@ impl Hash for Endpoint {
 /// choose addresses that collide.
 pub(super) type Addresses = HashMap<Endpoint, usize, foldhash::fast::RandomState>;
 
+/// Packets whose tags are made together at most: eight times what the widest processor hashes at once, so that nearly all of them are of
+/// one length with their neighbours; their bytes stay in the second-level cache until their turn.
+const TOGETHER: usize = 128;
+
 /// No sender is known.
 pub(super) const NOBODY: usize = usize::MAX;
 
@@ -80,19 +85,22 @@ impl Shard {
         self.find_senders(batch, &mut senders);
         self.warm(bytes, batch, &senders);
         self.moved_addresses = false;
+        let mut proofs = std::mem::take(&mut self.proofs);
         let mut next = 0;
         while next < batch.len() {
             // A fault in one member's packet must end that member, not the worker: nothing of it is shared with the others but
             // what the maps' owners clean up.
             let guarded = catch_unwind(AssertUnwindSafe(|| {
-                while let Some((received, sender)) = batch.get(next).zip(senders.get(next)) {
-                    next += 1;
-                    let Some(datagram) = bytes.get_mut(received.start..).and_then(|rest| rest.get_mut(..received.len)) else {
-                        continue;
-                    };
-                    let disposition = self.handle(now, received.path, *sender, datagram);
-                    if disposition != Disposition::Taken {
-                        elsewhere(received, datagram, disposition);
+                while next < batch.len() {
+                    let together = || batch.iter().zip(&senders).skip(next).take(TOGETHER);
+                    let mut coming = self.foresee(together(), bytes, &mut proofs);
+                    for (received, sender) in together() {
+                        next += 1;
+                        let Some(mut datagram) = coming.datagram(received.start, received.len) else { continue };
+                        let disposition = self.handle(now, received.path, *sender, &mut datagram);
+                        if disposition != Disposition::Taken {
+                            elsewhere(received, datagram.as_mut_slice(), disposition);
+                        }
                     }
                 }
             }));
@@ -102,6 +110,8 @@ impl Shard {
                 self.moved_addresses = true;
             }
         }
+        proofs.clear();
+        self.proofs = proofs;
         self.senders = senders;
     }
 
@@ -119,13 +129,34 @@ impl Shard {
         }
     }
 
-    fn handle(&mut self, now: Now, path: Path, sender: usize, datagram: &mut [u8]) -> Disposition {
+    /// Makes the tags of some packets together, where a profile needs that.
+    fn foresee<'a>(
+        &self,
+        packets: impl ExactSizeIterator<Item = (&'a Received, &'a usize)>,
+        bytes: &'a mut [u8],
+        proofs: &'a mut Proofs,
+    ) -> Coming<'a> {
+        proofs.clear();
+        // Where nobody ever came with AES-CM, nothing is looked at.
+        let any = self.counters.srtp_cm_sha1 > 0 && packets.len() > 1;
+        for (received, sender) in packets.filter(|_| any) {
+            let packet = bytes.get(received.start..).and_then(|rest| rest.get(..received.len));
+            if let (Some(packet), Some(link)) = (packet, self.links.get(*sender))
+                && classify(packet) == Class::Rtp
+            {
+                link.peer.foresee_rtp(proofs, received.start, packet);
+            }
+        }
+        proofs.make(bytes)
+    }
+
+    fn handle(&mut self, now: Now, path: Path, sender: usize, datagram: &mut Datagram<'_>) -> Disposition {
         self.counters.packets_in += 1;
-        self.counters.bytes_in += datagram.len() as u64;
+        self.counters.bytes_in += datagram.as_slice().len() as u64;
         self.serving = NOBODY;
-        let class = classify(datagram);
+        let class = classify(datagram.as_slice());
         if class == Class::Stun {
-            return self.handle_stun(now, path, datagram);
+            return self.handle_stun(now, path, datagram.as_slice());
         }
         let mut link = sender;
         if self.moved_addresses {
@@ -133,13 +164,13 @@ impl Shard {
             link = self.addresses.get(&Endpoint::of(path.remote)).copied().unwrap_or(NOBODY);
         }
         if link == NOBODY {
-            return self.handle_stray(class, now, path, datagram);
+            return self.handle_stray(class, now, path, datagram.as_mut_slice());
         }
         self.serving = link;
         match class {
             Class::Rtp => self.handle_rtp(link, now.mono, path, datagram),
-            Class::Rtcp => self.handle_rtcp(link, now.mono, path, datagram),
-            Class::Dtls => self.handle_dtls(link, now, datagram),
+            Class::Rtcp => self.handle_rtcp(link, now.mono, path, datagram.as_mut_slice()),
+            Class::Dtls => self.handle_dtls(link, now, datagram.as_slice()),
             Class::Stun | Class::Unknown => self.counters.drop(DropReason::Malformed),
         }
         Disposition::Taken

@@ -2,11 +2,11 @@
 
 use super::media::ASSUMED_RTT;
 use super::shard::Shard;
-use crate::media::outbox::MAX_DATAGRAM;
 use crate::media::rtcp::{Compound, ReportBlock, Rtcp, SenderInfo, packets};
 use crate::model::Instant;
 use crate::model::counters::DropReason;
 use crate::model::{MediaKind, ParticipantSid, Path};
+use crate::transport::outbox::MAX_DATAGRAM;
 use std::time::Duration;
 
 /// How often a link with media looks after itself: live layers, overdue key frames, and every second time its reports.

@@ -12,13 +12,14 @@ use crate::media::codec::{Facts, inspect};
 use crate::media::guardian::{Begins, Forwarded, Repair};
 use crate::media::inbound::InboundStream;
 use crate::media::nacker::NackAction;
-use crate::media::outbox::Outbox;
 use crate::media::packet::{AudioLevel, OutgoingHeader, RtpHeader, set_first_element, write_header};
 use crate::media::route::{Incoming, Patch, Rewrite, Verdict};
 use crate::media::rtx::write_rtx_payload;
 use crate::model::Instant;
 use crate::model::counters::{DropReason, FreezeRepair};
 use crate::model::{Codec, Extension, MediaKind, Path};
+use crate::transport::outbox::Outbox;
+use crate::transport::srtp::Datagram;
 use std::time::Duration;
 
 /// Round trip assumed before one was measured.
@@ -30,13 +31,14 @@ pub(super) const TAG: usize = 16;
 pub(super) const HEADER: usize = 20;
 
 impl Shard {
-    pub(super) fn handle_rtp(&mut self, link: usize, now: Instant, path: Path, datagram: &mut [u8]) {
+    pub(super) fn handle_rtp(&mut self, link: usize, now: Instant, path: Path, datagram: &mut Datagram<'_>) {
         let Some(state) = self.links.get_mut(link) else { return };
         let opened = match state.peer.open_rtp(datagram) {
             Ok(opened) => opened,
             Err(reason) => return self.counters.drop(reason),
         };
         // Only what is the publisher's own counts: forgeries from its address must not use its rate up.
+        let datagram = datagram.as_mut_slice();
         if !state.budget.take(datagram.len(), now) {
             return self.counters.drop(DropReason::RateLimit);
         }
@@ -279,7 +281,7 @@ impl Shard {
             let source = Source { header, packet, payload, urgent: true, now: incoming.now };
             out.echo(receiver, &mut self.outbox, incoming.now);
             if write_media(out, payload_type, receiver, &mut self.outbox, &rewrite, source, &elements) {
-                out.keep_echo(&self.outbox);
+                out.keep_echo(&mut self.outbox);
                 self.counters.forwarded += 1;
                 out.stats.on_sent(rewrite.timestamp, payload.len(), incoming.now);
                 want_reports(receiver, route.receiver, incoming.now, &mut self.dirty);
@@ -494,7 +496,7 @@ fn write_packet(
     let outgoing = OutgoingHeader { marker: rewrite.marker, payload_type, sequence, timestamp: rewrite.timestamp, ssrc };
     let payload = if rewrite.empty { &[] } else { payload };
     let Link { peer, line, .. } = receiver;
-    outbox.push_with(path, urgent, |slot| {
+    outbox.push_sealed(path, urgent, |slot, debt| {
         let header_len = write_header(slot, &outgoing, elements.as_slice())?;
         let body_len = payload.len() + if repeats.is_some() { 2 } else { 0 };
         if let Some(line) = line
@@ -503,7 +505,7 @@ fn write_packet(
             set_first_element(slot, number)?;
         }
         if repeats.is_none() && !matches!(rewrite.patch, Some(Patch::Vp8(_))) {
-            return peer.seal_rtp_from(slot, header_len, payload);
+            return peer.seal_rtp_from(slot, header_len, payload, debt);
         }
         let body = slot.get_mut(header_len..header_len + body_len)?;
         match repeats {
@@ -515,6 +517,6 @@ fn write_packet(
         if let Some(Patch::Vp8(patch)) = rewrite.patch {
             patch.apply(body.get_mut(body_len - payload.len()..)?);
         }
-        peer.seal_rtp(slot, header_len, header_len + body_len)
+        peer.seal_rtp(slot, header_len, header_len + body_len, debt)
     })
 }

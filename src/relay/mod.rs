@@ -8,7 +8,7 @@
 //! record, `admin` what the platform asks. The doors see [`command`],
 //! [`event`] and [`envelope`] and nothing else.
 
-pub use crate::media::outbox;
+pub use crate::transport::outbox;
 pub use datagrams::Received;
 
 mod admin;

@@ -107,9 +107,9 @@ impl Shard {
         if route.and_then(|route| route.route.resolve(item.sequence, now, Duration::ZERO)).is_none() {
             return 0;
         }
-        let before = self.outbox.bytes().len();
+        let before = self.outbox.size();
         self.counters.padding_repeats += self.send_kept(link, item, Some(1), now);
-        self.outbox.bytes().len() - before
+        self.outbox.size() - before
     }
 
     /// Only what the route sent itself is there to be found: what is closed, muted, at rest or paused has nothing.
@@ -142,12 +142,12 @@ impl Shard {
             let RtxStream { ssrc, payload_type, sequence } = *rtx;
             let outgoing = OutgoingHeader { marker: false, payload_type, sequence, timestamp, ssrc };
             let padding = bytes.saturating_sub(HEADER + TAG).clamp(1, usize::from(u8::MAX)) as u8;
-            self.outbox.push_with(path, false, |slot| {
+            self.outbox.push_sealed(path, false, |slot, debt| {
                 let (header_len, len) = write_padding(slot, &outgoing, &[(out.passes.transport_cc, &[0, 0])], padding)?;
                 if let Some(number) = line.on_sent(len + TAG, true, now) {
                     set_first_element(slot, number)?;
                 }
-                sent = peer.seal_rtp(slot, header_len, len)?;
+                sent = peer.seal_rtp(slot, header_len, len, debt)?;
                 Some(sent)
             });
             if sent > 0 {

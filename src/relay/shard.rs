@@ -17,13 +17,14 @@ use super::tracks::Track;
 use super::warm::Burst;
 use crate::consultation::ConsultationPolicy;
 use crate::consultation::room::Defaults;
-use crate::media::outbox::Outbox;
 use crate::media::rate::Bitrate;
 use crate::model::Instant;
 use crate::model::counters::{Counters, DropReason, FailureReason};
 use crate::model::roster::{LeaveReason, Source};
 use crate::model::{MediaKind, Now, ParticipantSid, RoomKey, ShardId, TenantId, TrackSid};
+use crate::transport::outbox::Outbox;
 use crate::transport::peer::{PeerEvent, Transport};
+use crate::transport::srtp::Proofs;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -87,6 +88,8 @@ pub struct Shard {
     pub(super) moved_addresses: bool,
     /// Who sent the datagrams of a batch; kept for its memory.
     pub(super) senders: Vec<usize>,
+    /// What is known of a batch's packets before their turn; kept for its memory.
+    pub(super) proofs: Proofs,
     /// What a batch needs memory for; kept for its own.
     pub(super) bursts: Vec<Burst>,
     /// Whose datagram is being taken in, in case it brings something down.
@@ -134,6 +137,7 @@ impl Shard {
             addresses: Addresses::default(),
             moved_addresses: false,
             senders: Vec::new(),
+            proofs: Proofs::default(),
             bursts: Vec::new(),
             serving: 0,
             ufrags: HashMap::new(),

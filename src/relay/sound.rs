@@ -6,10 +6,10 @@
 use super::link::{Inbound, Link};
 use super::shard::Shard;
 use super::tracks::{Layer, OutStream};
-use crate::media::outbox::Outbox;
 use crate::media::packet::{FIXED_HEADER_LEN, OutgoingHeader, RtpHeader, write_header};
 use crate::media::red::{Block, earlier, primary, set_block_type, write_red};
 use crate::model::Instant;
+use crate::transport::outbox::Outbox;
 
 /// Earlier packets that may be sent along with one, and looked for in one.
 const GENERATIONS: usize = 2;
@@ -128,13 +128,12 @@ impl OutStream {
     }
 
     /// Keeps what was just written for the next time.
-    pub(super) fn keep_echo(&mut self, outbox: &Outbox) {
+    pub(super) fn keep_echo(&mut self, outbox: &mut Outbox) {
         let Some(echo) = &mut self.echo else { return };
-        let Some(last) = outbox.datagrams().last() else { return };
-        let datagram = outbox.bytes().get(last.start..).and_then(|bytes| bytes.get(..last.len));
-        if let (Some(datagram), Some(place)) = (datagram, echo.bytes.get_mut(..last.len)) {
+        let Some(datagram) = outbox.last() else { return };
+        if let Some(place) = echo.bytes.get_mut(..datagram.len()) {
             place.copy_from_slice(datagram);
-            echo.len = last.len;
+            echo.len = datagram.len();
         }
     }
 }

@@ -6,12 +6,13 @@
 //! `Shard::handle_answer`.
 
 use super::shard::{Disposition, Shard};
-use crate::media::outbox::MAX_DATAGRAM;
 use crate::media::packet::Class;
 use crate::model::Instant;
 use crate::model::counters::DropReason;
 use crate::model::{Now, Path};
+use crate::transport::outbox::MAX_DATAGRAM;
 use crate::transport::peer::{Outcome, slot_of_answer};
+use crate::transport::srtp::Datagram;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -100,7 +101,7 @@ impl Shard {
         let refused = self.counters.drops(DropReason::SrtpAuth);
         self.serving = link;
         if class == Class::Rtp {
-            self.handle_rtp(link, now.mono, path, datagram);
+            self.handle_rtp(link, now.mono, path, &mut Datagram::new(datagram));
         } else {
             self.handle_rtcp(link, now.mono, path, datagram);
         }

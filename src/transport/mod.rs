@@ -6,10 +6,11 @@
 //!
 //! Entry points: [`peer::Peer`] puts the parts together; [`ice::IceLite`] says who a datagram is from and where media goes,
 //! [`dtls::RtcDtls`] agrees on the keys, [`srtp`] opens and seals packets, [`sctp::DataChannels`] carries data messages, [`sdp`]
-//! reads offers and writes answers.
+//! reads offers and writes answers, [`outbox::Outbox`] holds what is to leave.
 
 pub mod dtls;
 pub mod ice;
+pub mod outbox;
 pub mod peer;
 pub mod sctp;
 pub mod sdp;

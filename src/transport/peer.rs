@@ -5,11 +5,11 @@
 
 use super::dtls::{DtlsContext, DtlsEvent, DtlsFailure, DtlsTransport, Fingerprint, RtcDtls};
 use super::ice::{Credentials, IceError, IceEvent, IceLite, IceState, candidate_line, host_candidates, parse_tag};
+use super::outbox::{Debt, MAX_DATAGRAM, Outbox};
 pub use super::sctp::OwnChannel;
 use super::sctp::{ChannelId, DataChannels, DataEvent};
 use super::sdp::Offer;
-use super::srtp::{OpenedRtp, Profile, SessionKeys, SrtpError, SrtpReceiver, SrtpSender};
-use crate::media::outbox::{MAX_DATAGRAM, Outbox};
+use super::srtp::{Datagram, OpenedRtp, Profile, Proofs, SessionKeys, SrtpError, SrtpReceiver, SrtpSender};
 use crate::model::Instant;
 use crate::model::counters::{DropReason, FailureReason};
 use crate::model::{Path, ShardId};
@@ -348,12 +348,19 @@ impl Peer {
         if dtls.handle_datagram(now, datagram) { Ok(()) } else { Err(DropReason::BadDtls) }
     }
 
+    /// Lets the tag of a media packet that lies here in a batch be made with those of others.
+    pub fn foresee_rtp(&self, proofs: &mut Proofs, start: usize, packet: &[u8]) {
+        if let Some(receiver) = &self.receiver {
+            proofs.foresee(receiver, start, packet);
+        }
+    }
+
     /// Opens a media packet in place.
     ///
     /// # Errors
     /// Why it was dropped.
-    pub fn open_rtp(&mut self, packet: &mut [u8]) -> Result<OpenedRtp, DropReason> {
-        self.receiver.as_mut().ok_or(DropReason::NoKeys)?.open_rtp(packet).map_err(drop_reason)
+    pub fn open_rtp(&mut self, packet: &mut Datagram<'_>) -> Result<OpenedRtp, DropReason> {
+        self.receiver.as_mut().ok_or(DropReason::NoKeys)?.open_datagram(packet).map_err(drop_reason)
     }
 
     /// Opens a control packet in place; answers its plain length.
@@ -369,14 +376,14 @@ impl Peer {
         self.ice.on_media(now, path)
     }
 
-    /// Seals a plain media packet of `len` bytes in place; answers its final length.
-    pub fn seal_rtp(&mut self, buffer: &mut [u8], header_len: usize, len: usize) -> Option<usize> {
-        self.sender.as_mut()?.seal_rtp(buffer, header_len, len).ok()
+    /// Seals a plain media packet of `len` bytes in place, for an outgoing batch; answers its final length.
+    pub fn seal_rtp(&mut self, buffer: &mut [u8], header_len: usize, len: usize, debt: Debt<'_>) -> Option<usize> {
+        self.sender.as_mut()?.seal_rtp_on(debt, buffer, header_len, len).ok()
     }
 
-    /// Seals a payload that lies elsewhere behind the header in `buffer`; answers the final length.
-    pub fn seal_rtp_from(&mut self, buffer: &mut [u8], header_len: usize, payload: &[u8]) -> Option<usize> {
-        self.sender.as_mut()?.seal_rtp_from(buffer, header_len, payload).ok()
+    /// Seals a payload that lies elsewhere behind the header in `buffer`, for an outgoing batch; answers the final length.
+    pub fn seal_rtp_from(&mut self, buffer: &mut [u8], header_len: usize, payload: &[u8], debt: Debt<'_>) -> Option<usize> {
+        self.sender.as_mut()?.seal_rtp_from(debt, buffer, header_len, payload).ok()
     }
 
     /// Seals a plain control packet into the outgoing batch.

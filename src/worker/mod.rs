@@ -285,7 +285,7 @@ impl Worker {
                 break;
             }
             self.shard.finish_batch(now);
-            if self.shard.outbox().bytes().len() > SEND_AT {
+            if self.shard.outbox().size() > SEND_AT {
                 self.send(now);
             }
         }
@@ -355,8 +355,7 @@ impl Worker {
         if self.shard.outbox().is_empty() && !self.port.is_holding() {
             return;
         }
-        self.shard.outbox().gather();
-        let sent = self.port.send(self.shard.outbox());
+        let sent = self.port.send(self.shard.outbox().gather());
         self.shard.outbox().clear();
         let counters = self.shard.counters();
         counters.packets_out += sent.datagrams;

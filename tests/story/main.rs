@@ -33,3 +33,4 @@ mod tally;
 mod three_people;
 mod truth;
 mod two_connections;
+mod without_gcm;

@@ -22,6 +22,7 @@ use colloque::relay::link::Rate;
 use colloque::relay::shard::{Disposition, Shard, ShardConfig};
 use colloque::signal::livekit::LiveKitEnvelope;
 use colloque::transport::peer::Transport;
+use colloque::transport::srtp::Profile;
 use media::Kind;
 use net::{Bottleneck, End, Flight, Net, Weather};
 use person::{Coming, Inbox, Person, Received, Sending};
@@ -140,6 +141,8 @@ pub(crate) struct Rules {
     pub(crate) rate: Rate,
     pub(crate) departure_timeout_s: u32,
     pub(crate) resume_window: Duration,
+    /// The SRTP profiles it takes.
+    pub(crate) profiles: &'static [Profile],
 }
 
 impl Default for Rules {
@@ -150,14 +153,18 @@ impl Default for Rules {
             rate: Rate { packets: 3_000, bytes: 1_500_000 },
             departure_timeout_s: 20,
             resume_window: Duration::from_secs(30),
+            profiles: &Profile::ALL,
         }
     }
 }
 
 pub(crate) const RELAY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 7_882);
 
-fn transport() -> Arc<Transport> {
+fn transport(profiles: &[Profile]) -> Arc<Transport> {
     static TRANSPORT: OnceLock<Arc<Transport>> = OnceLock::new();
+    if profiles != Profile::ALL {
+        return Arc::new(Transport::with_profiles(&[RELAY], profiles).expect("a certificate"));
+    }
     TRANSPORT.get_or_init(|| Arc::new(Transport::new(&[RELAY]).expect("a certificate"))).clone()
 }
 
@@ -190,7 +197,7 @@ impl World {
             room_defaults: Defaults { empty_timeout_s: 300, departure_timeout_s: rules.departure_timeout_s, max_participants: 0 },
             connect_within: rules.connect_within,
             publisher_rate: rules.rate,
-            transport: transport(),
+            transport: transport(rules.profiles),
             usual: Arc::default(),
             envelope: Arc::new(LiveKitEnvelope),
         };
@@ -602,9 +609,9 @@ impl World {
     }
 
     fn flush(&mut self) {
-        let outbox = self.shard.outbox();
-        for datagram in outbox.datagrams() {
-            let bytes = outbox.bytes()[datagram.start..datagram.start + datagram.len].to_vec();
+        let batch = self.shard.outbox().finish();
+        for datagram in batch.datagrams() {
+            let bytes = batch.bytes()[datagram.start..datagram.start + datagram.len].to_vec();
             let to = datagram.path.remote;
             let byte = |at| bytes.get(at).copied().unwrap_or_default();
             self.sent.push(Left { at: self.now, to, first: byte(0), second: byte(1), len: bytes.len() });
@@ -618,7 +625,7 @@ impl World {
                 self.net.send(self.now, self.lines[index].down, flight);
             }
         }
-        outbox.clear();
+        self.shard.outbox().clear();
         self.shard.drain_address_changes().for_each(drop);
         self.closed_rooms += self.shard.drain_closed_rooms().count();
     }

@@ -1,8 +1,10 @@
 //! The two families of ciphers behind one face.
 
 use super::cm::Cm;
+use super::debt::Debt;
 use super::gcm::Gcm;
 use super::keys::{Labels, SessionKeys};
+use super::proof::Datagram;
 use super::{Profile, RTCP_INDEX_LEN, SrtpError};
 use crate::media::ahead;
 
@@ -21,17 +23,30 @@ impl Cipher {
         })
     }
 
-    pub(super) fn open_rtp(&self, packet: &mut [u8], header_len: usize, ssrc: u32, index: u64) -> Result<usize, SrtpError> {
+    pub(super) fn open_rtp(
+        &self,
+        packet: &mut Datagram<'_>,
+        header_len: usize,
+        ssrc: u32,
+        index: u64,
+    ) -> Result<usize, SrtpError> {
         match self {
-            Self::Gcm(gcm) => gcm.open_rtp(packet, header_len, ssrc, index),
+            Self::Gcm(gcm) => gcm.open_rtp(packet.as_mut_slice(), header_len, ssrc, index),
             Self::Cm(cm) => cm.open_rtp(packet, header_len, ssrc, index),
         }
     }
 
-    pub(super) fn seal_rtp(&self, packet: &mut [u8], header_len: usize, ssrc: u32, index: u64) -> Result<(), SrtpError> {
+    pub(super) fn seal_rtp(
+        &self,
+        packet: &mut [u8],
+        header_len: usize,
+        ssrc: u32,
+        index: u64,
+        debt: Option<Debt<'_>>,
+    ) -> Result<(), SrtpError> {
         match self {
             Self::Gcm(gcm) => gcm.seal_rtp(packet, header_len, ssrc, index),
-            Self::Cm(cm) => cm.seal_rtp(packet, header_len, ssrc, index),
+            Self::Cm(cm) => cm.seal_rtp(packet, header_len, ssrc, index, debt),
         }
     }
 
@@ -43,13 +58,14 @@ impl Cipher {
         payload: &[u8],
         ssrc: u32,
         index: u64,
+        debt: Option<Debt<'_>>,
     ) -> Result<(), SrtpError> {
         match self {
             Self::Gcm(gcm) => gcm.seal_rtp_from(packet, header_len, payload, ssrc, index),
             Self::Cm(cm) => {
                 let room = packet.get_mut(header_len..).and_then(|body| body.get_mut(..payload.len()));
                 room.ok_or(SrtpError::NoRoom)?.copy_from_slice(payload);
-                cm.seal_rtp(packet, header_len, ssrc, index)
+                cm.seal_rtp(packet, header_len, ssrc, index, debt)
             }
         }
     }

@@ -1,15 +1,15 @@
 //! AES counter mode with HMAC-SHA1, tag of 80 bits (RFC 3711).
 
+use super::debt::Debt;
+use super::hmac::{HmacKey, wipe};
+use super::keys::{Labels, SessionKeys};
+use super::proof::Datagram;
+use super::{RTCP_CLEAR_LEN, RTCP_INDEX_LEN, SrtpError};
 use aws_lc_rs::cipher::{AES_128, EncryptingKey, EncryptionContext, UnboundCipherKey};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use sha1::{Digest, Sha1};
 
-use zeroize::Zeroizing;
-
-use super::keys::{Labels, SessionKeys};
-use super::{RTCP_CLEAR_LEN, RTCP_INDEX_LEN, SrtpError};
-
-const TAG_LEN: usize = 10;
+/// Bytes of a tag that are sent.
+pub(super) const TAG_LEN: usize = 10;
 
 /// Session keys and salt of one protocol and one direction.
 pub(super) struct Cm {
@@ -18,34 +18,9 @@ pub(super) struct Cm {
     authentication: HmacKey,
 }
 
-/// An HMAC-SHA1 key (RFC 2104), as the two states of SHA-1 behind its blocks. A tag then begins with a copy of a hundred bytes, where
-/// a general context costs as much as hashing a packet of sound. Boxed: the states are larger than what GCM keeps.
-struct HmacKey(Box<[Sha1; 2]>);
-
-impl HmacKey {
-    fn new(key: &[u8; 20]) -> Self {
-        let state = |pad: u8| {
-            let mut block = Zeroizing::new([pad; 64]);
-            for (byte, key) in block.iter_mut().zip(key) {
-                *byte ^= key;
-            }
-            Sha1::new().chain_update(block.as_slice())
-        };
-        Self(Box::new([state(0x36), state(0x5c)]))
-    }
-
-    fn tag(&self, signed: &[u8], trailer: &[u8]) -> [u8; 20] {
-        let [inner, outer] = &*self.0;
-        let digest = inner.clone().chain_update(signed).chain_update(trailer).finalize();
-        outer.clone().chain_update(digest).finalize().into()
-    }
-}
-
-impl Drop for HmacKey {
+impl Drop for Cm {
     fn drop(&mut self) {
-        *self.0 = [Sha1::new(), Sha1::new()];
-        // So that overwriting what is about to be freed counts as used.
-        std::hint::black_box(&self.0);
+        wipe(std::slice::from_mut(&mut self.authentication));
     }
 }
 
@@ -61,20 +36,44 @@ impl Cm {
         Ok(Self { key, salt, authentication: HmacKey::new(authentication) })
     }
 
+    /// What the tag of an RTP packet of so many bytes is made of: the key, the rollover counter and how many of them are signed.
+    pub(super) fn signed(&self, len: usize, index: u64) -> Option<(HmacKey, [u8; 4], usize)> {
+        Some((self.authentication, rollover_counter(index), len.checked_sub(TAG_LEN)?))
+    }
+
     /// Opens header, ciphertext and tag; returns the length of the plain packet.
-    pub(super) fn open_rtp(&self, packet: &mut [u8], header_len: usize, ssrc: u32, index: u64) -> Result<usize, SrtpError> {
-        let (signed, tag) = packet.split_last_chunk_mut::<TAG_LEN>().ok_or(SrtpError::TooShort)?;
-        self.verify(signed, &rollover_counter(index), tag)?;
+    pub(super) fn open_rtp(
+        &self,
+        packet: &mut Datagram<'_>,
+        header_len: usize,
+        ssrc: u32,
+        index: u64,
+    ) -> Result<usize, SrtpError> {
+        let proven = packet.is_proven(&self.authentication, rollover_counter(index));
+        let (signed, tag) = packet.as_mut_slice().split_last_chunk_mut::<TAG_LEN>().ok_or(SrtpError::TooShort)?;
+        if !proven {
+            self.verify(signed, &rollover_counter(index), tag)?;
+        }
         let body = signed.get_mut(header_len..).ok_or(SrtpError::TooShort)?;
         self.apply(body, ssrc, index)?;
         Ok(signed.len())
     }
 
-    /// Seals what lies between the header and the room for the tag, which is the end of `packet`.
-    pub(super) fn seal_rtp(&self, packet: &mut [u8], header_len: usize, ssrc: u32, index: u64) -> Result<(), SrtpError> {
+    /// Seals what lies between the header and the room for the tag, which is the end of `packet`; the tag may be owed.
+    pub(super) fn seal_rtp(
+        &self,
+        packet: &mut [u8],
+        header_len: usize,
+        ssrc: u32,
+        index: u64,
+        debt: Option<Debt<'_>>,
+    ) -> Result<(), SrtpError> {
         let (signed, room) = packet.split_last_chunk_mut::<TAG_LEN>().ok_or(SrtpError::NoRoom)?;
         self.apply(signed.get_mut(header_len..).ok_or(SrtpError::Malformed)?, ssrc, index)?;
-        *room = self.tag(signed, &rollover_counter(index))?;
+        match debt {
+            Some(debt) => debt.owe(self.authentication, rollover_counter(index), signed.len()),
+            None => *room = self.tag(signed, &rollover_counter(index))?,
+        }
         Ok(())
     }
 
@@ -131,17 +130,6 @@ fn rollover_counter(index: u64) -> [u8; 4] {
 mod tests {
     use super::super::tests::hex;
     use super::*;
-
-    #[test]
-    fn tags_are_those_of_another_library() {
-        use aws_lc_rs::hmac;
-        for len in [0, 1, 55, 56, 63, 64, 65, 120, 1_150] {
-            let (key, text) = ([len as u8; 20], vec![0xa5; len]);
-            let expected =
-                hmac::sign(&hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &key), &[&text[..], &[1, 2, 3, 4]].concat());
-            assert_eq!(HmacKey::new(&key).tag(&text, &[1, 2, 3, 4]), expected.as_ref(), "{len}");
-        }
-    }
 
     #[test]
     fn keystream_is_that_of_rfc_3711_b_2() {

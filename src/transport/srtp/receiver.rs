@@ -1,7 +1,9 @@
 //! Opening what a peer sent.
 
 use super::cipher::{Cipher, rtcp_ssrc, rtcp_word_offset};
+use super::hmac::HmacKey;
 use super::keys::{Labels, SessionKeys};
+use super::proof::Datagram;
 use super::replay::{Resume, Window, estimate};
 use super::table::SsrcTable;
 use super::{MAX_PACKET_LEN, MAX_RTCP_INDEX, Profile, RTCP_CLEAR_LEN, SrtpError, SrtpErrorCounts};
@@ -62,16 +64,35 @@ impl SrtpReceiver {
     /// # Errors
     /// Any kind that is the peer's fault, each counted. The content of `packet` is undefined then; the receiver is as it was.
     pub fn open_rtp(&mut self, packet: &mut [u8]) -> Result<OpenedRtp, SrtpError> {
+        self.open_datagram(&mut Datagram::new(packet))
+    }
+
+    /// Opens an SRTP packet in place, of which something may be known already.
+    ///
+    /// # Errors
+    /// Those of [`open_rtp`](Self::open_rtp).
+    pub fn open_datagram(&mut self, packet: &mut Datagram<'_>) -> Result<OpenedRtp, SrtpError> {
         let result = self.try_open_rtp(packet);
         self.control.errors.watch(result)
     }
 
-    fn try_open_rtp(&mut self, packet: &mut [u8]) -> Result<OpenedRtp, SrtpError> {
-        if packet.len() > MAX_PACKET_LEN {
+    /// What the tag of an SRTP packet of a known stream is made of, as its index looks now: key, rollover counter and length of
+    /// what is signed. Nothing where it would be no use: for GCM, and for what was seen before.
+    pub(super) fn foresee(&self, packet: &[u8]) -> Option<(HmacKey, [u8; 4], usize)> {
+        let Cipher::Cm(cm) = &self.rtp else { return None };
+        let [_, _, high, low, _, _, _, _, ssrc @ ..] = *packet.first_chunk::<12>().filter(|_| packet.len() <= MAX_PACKET_LEN)?;
+        let window = self.rtp_windows.peek(u32::from_be_bytes(ssrc))?;
+        let index = estimate(window.highest(), u16::from_be_bytes([high, low])).ok()?;
+        if window.is_free(index) { cm.signed(packet.len(), index) } else { None }
+    }
+
+    fn try_open_rtp(&mut self, packet: &mut Datagram<'_>) -> Result<OpenedRtp, SrtpError> {
+        let len = packet.as_slice().len();
+        if len > MAX_PACKET_LEN {
             return Err(SrtpError::Malformed);
         }
-        let header = RtpHeader::parse(packet)?;
-        if packet.len() < header.header_len + self.profile.tag_len() {
+        let header = RtpHeader::parse(packet.as_slice())?;
+        if len < header.header_len + self.profile.tag_len() {
             return Err(SrtpError::TooShort);
         }
         let cipher = &self.rtp;

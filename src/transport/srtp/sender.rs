@@ -1,6 +1,7 @@
 //! Sealing what goes to a peer.
 
 use super::cipher::{Cipher, rtcp_ssrc, rtcp_word_offset};
+use super::debt::Debt;
 use super::keys::{Labels, SessionKeys};
 use super::replay::{OutOfRange, Resume, Window, estimate};
 use super::table::SsrcTable;
@@ -71,17 +72,39 @@ impl SrtpSender {
     /// `header_len` is not that of the packet's header, [`SrtpError::IndexReused`], [`SrtpError::IndexLimit`],
     /// [`SrtpError::TableFull`]; each is counted. Nothing of `buf` may be sent then.
     pub fn seal_rtp(&mut self, buf: &mut [u8], header_len: usize, len: usize) -> Result<usize, SrtpError> {
-        let result = self.try_seal_rtp(buf, header_len, len, None);
+        let result = self.try_seal_rtp(buf, header_len, len, None, None);
+        self.control.errors.watch(result)
+    }
+
+    /// The same for a packet of an outgoing batch, whose tag may come later.
+    ///
+    /// # Errors
+    /// Those of [`seal_rtp`](Self::seal_rtp).
+    pub(in crate::transport) fn seal_rtp_on(
+        &mut self,
+        debt: Debt<'_>,
+        buf: &mut [u8],
+        header_len: usize,
+        len: usize,
+    ) -> Result<usize, SrtpError> {
+        let result = self.try_seal_rtp(buf, header_len, len, None, Some(debt));
         self.control.errors.watch(result)
     }
 
     /// Seals the RTP packet whose header lies in the first `header_len` bytes of `buf`, and whose payload lies elsewhere, into
-    /// `buf`; returns the length of the sealed one. It saves a copy of the payload.
+    /// `buf`, for an outgoing batch; returns the length of the sealed one. It saves a copy of the payload, and the tag may come later.
     ///
     /// # Errors
     /// Those of [`seal_rtp`](Self::seal_rtp).
-    pub fn seal_rtp_from(&mut self, buf: &mut [u8], header_len: usize, payload: &[u8]) -> Result<usize, SrtpError> {
-        let result = self.try_seal_rtp(buf, header_len, header_len.saturating_add(payload.len()), Some(payload));
+    pub(in crate::transport) fn seal_rtp_from(
+        &mut self,
+        debt: Debt<'_>,
+        buf: &mut [u8],
+        header_len: usize,
+        payload: &[u8],
+    ) -> Result<usize, SrtpError> {
+        let len = header_len.saturating_add(payload.len());
+        let result = self.try_seal_rtp(buf, header_len, len, Some(payload), Some(debt));
         self.control.errors.watch(result)
     }
 
@@ -91,6 +114,7 @@ impl SrtpSender {
         header_len: usize,
         len: usize,
         payload: Option<&[u8]>,
+        debt: Option<Debt<'_>>,
     ) -> Result<usize, SrtpError> {
         let sealed_len = sealed_len(len, self.profile.rtp_overhead())?;
         let packet = buf.get_mut(..sealed_len).ok_or(SrtpError::NoRoom)?;
@@ -111,8 +135,8 @@ impl SrtpSender {
             }
             window.take(index);
             match payload {
-                Some(payload) => cipher.seal_rtp_from(packet, header_len, payload, header.ssrc, index),
-                None => cipher.seal_rtp(packet, header_len, header.ssrc, index),
+                Some(payload) => cipher.seal_rtp_from(packet, header_len, payload, header.ssrc, index, debt),
+                None => cipher.seal_rtp(packet, header_len, header.ssrc, index, debt),
             }
         })?;
         Ok(sealed_len)

@@ -81,6 +81,11 @@ impl<T: Resume> SsrcTable<T> {
         ahead::fetch_slice(&self.states, 4);
     }
 
+    /// The state of a live stream.
+    pub(super) fn peek(&self, ssrc: u32) -> Option<&T> {
+        self.states.get(self.live.iter().position(|known| *known == ssrc)?)
+    }
+
     /// Number of live streams.
     pub(super) fn len(&self) -> usize {
         self.live.len()

@@ -19,7 +19,7 @@ fn material(profile: Profile) -> Vec<u8> {
 }
 
 /// A client's sender and our receiver, as DTLS server.
-fn pair(profile: Profile) -> (SrtpSender, SrtpReceiver) {
+pub(super) fn pair(profile: Profile) -> (SrtpSender, SrtpReceiver) {
     let (_, outbound) = SessionKeys::split(profile, &material(profile), false).unwrap();
     let (inbound, _) = SessionKeys::split(profile, &material(profile), true).unwrap();
     (SrtpSender::new(outbound).unwrap(), SrtpReceiver::new(inbound).unwrap())
@@ -54,7 +54,7 @@ fn open_rtcp(receiver: &mut SrtpReceiver, sealed: &[u8]) -> Result<Vec<u8>, Srtp
     Ok(buf)
 }
 
-fn rtp(ssrc: u32, sequence: u16) -> Vec<u8> {
+pub(super) fn rtp(ssrc: u32, sequence: u16) -> Vec<u8> {
     let mut out = [0; 64];
     let header = OutgoingHeader { marker: false, payload_type: 111, sequence, timestamp: 960, ssrc };
     let len = write_header(&mut out, &header, &[(3, &[0x9E])]).unwrap();
@@ -369,10 +369,6 @@ mod receiving {
             let plain = [&rtp(7, 1)[..20], &payload].concat();
             let sealed = seal_rtp(&mut sender, &plain).unwrap();
             prop_assert_eq!(sealed.len(), plain.len() + Profile::ALL[profile].rtp_overhead());
-            let (mut twin, mut apart) = (pair(Profile::ALL[profile]).0, vec![0; sealed.len()]);
-            apart[..20].copy_from_slice(&plain[..20]);
-            prop_assert_eq!(twin.seal_rtp_from(&mut apart, 20, &payload), Ok(sealed.len()));
-            prop_assert_eq!(&apart, &sealed, "from another place");
             prop_assert_eq!(open_rtp(&mut receiver, &sealed), Ok((plain, 1)));
             let plain = [&[0x80 | report[0] & 0x3F], &report[1..]].concat();
             let sealed = seal_rtcp(&mut sender, &plain).unwrap();

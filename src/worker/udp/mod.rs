@@ -15,7 +15,7 @@ pub use sending::Sent;
 
 use crate::model::Path;
 use crate::relay::Received;
-use crate::relay::outbox::{MAX_DATAGRAM, Outbox};
+use crate::relay::outbox::{Batch, MAX_DATAGRAM, Outbox};
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 use sending::Sending;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -92,7 +92,7 @@ fn carries_a_train(offload: Offload) -> io::Result<bool> {
     let mut outbox = Outbox::default();
     let lengths = [600, 600, 200];
     let pushed = lengths.iter().all(|len| outbox.push(path, false, &[7; MAX_DATAGRAM][..*len]));
-    let sent = port.send(&outbox);
+    let sent = port.send(outbox.finish());
     // The loopback delivers within the call that sends.
     let mut arrived = Vec::new();
     port.receive(|_, batch| arrived.extend(batch.iter().map(|datagram| datagram.len)));
@@ -264,12 +264,12 @@ impl UdpPort {
     ///
     /// Where a socket takes no more, urgent datagrams go first; what still does not go is kept for the next call while it is little
     /// and young.
-    pub fn send(&mut self, outbox: &Outbox) -> Sent {
+    pub fn send(&mut self, batch: &Batch) -> Sent {
         #[cfg(target_os = "linux")]
         let mut wire = self.mmsg.on(&self.sockets);
         #[cfg(not(target_os = "linux"))]
         let mut wire = single::Single(&self.sockets);
-        self.sending.send(outbox, &mut wire)
+        self.sending.send(batch, &mut wire)
     }
 }
 

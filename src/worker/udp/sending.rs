@@ -3,7 +3,7 @@
 //! Knows no system call: a [`Wire`] carries messages and says what became of them, so that tests can push back as they like.
 
 use super::train::{DATAGRAMS_PER_CALL, MESSAGES_PER_CALL, Message, SEGMENTS, Shared, message};
-use crate::relay::outbox::{Outbox, Outgoing};
+use crate::relay::outbox::{Batch, Outgoing};
 
 /// Bytes kept for the next tick when the socket pushes back: 10 ms at 200 Mbit/s; what would wait longer is better dropped.
 const HELD_BYTES: usize = 256 * 1024;
@@ -93,7 +93,7 @@ impl Sending {
     }
 
     /// Sends what was held and then the batch.
-    pub(super) fn send(&mut self, outbox: &Outbox, wire: &mut impl Wire) -> Sent {
+    pub(super) fn send(&mut self, batch: &Batch, wire: &mut impl Wire) -> Sent {
         let mut sent = Sent::default();
         let mut before = std::mem::replace(&mut self.held, std::mem::take(&mut self.spare));
         let mut full = false;
@@ -104,12 +104,12 @@ impl Sending {
         if full {
             // Nothing new is tried but what is urgent.
             self.left.clear();
-            self.left.extend(0..outbox.datagrams().len());
-            self.send_urgent(outbox.datagrams(), outbox.bytes(), wire, &mut sent);
+            self.left.extend(0..batch.datagrams().len());
+            self.send_urgent(batch.datagrams(), batch.bytes(), wire, &mut sent);
         } else {
-            self.send_all(outbox.datagrams(), outbox.bytes(), wire, &mut sent);
+            self.send_all(batch.datagrams(), batch.bytes(), wire, &mut sent);
         }
-        self.keep(outbox.datagrams(), outbox.bytes(), &[], &mut sent);
+        self.keep(batch.datagrams(), batch.bytes(), &[], &mut sent);
         before.bytes.clear();
         before.datagrams.clear();
         before.tries.clear();
@@ -256,6 +256,7 @@ impl Sent {
 mod tests {
     use super::*;
     use crate::model::Path;
+    use crate::relay::outbox::Outbox;
     use std::net::SocketAddr;
 
     /// Takes as many datagrams as it has room for; remembers their first bytes in order.
@@ -323,7 +324,7 @@ mod tests {
     #[test]
     fn trains_and_singles_leave_in_one_call_and_in_order() {
         let mut wire = Fake { room: 100, ..Fake::default() };
-        let sent = Sending::new(true).send(&talk(), &mut wire);
+        let sent = Sending::new(true).send(talk().finish(), &mut wire);
         assert_eq!(wire.gone, [10, 11, 12, 20, 21, 22, 1, 2]);
         assert_eq!(wire.calls, 1);
         assert_eq!(sent, Sent { datagrams: 8, bytes: 6_200, ..Sent::default() });
@@ -332,7 +333,7 @@ mod tests {
     #[test]
     fn without_trains_the_same_arrives() {
         let mut wire = Fake { room: 100, ..Fake::default() };
-        let sent = Sending::new(false).send(&talk(), &mut wire);
+        let sent = Sending::new(false).send(talk().finish(), &mut wire);
         assert_eq!(wire.gone, [10, 11, 12, 20, 21, 22, 1, 2]);
         assert_eq!(sent.datagrams, 8);
     }
@@ -341,12 +342,12 @@ mod tests {
     fn a_kernel_that_refuses_trains_is_asked_once() {
         let mut wire = Fake { room: 100, refuses_trains: true, ..Fake::default() };
         let mut sending = Sending::new(true);
-        let sent = sending.send(&talk(), &mut wire);
+        let sent = sending.send(talk().finish(), &mut wire);
         assert_eq!((sent.datagrams, sent.lost), (8, 0));
         assert_eq!(wire.gone, [10, 11, 12, 20, 21, 22, 1, 2]);
         assert!(sending.is_plain(0) && !sending.is_plain(1), "other sockets keep theirs");
         wire.calls = 0;
-        sending.send(&talk(), &mut wire);
+        sending.send(talk().finish(), &mut wire);
         assert_eq!(wire.calls, 1, "no second try");
     }
 
@@ -354,7 +355,7 @@ mod tests {
     fn one_destination_that_cannot_be_reached_does_not_end_trains_for_all() {
         let mut wire = Fake { room: 100, unreachable: Some(1), ..Fake::default() };
         let mut sending = Sending::new(true);
-        let sent = sending.send(&talk(), &mut wire);
+        let sent = sending.send(talk().finish(), &mut wire);
         assert_eq!((sent.datagrams, sent.lost), (4, 4));
         assert_eq!(wire.gone, [20, 21, 22, 2]);
         assert!(!sending.is_plain(0));
@@ -365,12 +366,12 @@ mod tests {
         // Room for the first train and one more datagram: the second frame pushes back, a voice packet still fits.
         let mut wire = Fake { room: 4, ..Fake::default() };
         let mut sending = Sending::new(true);
-        let sent = sending.send(&talk(), &mut wire);
+        let sent = sending.send(talk().finish(), &mut wire);
         assert_eq!(wire.gone, [10, 11, 12, 1], "the first voice before the second frame");
         assert_eq!((sent.datagrams, sent.full, sent.full_urgent), (4, 0, 0), "the rest is held");
         assert!(sending.is_holding());
         wire.room = 100;
-        sending.send(&outbox(&[(30, 1, 500, false)]), &mut wire);
+        sending.send(outbox(&[(30, 1, 500, false)]).finish(), &mut wire);
         assert_eq!(wire.gone[4..], [2, 20, 21, 22, 30], "voice, then the frame, then what is new");
         assert!(!sending.is_holding());
     }
@@ -379,11 +380,12 @@ mod tests {
     fn a_socket_that_stays_full_drops_pictures_soon_and_voice_later() {
         let mut wire = Fake::default();
         let mut sending = Sending::new(true);
-        sending.send(&talk(), &mut wire);
-        let none = Outbox::default();
-        let second = sending.send(&none, &mut wire);
+        sending.send(talk().finish(), &mut wire);
+        let mut none = Outbox::default();
+        let none = none.finish();
+        let second = sending.send(none, &mut wire);
         assert_eq!((second.full, second.full_urgent), (6, 0));
-        let later: Vec<Sent> = (0..URGENT_TRIES).map(|_| sending.send(&none, &mut wire)).collect();
+        let later: Vec<Sent> = (0..URGENT_TRIES).map(|_| sending.send(none, &mut wire)).collect();
         assert_eq!(later.iter().map(|sent| sent.full_urgent).sum::<u64>(), 2);
         assert!(!sending.is_holding());
     }
@@ -394,7 +396,7 @@ mod tests {
         let mut sending = Sending::new(true);
         let mut list = vec![(7, 1, 1_000, false); 400];
         list.extend(vec![(8, 1, 100, true); 20]);
-        let sent = sending.send(&outbox(&list), &mut wire);
+        let sent = sending.send(outbox(&list).finish(), &mut wire);
         assert_eq!(sent.full_urgent, 0);
         let held = (HELD_BYTES - 20 * 100) / 1_000;
         assert_eq!(sent.full as usize, 400 - held);

@@ -50,14 +50,16 @@ fn a_burst_arrives_the_same_with_and_without_offloads() {
             let mut sender = UdpPort::new(vec![from], Offload { gso, gro }).expect("options");
             let mut receiver = UdpPort::new(vec![to], Offload { gso, gro }).expect("options");
             assert_eq!(sender.offload(), Offload { gso, gro }, "as it was asked");
-            let outbox = burst(path);
-            let sent = sender.send(&outbox);
+            let mut outbox = burst(path);
+            let outbox = outbox.finish();
+            let sent = sender.send(outbox);
             assert_eq!(sent.datagrams as usize, outbox.datagrams().len(), "{sent:?}");
             assert_eq!(sent.bytes as usize, outbox.bytes().len());
             arrived.push(collect(&mut receiver, outbox.datagrams().len()));
         }
         let one = Path { socket: 0, local: None, remote: LOOPBACKS[0].parse().expect("an address") };
-        let (outbox, reference) = (burst(one), arrived.first().expect("four"));
+        let (mut outbox, reference) = (burst(one), arrived.first().expect("four"));
+        let outbox = outbox.finish();
         let wanted: Vec<_> = outbox.datagrams().iter().map(|d| outbox.bytes()[d.start..d.start + d.len].to_vec()).collect();
         assert_eq!(*reference, wanted);
         assert!(arrived.iter().all(|these| these == reference));
@@ -81,8 +83,7 @@ fn what_two_people_get_in_turn_reaches_each_whole_and_in_order() {
                 wanted.push(datagram);
             }
         }
-        outbox.gather();
-        let sent = sender.send(&outbox);
+        let sent = sender.send(outbox.gather());
         assert_eq!((sent.datagrams, sent.lost), (300, 0), "{sent:?}");
         for (to, wanted) in [one, other].into_iter().zip(wanted) {
             let mut receiver = UdpPort::new(vec![to], offload).expect("options");
@@ -112,7 +113,7 @@ fn an_answer_leaves_from_the_address_that_was_asked() {
     for len in [50, 1_000, 1_000, 20] {
         assert!(outbox.push(path, true, &vec![1; len]));
     }
-    assert_eq!(relay.send(&outbox).datagrams, 4);
+    assert_eq!(relay.send(outbox.finish()).datagrams, 4);
     far.set_nonblocking(false).expect("blocking");
     far.set_read_timeout(Some(Duration::from_secs(5))).expect("bounded");
     for _ in 0..4 {
@@ -133,7 +134,7 @@ fn a_destination_that_cannot_be_reached_is_lost_alone() {
     for path in [good, bad, good] {
         assert!(outbox.push(path, false, &[1; 800]) && outbox.push(path, false, &[1; 800]));
     }
-    let sent = sender.send(&outbox);
+    let sent = sender.send(outbox.finish());
     assert_eq!((sent.datagrams, sent.lost), (4, 2));
     assert_eq!(collect(&mut receiver, 4).len(), 4);
     assert!(sender.offload().gso, "the kernel is not to blame");
@@ -149,14 +150,14 @@ fn what_does_not_fit_into_the_buffer_is_told() {
         let mut receiver = UdpPort::new(vec![to], Offload::default()).expect("options");
         let mut outbox = Outbox::default();
         (0..50).for_each(|_| assert!(outbox.push(path, false, &[1; 1_000])));
-        sender.send(&outbox);
+        sender.send(outbox.finish());
         let kept = collect(&mut receiver, 1).len();
         assert!(kept < 50, "positive control: {kept}");
         // The next one to fit brings the news, with its own bytes intact.
         receiver.ask_dropped();
         let mut one = Outbox::default();
         assert!(one.push(path, false, &[2; 700]));
-        sender.send(&one);
+        sender.send(one.finish());
         assert_eq!(collect(&mut receiver, 1), [vec![2; 700]]);
         assert_eq!(receiver.dropped(), 50 - kept as u64);
     }

@@ -80,7 +80,7 @@ impl Shared {
 mod tests {
     use super::*;
     use crate::model::Path;
-    use crate::relay::outbox::Outbox;
+    use crate::relay::outbox::{Batch, Outbox};
     use std::net::SocketAddr;
 
     fn outbox(lengths: &[(u16, usize)]) -> Outbox {
@@ -92,32 +92,34 @@ mod tests {
         outbox
     }
 
-    fn count(batch: &Outbox, first: usize, longest: usize) -> usize {
+    fn count(batch: &Batch, first: usize, longest: usize) -> usize {
         message(batch.datagrams(), first, longest).expect("one").count
     }
 
     #[test]
     fn a_train_is_of_one_path_and_length_and_ends_with_a_shorter_one() {
-        let batch = outbox(&[(1, 1_000), (1, 1_000), (1, 300), (1, 300), (2, 300)]);
-        assert_eq!(count(&batch, 0, 64), 3, "two full ones and a shorter last one");
-        assert_eq!(count(&batch, 3, 64), 1, "another path follows");
-        assert_eq!(count(&batch, 0, 2), 2, "bounded by what the kernel takes");
-        assert_eq!(count(&batch, 0, 1), 1, "without segmentation every datagram goes alone");
+        let mut outbox = outbox(&[(1, 1_000), (1, 1_000), (1, 300), (1, 300), (2, 300)]);
+        let batch = outbox.finish();
+        assert_eq!(count(batch, 0, 64), 3, "two full ones and a shorter last one");
+        assert_eq!(count(batch, 3, 64), 1, "another path follows");
+        assert_eq!(count(batch, 0, 2), 2, "bounded by what the kernel takes");
+        assert_eq!(count(batch, 0, 1), 1, "without segmentation every datagram goes alone");
         assert_eq!(message(batch.datagrams(), 5, 64), None);
     }
 
     #[test]
     fn what_a_room_of_three_gets_leaves_in_trains() {
-        let mut batch = outbox(&[(1, 1_000), (2, 1_000), (1, 1_000), (2, 1_000), (1, 400), (2, 400)]);
-        assert_eq!(count(&batch, 0, 64), 1, "as it was made");
-        batch.gather();
+        let mut outbox = outbox(&[(1, 1_000), (2, 1_000), (1, 1_000), (2, 1_000), (1, 400), (2, 400)]);
+        assert_eq!(count(outbox.finish(), 0, 64), 1, "as it was made");
+        let batch = outbox.gather();
         let train = message(batch.datagrams(), 0, 64).expect("one");
-        assert_eq!((train.count, train.len, count(&batch, 3, 64)), (3, 2_400, 3));
+        assert_eq!((train.count, train.len, count(batch, 3, 64)), (3, 2_400, 3));
     }
 
     #[test]
     fn a_train_stays_below_an_ip_packet() {
-        let batch = outbox(&vec![(1, 1_200); 64]);
+        let mut outbox = outbox(&vec![(1, 1_200); 64]);
+        let batch = outbox.finish();
         let train = message(batch.datagrams(), 0, 64).expect("one");
         assert_eq!((train.count, train.len), (54, 54 * 1_200));
     }
