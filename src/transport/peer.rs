@@ -9,7 +9,7 @@ use super::outbox::{Debt, MAX_DATAGRAM, Outbox};
 pub use super::sctp::OwnChannel;
 use super::sctp::{ChannelId, DataChannels, DataEvent};
 use super::sdp::Offer;
-use super::srtp::{Datagram, OpenedRtp, Profile, Proofs, SessionKeys, SrtpError, SrtpReceiver, SrtpSender};
+use super::srtp::{Datagram, OpenedRtp, Profile, Proofs, SessionKeys, SrtpReceiver, SrtpSender};
 use crate::model::Instant;
 use crate::model::counters::{DropReason, FailureReason};
 use crate::model::{Path, ShardId};
@@ -350,9 +350,7 @@ impl Peer {
 
     /// Lets the tag of a media packet that lies here in a batch be made with those of others.
     pub fn foresee_rtp(&self, proofs: &mut Proofs, start: usize, packet: &[u8]) {
-        if let Some(receiver) = &self.receiver {
-            proofs.foresee(receiver, start, packet);
-        }
+        self.receiver.iter().for_each(|receiver| proofs.foresee(receiver, start, packet));
     }
 
     /// Opens a media packet in place.
@@ -360,7 +358,7 @@ impl Peer {
     /// # Errors
     /// Why it was dropped.
     pub fn open_rtp(&mut self, packet: &mut Datagram<'_>) -> Result<OpenedRtp, DropReason> {
-        self.receiver.as_mut().ok_or(DropReason::NoKeys)?.open_datagram(packet).map_err(drop_reason)
+        self.receiver.as_mut().ok_or(DropReason::NoKeys)?.open_datagram(packet).map_err(DropReason::from)
     }
 
     /// Opens a control packet in place; answers its plain length.
@@ -368,7 +366,7 @@ impl Peer {
     /// # Errors
     /// Why it was dropped.
     pub fn open_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, DropReason> {
-        self.receiver.as_mut().ok_or(DropReason::NoKeys)?.open_rtcp(packet).map_err(drop_reason)
+        self.receiver.as_mut().ok_or(DropReason::NoKeys)?.open_rtcp(packet).map_err(DropReason::from)
     }
 
     /// Takes note of a packet that was authentic; `true` when it moved the call to its path.
@@ -446,11 +444,7 @@ impl Peer {
         if self.ice.selected().is_none() {
             return FailureReason::IceTimeout;
         }
-        match self.dtls.as_ref().and_then(|dtls| dtls.obstacle()) {
-            Some(DtlsFailure::NoProfile) => FailureReason::NoSrtpProfile,
-            Some(DtlsFailure::FingerprintMismatch) => FailureReason::Fingerprint,
-            Some(DtlsFailure::Handshake) | None => FailureReason::DtlsHandshake,
-        }
+        self.dtls.as_ref().and_then(|dtls| dtls.obstacle()).map_or(FailureReason::DtlsHandshake, reason_of)
     }
 
     /// Frees what is kept for a stream that is sent no longer.
@@ -557,9 +551,7 @@ impl Peer {
                 self.channels = Some(Box::new(channels));
                 self.events.push_back(PeerEvent::Connected { gcm: profile != Profile::Aes128CmSha1_80 });
             }
-            DtlsEvent::Failed(DtlsFailure::FingerprintMismatch) => self.fail(FailureReason::Fingerprint),
-            DtlsEvent::Failed(DtlsFailure::Handshake) => self.fail(FailureReason::DtlsHandshake),
-            DtlsEvent::Failed(DtlsFailure::NoProfile) => self.fail(FailureReason::NoSrtpProfile),
+            DtlsEvent::Failed(failure) => self.fail(reason_of(failure)),
             DtlsEvent::Data(packet) => {
                 if let Some(channels) = &mut self.channels {
                     channels.handle_packet(now, &packet);
@@ -590,16 +582,10 @@ impl Peer {
     }
 }
 
-fn drop_reason(error: SrtpError) -> DropReason {
-    match error {
-        SrtpError::Auth | SrtpError::Unencrypted => DropReason::SrtpAuth,
-        SrtpError::Replay => DropReason::Replay,
-        SrtpError::TableFull => DropReason::TableFull,
-        SrtpError::TooShort
-        | SrtpError::Malformed
-        | SrtpError::IndexLimit
-        | SrtpError::IndexReused
-        | SrtpError::NoRoom
-        | SrtpError::Library => DropReason::Malformed,
+fn reason_of(failure: DtlsFailure) -> FailureReason {
+    match failure {
+        DtlsFailure::NoProfile => FailureReason::NoSrtpProfile,
+        DtlsFailure::FingerprintMismatch => FailureReason::Fingerprint,
+        DtlsFailure::Handshake => FailureReason::DtlsHandshake,
     }
 }

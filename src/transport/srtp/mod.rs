@@ -31,6 +31,7 @@ pub use proof::{Coming, Datagram, Proofs};
 pub use receiver::{OpenedRtp, SrtpReceiver};
 pub use sender::SrtpSender;
 
+use crate::model::counters::DropReason;
 use thiserror::Error;
 
 use crate::media::packet::PacketError;
@@ -206,5 +207,21 @@ impl SrtpErrorCounts {
             *count += 1;
         }
         result
+    }
+}
+
+impl From<SrtpError> for DropReason {
+    fn from(error: SrtpError) -> Self {
+        match error {
+            SrtpError::Auth | SrtpError::Unencrypted => Self::SrtpAuth,
+            SrtpError::Replay => Self::Replay,
+            SrtpError::TableFull => Self::TableFull,
+            SrtpError::TooShort
+            | SrtpError::Malformed
+            | SrtpError::IndexLimit
+            | SrtpError::IndexReused
+            | SrtpError::NoRoom
+            | SrtpError::Library => Self::Malformed,
+        }
     }
 }
