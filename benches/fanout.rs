@@ -8,7 +8,6 @@
 
 mod common;
 
-use colloque::relay::shard::Shard;
 use colloque::transport::srtp::Profile;
 use common::hall::{Datagram, Hall, is_media};
 use common::meter::{self, Spent};
@@ -96,7 +95,7 @@ impl Feed {
         let now = self.hall.time_at(last.at);
         let (buffer, received) = self.socket.receive(batch);
         let only_media = batch.iter().all(|datagram| is_media(&datagram.bytes));
-        let shard: &mut Shard = &mut self.hall.shard;
+        let shard = &mut self.hall.shard;
         let mut intake = Spent::default();
         self.spent.on(|| shard.handle_timeout(now));
         intake.on(|| shard.handle_batch(now, buffer, received, |_, _, _| {}));
