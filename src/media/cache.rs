@@ -150,18 +150,21 @@ impl PacketCache {
         chunks.map(|chunk| chunk.bytes.len()).sum::<usize>() + lists * size_of::<Chunk>()
     }
 
-    /// Asks for the memory the next packet goes to, and for what is looked at when a chunk is full.
-    pub fn warm(&self) {
-        self.open.warm();
+    /// Asks for the memory the next so many bytes of packets go to, and for what is looked at when a chunk is full.
+    pub fn warm(&self, bytes: usize) {
+        ahead::fetch_slice(self.open.room(), bytes.div_ceil(LINE));
         self.closed.front().inspect(|chunk| ahead::fetch(*chunk));
         self.closed.back().inspect(|chunk| ahead::fetch(*chunk));
         self.spares.last().inspect(|chunk| ahead::fetch(*chunk));
     }
 
-    /// Asks for the memory that follows when the open chunk is full.
-    pub fn warm_next(&self) {
-        if let Some(next) = self.spares.last().or_else(|| self.closed.front()) {
-            ahead::fetch_slice(&next.bytes, WARM_LINES);
+    /// Asks for what of it follows when the open chunk is full, as far as the next chunk holds it.
+    pub fn warm_next(&self, bytes: usize) {
+        let behind = bytes.saturating_sub(self.open.room().len());
+        if behind > 0
+            && let Some(next) = self.spares.last().or_else(|| self.closed.front())
+        {
+            ahead::fetch_slice(&next.bytes, behind.div_ceil(LINE));
         }
     }
 
@@ -306,14 +309,14 @@ impl Chunk {
         (self.used, self.gone, self.kept) = (0, 0, 0);
     }
 
-    fn warm(&self) {
-        let next = self.bytes.get(usize::from(self.used)..).unwrap_or_default();
-        ahead::fetch_slice(next, WARM_LINES);
+    /// What is not taken.
+    fn room(&self) -> &[u8] {
+        self.bytes.get(usize::from(self.used)..).unwrap_or_default()
     }
 }
 
-/// Cache lines of the next packet's place that are asked for ahead; the processor sees by itself how it goes on.
-const WARM_LINES: usize = 4;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -119,8 +119,14 @@ impl ActiveProbe {
 }
 
 /// The pacer of one receiver.
+///
+/// In this order: what each packet touches comes last.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Pacer<T> {
+    repairs: VecDeque<Waiting<T>>,
+    probe: Option<ActiveProbe>,
+    held: VecDeque<Waiting<T>>,
     pace: Bitrate,
     /// Bytes of [`FLOOD`] and of [`MOST_DEBT`] at the pace.
     flood: u64,
@@ -135,11 +141,10 @@ pub struct Pacer<T> {
     lossy: bool,
     /// The line has shown to be full.
     narrow: bool,
-    repairs: VecDeque<Waiting<T>>,
-    held: VecDeque<Waiting<T>>,
-    probe: Option<ActiveProbe>,
     /// A piece is being sent; it ends when the debt is a burst.
     in_burst: bool,
+    /// There is a probe; said here too, since nearly always there is none.
+    probing: bool,
 }
 
 impl<T: Copy> Pacer<T> {
@@ -160,7 +165,14 @@ impl<T: Copy> Pacer<T> {
             held: VecDeque::new(),
             probe: None,
             in_burst: false,
+            probing: false,
         }
+    }
+
+    /// The first of what each packet touches; the rest of it lies behind that.
+    #[must_use]
+    pub fn touched_first(&self) -> &impl Sized {
+        &self.held
     }
 
     /// Sets what may be sent now, and whether the line has shown to bear no more.
@@ -210,7 +222,7 @@ impl<T: Copy> Pacer<T> {
 
     /// Starts a probe: padding fills up what media leaves of it.
     pub fn start_probe(&mut self, probe: Probe, now: Instant) {
-        self.probe = Some(ActiveProbe::new(probe, now));
+        (self.probe, self.probing) = (Some(ActiveProbe::new(probe, now)), true);
     }
 
     /// Drops what waits for a route that is torn down; `gone` says which.
@@ -244,8 +256,7 @@ impl<T: Copy> Pacer<T> {
     /// Takes note of what was sent for [`Departure::Padding`], and whether that was a repeated packet; 0 bytes give the probe up.
     pub fn on_padding(&mut self, bytes: usize, is_repeat: bool) {
         if bytes == 0 {
-            self.probe = None;
-            return;
+            return self.end_probe();
         }
         let bytes = (bytes + DATAGRAM_OVERHEAD) as u64;
         self.debt = self.debt.saturating_add(bytes);
@@ -290,14 +301,20 @@ impl<T: Copy> Pacer<T> {
     }
 
     fn count_to_probe(&mut self, bytes: u64) {
-        if let Some(active) = &mut self.probe {
+        if self.probing
+            && let Some(active) = &mut self.probe
+        {
             active.sent += bytes;
             active.packets += 1;
             active.is_repeat_last = false;
             if active.sent >= active.probe.bytes {
-                self.probe = None;
+                self.end_probe();
             }
         }
+    }
+
+    fn end_probe(&mut self) {
+        (self.probe, self.probing) = (None, false);
     }
 
     fn count_repeat(&mut self, bytes: u64) {
@@ -324,7 +341,7 @@ impl<T: Copy> Pacer<T> {
     fn padding(&mut self, now: Instant) -> Option<Padding> {
         let active = self.probe?;
         if now >= active.probe.until {
-            self.probe = None;
+            self.end_probe();
             return None;
         }
         let passed = now.saturating_duration_since(active.started);

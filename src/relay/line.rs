@@ -57,15 +57,17 @@ impl Waiting {
     }
 }
 
-/// What a packet sent touches of a [`Line`], in cache lines: all up to the first fields of the estimator.
-const TOUCHED: usize = 6;
-
 /// The line to one receiver.
 ///
-/// In this order: what each packet touches comes first and lies together.
+/// In this order: what each packet touches lies together, from the end of the pacer to the beginning of the estimator.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Line {
+    looked: Instant,
+    /// When the receiver last said something of the line.
+    heard_at: Instant,
+    budget: Bitrate,
+    pub(super) pacer: Pacer<Waiting>,
     /// When it is to be looked at; nothing while nothing is sent.
     due: Option<Instant>,
     /// What is to be shared out has changed.
@@ -78,54 +80,51 @@ pub(super) struct Line {
     bounded: bool,
     /// Everything wanted is sent without a limit, since the receiver never says anything.
     pub(super) free: bool,
-    pub(super) pacer: Pacer<Waiting>,
-    pub(super) estimator: Estimator,
-    pub(super) allocator: Allocator,
-    pub(super) trust: Trust,
-    looked: Instant,
-    /// When the receiver last said something of the line.
-    heard_at: Instant,
-    budget: Bitrate,
-    estimate: Bitrate,
-    /// Share of packets lost on the way, as last known, and whether it is very much.
-    loss: f64,
+    /// So much is lost on the way that a picture of many packets hardly gets through.
     very_lossy: bool,
     /// It has shown that it does not bear everything.
     narrow: bool,
-    /// When a queue last stood there, and whether what it loses is lost in that: redundant sound would only fill it further.
-    queued: Option<Instant>,
+    /// What it loses is lost in a queue: redundant sound would only fill that further.
     full: bool,
-    /// Since when the estimate is below the least of everything that is to be sent.
-    short_since: Option<Instant>,
     /// Until when each packet of sound goes out twice.
     echoes_until: Option<Instant>,
+    pub(super) estimator: Estimator,
+    pub(super) allocator: Allocator,
+    pub(super) trust: Trust,
+    estimate: Bitrate,
+    /// Share of packets lost on the way, as last known.
+    loss: f64,
+    /// When a queue last stood there.
+    queued: Option<Instant>,
+    /// Since when the estimate is below the least of everything that is to be sent.
+    short_since: Option<Instant>,
 }
 
 impl Line {
     pub(super) fn new(now: Instant) -> Self {
         let limits = Limits::default();
         Self {
+            looked: now,
+            heard_at: now,
+            budget: limits.start,
+            pacer: Pacer::new(UNPACED, now),
             due: Some(now),
             stale: true,
             sent: false,
             heard: false,
             bounded: true,
             free: false,
-            pacer: Pacer::new(UNPACED, now),
+            very_lossy: false,
+            narrow: false,
+            full: false,
+            echoes_until: None,
             estimator: Estimator::new(limits, now),
             allocator: Allocator::default(),
             trust: Trust::new(now),
-            looked: now,
-            heard_at: now,
-            budget: limits.start,
             estimate: limits.start,
             loss: 0.0,
-            very_lossy: false,
-            narrow: false,
             queued: None,
-            full: false,
             short_since: None,
-            echoes_until: None,
         }
     }
 
@@ -145,7 +144,7 @@ impl Line {
 
     /// Asks for what a packet sent touches.
     pub(super) fn warm_first(&self) {
-        ahead::fetch_slice(std::slice::from_ref(self), TOUCHED);
+        self.estimator.warm(self.pacer.touched_first());
     }
 
     /// Asks for when it is to be looked at.
@@ -153,9 +152,14 @@ impl Line {
         ahead::fetch(&self.due);
     }
 
-    /// Asks for where the next packet is noted, a step further away.
-    pub(super) fn warm(&self) {
-        self.estimator.warm();
+    /// Asks for where the next packets are noted, a step further away.
+    pub(super) fn warm(&self, packets: usize) {
+        self.estimator.warm_log(packets);
+    }
+
+    /// Whether it is to be looked at now.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.due.is_some_and(|due| due <= now)
     }
 
     /// Takes note of a datagram that is being sealed; its transport-wide number, where it carries one.
@@ -400,7 +404,7 @@ impl Shard {
     /// Shares a line out anew when it is time, and sends what waited for it.
     pub(super) fn poll_line(&mut self, link: usize, now: Instant) {
         let Some(state) = self.links.get_mut(link) else { return };
-        let Some(mut line) = state.line.take_if(|line| line.due.is_some_and(|due| due <= now)) else { return };
+        let Some(mut line) = state.line.take_if(|line| line.is_due(now)) else { return };
         line.estimator.handle_timeout(now);
         if line.wants_look(now) {
             self.share_out(link, &mut line, now);

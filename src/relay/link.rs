@@ -336,6 +336,31 @@ impl Link {
         }
     }
 
+    /// Asks for when it wants attention.
+    pub(super) fn warm_timing(&self) {
+        ahead::fetch_span(&self.line, &self.timing.control_at);
+        ahead::fetch(&self.twcc);
+    }
+
+    /// Asks for what its feedback needs.
+    pub(super) fn warm_feedback(&self) {
+        ahead::fetch_span(&self.budget, &self.generation);
+        ahead::fetch(&self.outbound);
+        ahead::fetch(&self.own_ssrc);
+        self.peer.warm_sender();
+        if let Some(line) = &self.line {
+            line.warm_deadline();
+        }
+    }
+
+    /// The same, a step further away.
+    pub(super) fn warm_look(&self, now: Instant) {
+        ahead::fetch_slice(&self.outbound, 2);
+        if let Some(line) = self.line.as_ref().filter(|line| line.is_due(now)) {
+            ahead::fetch(&**line);
+        }
+    }
+
     fn miss(&mut self, event: &Event) {
         if let Event::Roster(records) = event {
             for record in records.iter().filter(|record| record.state == ParticipantState::Disconnected) {

@@ -174,9 +174,6 @@ impl Shard {
         if let Some(at) = repair_at {
             state.timing.repair_by(at);
         }
-        if wanted && !payload.is_empty() {
-            layer.cache.insert(sequence, packet, now);
-        }
         let woke = track.on_layer_packet(inbound.layer, facts.spatial, now);
         let muted = track.muted;
         let redundant = track.red == Some(header.payload_type);
@@ -195,11 +192,22 @@ impl Shard {
         if redundant && !repaired {
             self.recover_sound(link, inbound, header, payload, now);
         }
+        if wanted && !payload.is_empty() {
+            self.keep(inbound, sequence, packet, now);
+        }
         if lost_too_much {
             self.lost_too_much(inbound.track, inbound.layer, now);
         }
         if !muted && let Some(id) = extensions.id(Extension::AudioLevel) {
             self.hear(inbound.track, header.extension(packet, id).and_then(AudioLevel::parse), now);
+        }
+    }
+
+    /// Keeps a packet to be sent again. Last of all: it goes to slow memory, and what was written before must not wait for that.
+    fn keep(&mut self, inbound: Inbound, sequence: u64, packet: &[u8], now: Instant) {
+        let track = self.tracks.get_mut(inbound.track);
+        if let Some(layer) = track.and_then(|track| track.layers.get_mut(usize::from(inbound.layer))) {
+            layer.cache.insert(sequence, packet, now);
         }
     }
 

@@ -25,6 +25,7 @@ use crate::model::{MediaKind, Now, ParticipantSid, RoomKey, ShardId, TenantId, T
 use crate::transport::outbox::Outbox;
 use crate::transport::peer::{PeerEvent, Transport};
 use crate::transport::srtp::Proofs;
+use smallvec::SmallVec;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,6 +34,9 @@ use std::time::Duration;
 
 /// Timers fired in one step at most, so that a burst of deadlines cannot hold up packets: a full worker has a few thousand links.
 const MAX_TIMERS_PER_STEP: usize = 1_024;
+
+/// Timers whose owners are asked for together: as many fetches as a processor has under way, and half a kilobyte.
+const TIMERS_TOGETHER: usize = 16;
 
 /// What a shard is told when it starts.
 #[derive(Clone)]
@@ -183,21 +187,30 @@ impl Shard {
 
     /// Fires what is due.
     pub fn handle_timeout(&mut self, now: Now) {
-        for _ in 0..MAX_TIMERS_PER_STEP {
-            let Some((at, owner)) = self.timers.pop_due(now.mono) else { break };
-            match owner {
-                Owner::Link(link, generation) => {
-                    let Some(state) = self.links.get_mut(link).filter(|state| state.generation == generation) else { continue };
-                    if state.timing.scheduled == Some(at) {
-                        self.on_link_timer(link, now.mono);
-                    }
+        let mut due = SmallVec::<[_; TIMERS_TOGETHER]>::new();
+        for _ in 0..MAX_TIMERS_PER_STEP / TIMERS_TOGETHER {
+            due.clear();
+            due.extend(std::iter::from_fn(|| self.timers.pop_due(now.mono)).take(TIMERS_TOGETHER));
+            self.warm_due(&due);
+            due.iter().for_each(|(at, owner)| self.on_timer(*at, *owner, now));
+            if due.len() < TIMERS_TOGETHER {
+                break;
+            }
+        }
+    }
+
+    fn on_timer(&mut self, at: Instant, owner: Owner, now: Now) {
+        match owner {
+            Owner::Link(link, generation) => {
+                let current = |state: &&Link| state.generation == generation && state.timing.scheduled == Some(at);
+                if self.links.get(link).filter(current).is_some() {
+                    self.on_link_timer(link, now.mono);
                 }
-                Owner::Room(room, generation) => {
-                    let current =
-                        self.rooms.get(room).is_some_and(|state| state.generation == generation && state.scheduled == Some(at));
-                    if current {
-                        self.on_room_timer(room, now);
-                    }
+            }
+            Owner::Room(room, generation) => {
+                let current = |state: &&RoomState| state.generation == generation && state.scheduled == Some(at);
+                if self.rooms.get(room).filter(current).is_some() {
+                    self.on_room_timer(room, now);
                 }
             }
         }
@@ -214,6 +227,7 @@ impl Shard {
         // Work on one link may touch others (a data message, a key-frame request): they join the same list and are served in this
         // loop, which ends because a link enters it at most once between two visits and every visit consumes its cause.
         let mut served = 0;
+        self.warm_touched(now.mono);
         while let Some(link) = self.dirty.get(served).copied() {
             served += 1;
             if let Some(state) = self.links.get_mut(link) {

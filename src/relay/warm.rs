@@ -7,17 +7,19 @@
 use super::datagrams::{NOBODY, Received};
 use super::link::Link;
 use super::shard::Shard;
-use super::tracks::{Layer, Track};
+use super::timers::Owner;
+use super::tracks::{Layer, RouteState, Track};
 use crate::media::ahead;
-use crate::model::MediaKind;
+use crate::model::{Instant, MediaKind};
 
 /// Routes of a track that are looked at ahead: what many receivers need does not fit the nearest cache anyway.
 const ROUTES: usize = 4;
 
-/// Packets of one stream that came together.
+/// Packets of one stream that came together, and their bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Burst {
     packets: usize,
+    bytes: usize,
     link: usize,
     ssrc: u32,
     track: usize,
@@ -55,10 +57,35 @@ impl Shard {
         for (_, track) in self.tracks_of(&all) {
             self.receivers(track).for_each(Link::warm_sealing);
         }
-        for (_, track) in self.tracks_of(&all) {
-            self.receivers(track).filter_map(|receiver| receiver.line.as_ref()).for_each(|line| line.warm());
+        for (burst, track) in self.tracks_of(&all) {
+            self.receivers(track).filter_map(|receiver| receiver.line.as_ref()).for_each(|line| line.warm(burst.packets));
         }
         self.bursts = all;
+    }
+
+    /// Asks for what those whose time has come are asked first.
+    pub(super) fn warm_due(&self, due: &[(Instant, Owner)]) {
+        for (_, owner) in due {
+            match owner {
+                Owner::Link(link, _) => self.links.get(*link).into_iter().for_each(Link::warm_timing),
+                Owner::Room(room, _) => self.rooms.get(*room).into_iter().for_each(|room| ahead::fetch(&room.scheduled)),
+            }
+        }
+    }
+
+    /// Asks for what the links that were touched need for their feedback: most are looked at for their line, and for the tracks that
+    /// share it.
+    pub(super) fn warm_touched(&self, now: Instant) {
+        let links = || self.dirty.iter().filter_map(|link| self.links.get(*link));
+        links().for_each(Link::warm_feedback);
+        links().for_each(|link| link.warm_look(now));
+        let looked_at = || links().filter(|link| link.line.as_ref().is_some_and(|line| line.is_due(now)));
+        let tracks = || looked_at().flat_map(|link| &link.outbound).filter_map(|sent| self.tracks.get(sent.track));
+        tracks().for_each(ahead::fetch);
+        for track in tracks() {
+            track.routes.iter().take(ROUTES).for_each(RouteState::warm_choice);
+            track.layers.iter().for_each(|layer| ahead::fetch(&layer.rates));
+        }
     }
 
     fn tracks_of<'a>(&'a self, bursts: &'a [Burst]) -> impl Iterator<Item = (&'a Burst, &'a Track)> {
@@ -89,8 +116,8 @@ impl Shard {
 
     fn warm_places(&self, burst: &Burst, track: &Track) {
         if let Some(layer) = burst.layer_of(track) {
-            layer.cache.warm();
-            layer.cache.warm_next();
+            layer.cache.warm(burst.bytes);
+            layer.cache.warm_next(burst.bytes);
         }
         track.routes.iter().take(ROUTES).for_each(|route| route.route.warm(burst.packets));
         if track.codec.kind() == MediaKind::Audio
@@ -98,6 +125,14 @@ impl Shard {
         {
             room.speakers.warm();
         }
+    }
+}
+
+impl RouteState {
+    /// Asks for whose it is and which layer was chosen.
+    fn warm_choice(&self) {
+        ahead::fetch(&self.receiver);
+        ahead::fetch(&self.choice);
     }
 }
 
@@ -112,8 +147,11 @@ fn find_bursts(bytes: &[u8], batch: &[Received], senders: &[usize], bursts: &mut
     for (received, link) in batch.iter().zip(senders).filter(|(_, link)| **link != NOBODY) {
         let Some(ssrc) = ssrc_of(bytes, received) else { continue };
         match bursts.last_mut() {
-            Some(last) if (last.link, last.ssrc) == (*link, ssrc) => last.packets += 1,
-            _ => bursts.push(Burst { packets: 1, link: *link, ssrc, track: NOBODY, layer: 0 }),
+            Some(last) if (last.link, last.ssrc) == (*link, ssrc) => {
+                last.packets += 1;
+                last.bytes += received.len;
+            }
+            _ => bursts.push(Burst { packets: 1, bytes: received.len, link: *link, ssrc, track: NOBODY, layer: 0 }),
         }
     }
 }

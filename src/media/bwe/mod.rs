@@ -36,6 +36,7 @@ use self::probe::{Prober, Situation};
 pub use self::sent::{DATAGRAM_OVERHEAD, MAX_SENT, SentLog};
 use self::throughput::{Acknowledged, SentRate};
 pub use self::trust::{Look, Trust};
+use super::ahead;
 use super::rate::Bitrate;
 use super::rtcp::TransportFeedback;
 
@@ -435,9 +436,14 @@ impl Estimator {
         Some(Probe { cluster, bitrate, bytes, until: now + Duration::from_micros(until.saturating_sub(at)) })
     }
 
-    /// Asks for where the next packet sent is noted.
-    pub fn warm(&self) {
-        self.log.warm();
+    /// Asks for what a packet sent touches, and for what lies before it from `first` on.
+    pub fn warm<T>(&self, first: &T) {
+        ahead::fetch_span(first, &self.probing);
+    }
+
+    /// Asks for where the next so many packets sent are noted.
+    pub fn warm_log(&self, packets: usize) {
+        self.log.warm(packets);
     }
 
     /// Gives back memory that a stall has grown.

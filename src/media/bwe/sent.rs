@@ -99,9 +99,14 @@ impl SentLog {
         self.ticked.1
     }
 
-    /// Asks for the end: a packet is noted behind the last.
-    pub(crate) fn warm(&self) {
+    /// Asks for the end, where the next so many packets are noted, and for the beginning if it is looked at meanwhile.
+    pub(crate) fn warm(&self, packets: usize) {
         self.sent.back().inspect(|sent| ahead::fetch(*sent));
+        let next = self.first + self.sent.len() as u64;
+        let past_last_look = (next.wrapping_sub(1) % u64::from(LOOK_BACK)) as usize + packets;
+        if past_last_look >= usize::from(LOOK_BACK) {
+            self.sent.front().inspect(|sent| ahead::fetch(*sent));
+        }
     }
 
     /// Remembers a packet of so many bytes on the wire, sent at a time in microseconds, and answers the number that goes into its header extension.

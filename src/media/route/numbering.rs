@@ -15,6 +15,8 @@ pub(super) struct Numbering {
     newest: u64,
     /// The newest outgoing number.
     outgoing: u64,
+    /// In force behind the last run: that of the newest number. Here, so that a packet in order does not look at the runs.
+    shift: Shift,
     /// In force from `start` to the first run.
     first: Shift,
     /// Runs left out by choice, oldest first.
@@ -40,7 +42,7 @@ impl Numbering {
     /// The extended outgoing number begins in cycle 1, so that arithmetic around it stays above zero.
     pub(super) fn new(initial: u16) -> Self {
         let outgoing = (1 << 16 | u64::from(initial)) - 1;
-        Self { start: 0, newest: 0, outgoing, first: Shift::default(), runs: VecDeque::new() }
+        Self { start: 0, newest: 0, outgoing, shift: Shift::default(), first: Shift::default(), runs: VecDeque::new() }
     }
 
     /// Starts anew with this incoming number, behind what went out and `gap` free numbers.
@@ -48,6 +50,7 @@ impl Numbering {
         self.start = sequence;
         self.newest = sequence.wrapping_sub(1);
         self.first = Shift { sequence: sequence.wrapping_sub(self.outgoing + 1 + gap), pictures };
+        self.shift = self.first;
         self.runs.clear();
     }
 
@@ -63,27 +66,26 @@ impl Numbering {
 
     /// What to take off the picture ids of new frames.
     pub(super) fn pictures(&self) -> u16 {
-        self.shift().pictures
+        self.shift.pictures
     }
 
     /// The outgoing number of a new packet.
     pub(super) fn take(&mut self, sequence: u64) -> u64 {
         self.newest = sequence;
-        self.outgoing = sequence.wrapping_sub(self.shift().sequence);
+        self.outgoing = sequence.wrapping_sub(self.shift.sequence);
         self.outgoing
     }
 
     /// Leaves a new packet out: later ones move up by one, and pictures too where a frame ends its life here.
     pub(super) fn close(&mut self, sequence: u64, new_frame: bool) {
         self.newest = sequence;
-        let mut shift = self.shift();
-        shift.sequence = shift.sequence.wrapping_add(1);
-        shift.pictures = shift.pictures.wrapping_add(u16::from(new_frame));
+        self.shift.sequence = self.shift.sequence.wrapping_add(1);
+        self.shift.pictures = self.shift.pictures.wrapping_add(u16::from(new_frame));
         if let Some(run) = self.runs.back_mut()
             && run.last.wrapping_add(1) == sequence
         {
             run.last = sequence;
-            run.shift = shift;
+            run.shift = self.shift;
             return;
         }
         if self.runs.len() >= MAX_RUNS
@@ -92,7 +94,7 @@ impl Numbering {
             self.start = oldest.last.wrapping_add(1);
             self.first = oldest.shift;
         }
-        self.runs.push_back(Run { first: sequence, last: sequence, shift });
+        self.runs.push_back(Run { first: sequence, last: sequence, shift: self.shift });
     }
 
     /// The outgoing number kept free for a late packet, and what to take off its picture id; `None` where it has none.
@@ -126,9 +128,5 @@ impl Numbering {
 
     pub(super) fn heap_bytes(&self) -> usize {
         self.runs.capacity() * size_of::<Run>()
-    }
-
-    fn shift(&self) -> Shift {
-        self.runs.back().map_or(self.first, |run| run.shift)
     }
 }
