@@ -16,8 +16,8 @@ const WORTHWHILE: f64 = 2.0;
 
 /// Datagrams a pause need not exceed: more would save little and delay all. With 30 rooms of three, 19,000 datagrams a second, pausing
 /// for 8 took 5.1 us of processor time per delivered packet and added 0.28 ms (99 of 100: 0.7 ms); for 12 4.8 us and 0.45 ms (1.0 ms),
-/// for 18 4.4 us and 0.65 ms (1.3 ms).
-const PLENTY: f64 = 12.0;
+/// for 18 4.4 us and 0.65 ms (1.3 ms). On a machine with slower calls to the kernel those 1.0 ms for 12 are 1.1.
+const PLENTY: f64 = 10.0;
 
 /// Datagrams per second from which a pause is for fewer: the thicker they come, the less of their cost is waking up, and the more
 /// of their delay is the work itself.
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(*thick.first().expect("some"), None, "not before it is known to be thick");
         let mut pace = Pace::new(500 * US, t0);
         let last = run(&mut pace, t0, 100 * US, 8).last().copied().flatten().expect("a pause");
-        assert!((60 * US..=85 * US).contains(&last), "{last:?}");
+        assert!((50 * US..=70 * US).contains(&last), "{last:?}");
     }
 
     #[test]
