@@ -222,7 +222,7 @@ impl Default for Limits {
             max_participants: 0,
             max_rooms: 0,
             max_joins_per_s: 200,
-            max_busy_percent: 85,
+            max_busy_percent: 80,
             max_delay: Duration::from_millis(3),
             max_memory_mib: 0,
             publisher_packets_per_s: 4_000,

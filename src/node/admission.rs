@@ -13,10 +13,10 @@ use crate::model::counters::{Counters, DELAY_BOUNDS_US, DropReason, Pressure};
 use crate::telemetry::host::Host;
 use std::time::Duration;
 
-/// New rooms are taken again below this many thousandths of a limit: 75 % busy where 85 % is the limit.
+/// New rooms are taken again below this many thousandths of a limit: 71 % busy where 80 % is the limit.
 const REOPEN: u64 = 882;
 
-/// How much later than new rooms newcomers to running rooms are refused, in thousandths: at 92 % busy where 85 % is the limit.
+/// How much later than new rooms newcomers to running rooms are refused, in thousandths: at 87 % busy where 80 % is the limit.
 const MEMBERS_LATER: u64 = 82;
 
 /// What a participant costs before there is anything to measure, in millionths of a core: half a thousand to a core.
