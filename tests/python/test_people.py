@@ -208,13 +208,16 @@ async def test_sources_are_limited(node, join, sources):
 
 @both_ways
 async def test_a_waiting_person_learns_nothing_until_admitted(node, join, platform, room_name, sources):
-    a = await join("a")
+    a, b = await join("a"), await join("b")
+    await a.sees("b")
     camera = media.Camera(media.COLOURS["a"])
     sources.append(camera)
     await camera.publish(a)
     w = await join("w", can_subscribe=False, can_publish=False, can_publish_data=False)
     await a.sees("w")
     await a.me.publish_data(b"about w", topic="private")
+    # Said and heard before the admission: a call over HTTP may overtake what a client sends.
+    await b.event("data_received", lambda packet: packet.data == b"about w")
     await permit(platform, room_name, "w", can_subscribe=True, can_publish=True, can_publish_data=True)
     began = time.monotonic()
     picture, _, _ = await w.track("a", VIDEO)
