@@ -5,7 +5,7 @@
 //! so that a packet taken in does not touch an old one. It knows no receivers and rewrites nothing.
 //! Entry points: [`PacketCache::insert`], [`PacketCache::find`], [`PacketCache::expire`].
 
-use super::ahead;
+use super::ahead::{self, LINE};
 use crate::model::Instant;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -314,9 +314,6 @@ impl Chunk {
         self.bytes.get(usize::from(self.used)..).unwrap_or_default()
     }
 }
-
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 #[cfg(test)]
 mod tests {

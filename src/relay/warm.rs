@@ -2,7 +2,8 @@
 //!
 //! One thing leads to the next: a sender's link to its track, the track to its routes, a route to its receiver's link. The batch is
 //! gone through once for each such step, so that the fetches of all its packets overlap, where one packet after the other
-//! would wait for each of its own. Nothing is changed, and nothing is found out that the packets do not find out again.
+//! would wait for each of its own. Nothing is changed, and nothing is found out that the packets do not find out again. The same is done
+//! for timers that fall due together, and for the links whose feedback is looked at when the batch ends.
 
 use super::datagrams::{NOBODY, Received};
 use super::link::Link;
