@@ -2,12 +2,13 @@
 
 use super::line::Waiting;
 use super::link::{Attention, Inbound, Link};
+use super::passes::{Elements, MAX_DESCRIPTOR};
 use super::sections::Use;
 use super::shard::Shard;
 use super::sound::{Sound, SoundBuffer};
-use super::tracks::{Layer, OutStream, Passes, RouteState, Track};
+use super::tracks::{Layer, OutStream, RouteState, Track};
 use crate::media::bwe::DATAGRAM_OVERHEAD;
-use crate::media::codec::dependency::{DependencyReader, write_active};
+use crate::media::codec::dependency::DependencyReader;
 use crate::media::codec::{Facts, inspect};
 use crate::media::guardian::{Begins, Forwarded, Repair};
 use crate::media::inbound::InboundStream;
@@ -366,69 +367,6 @@ impl Layer {
     }
 }
 
-/// Header extension elements of a packet as they go out to the receivers of one mapping; mostly that is all of them.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Elements<'a> {
-    passes: Option<Passes>,
-    found: [(u8, &'a [u8]); Passes::MAX],
-    count: usize,
-}
-
-impl<'a> Elements<'a> {
-    pub(super) fn of(passes: &Passes, header: &RtpHeader, packet: &'a [u8]) -> Self {
-        let mut elements = Self::default();
-        elements.gather(passes, header, packet);
-        elements
-    }
-
-    /// Reads the header, unless these are the elements of that mapping already.
-    fn gather(&mut self, passes: &Passes, header: &RtpHeader, packet: &'a [u8]) {
-        if self.passes == Some(*passes) {
-            return;
-        }
-        (self.passes, self.count) = (Some(*passes), 0);
-        if passes.transport_cc != 0
-            && let Some(slot) = self.found.first_mut()
-        {
-            // First of all, so that the number can be put in its place at the end.
-            *slot = (passes.transport_cc, &[0, 0]);
-            self.count = 1;
-        }
-        for (id, value) in header.extensions(packet) {
-            if let Some(id) = passes.id(id)
-                && let Some(slot) = self.found.get_mut(self.count)
-            {
-                *slot = (id, value);
-                self.count += 1;
-            }
-        }
-    }
-
-    /// The same with a dependency descriptor that names the decode targets that go on.
-    fn with_targets<'b>(&self, count: u8, active: u16, buffer: &'b mut [u8; MAX_DESCRIPTOR]) -> Elements<'b>
-    where
-        'a: 'b,
-    {
-        let mut elements: Elements<'b> = *self;
-        let id = self.passes.and_then(|passes| passes.dependency_descriptor());
-        if let Some((_, value)) = elements.found.iter_mut().take(self.count).find(|(found, _)| Some(*found) == id)
-            && let Some(len) = write_active(buffer, value, count, active)
-        {
-            *value = buffer.get(..len).unwrap_or_default();
-        }
-        elements
-    }
-
-    /// Whether the first element is the transport-wide number.
-    fn numbered(&self) -> bool {
-        self.passes.is_some_and(|passes| passes.transport_cc != 0)
-    }
-
-    fn as_slice(&self) -> &[(u8, &'a [u8])] {
-        self.found.get(..self.count).unwrap_or_default()
-    }
-}
-
 /// A packet as it came in, to be written once for each receiver.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
@@ -439,9 +377,6 @@ pub(super) struct Source<'a> {
     pub(super) urgent: bool,
     pub(super) now: Instant,
 }
-
-/// Longest header extension element (RFC 8285, section 4.3).
-const MAX_DESCRIPTOR: usize = 255;
 
 /// Something was sent to a receiver: it is owed reports.
 pub(super) fn want_reports(receiver: &mut Link, link: usize, now: Instant, dirty: &mut Vec<usize>) {

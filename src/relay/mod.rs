@@ -28,6 +28,7 @@ mod line;
 pub mod link;
 mod media;
 mod negotiation;
+mod passes;
 mod plan;
 mod repeats;
 mod rest;

@@ -5,9 +5,10 @@
 use super::command::Offer as OfferMessage;
 use super::event::{Event, Sdp};
 use super::link::{Half, Outbound};
+use super::passes::Passes;
 use super::sections::{Change, Use};
 use super::shard::Shard;
-use super::tracks::{OutStream, Passes};
+use super::tracks::OutStream;
 use crate::consultation as rules;
 use crate::media::layers::Cap;
 use crate::model::Instant;

@@ -5,7 +5,8 @@
 
 use super::line::Waiting;
 use super::link::{Attention, Link};
-use super::media::{ASSUMED_RTT, Elements, HEADER, Source, TAG, want_reports, write_again, write_media};
+use super::media::{ASSUMED_RTT, HEADER, Source, TAG, want_reports, write_again, write_media};
+use super::passes::Elements;
 use super::shard::Shard;
 use super::tracks::RtxStream;
 use crate::media::pacer::Padding;

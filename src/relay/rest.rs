@@ -5,7 +5,8 @@
 
 use super::event::{Event, StreamState};
 use super::link::Link;
-use super::media::{Elements, Source, write_media};
+use super::media::{Source, write_media};
+use super::passes::Elements;
 use super::shard::Shard;
 use super::tracks::RouteState;
 use crate::consultation::MemberId;

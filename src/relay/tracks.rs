@@ -5,6 +5,7 @@ use super::command::TrackSetting;
 use super::event::Event;
 use super::feedback::TICK;
 use super::link::{Attention, Link};
+use super::passes::Passes;
 use super::sections::Use;
 use super::shard::Shard;
 use super::sound::Echo;
@@ -22,7 +23,7 @@ use crate::media::red::Redundancy;
 use crate::media::route::{Route, RouteConfig};
 use crate::model::Instant;
 use crate::model::roster::{Quality, Track as TrackRecord};
-use crate::model::{Codec, Extension, ExtensionMap, MediaKind, TrackSid};
+use crate::model::{Codec, MediaKind, TrackSid};
 use std::time::Duration;
 
 /// A published track on the packet path.
@@ -176,48 +177,6 @@ impl OutStream {
             redundancy: Redundancy::default(),
             echo: None,
         }
-    }
-}
-
-/// Header extensions that go through to a receiver, each with the id it has there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Passes {
-    /// Id of the transport-wide number at the receiver; 0 where it wants none.
-    pub(super) transport_cc: u8,
-    pairs: [(u8, u8); Self::THROUGH.len()],
-}
-
-impl Passes {
-    /// What describes the media itself; what describes the transport ends at the relay.
-    const THROUGH: [Extension; 5] = [
-        Extension::AudioLevel,
-        Extension::VideoOrientation,
-        Extension::DependencyDescriptor,
-        Extension::AbsCaptureTime,
-        Extension::PlayoutDelay,
-    ];
-    /// The most extensions a forwarded packet carries: those, and the transport-wide number.
-    pub(super) const MAX: usize = Self::THROUGH.len() + 1;
-
-    pub(super) fn between(publisher: &ExtensionMap, receiver: &ExtensionMap) -> Self {
-        let transport_cc = receiver.id(Extension::TransportCc).unwrap_or(0);
-        let mut passes = Self { transport_cc, ..Self::default() };
-        for (pair, extension) in passes.pairs.iter_mut().zip(Self::THROUGH) {
-            if let (Some(from), Some(to)) = (publisher.id(extension), receiver.id(extension)) {
-                *pair = (from, to);
-            }
-        }
-        passes
-    }
-
-    /// The id a receiver has for the dependency descriptor.
-    pub(super) fn dependency_descriptor(&self) -> Option<u8> {
-        let index = Self::THROUGH.iter().position(|extension| *extension == Extension::DependencyDescriptor)?;
-        self.pairs.get(index).map(|(_, to)| *to).filter(|to| *to != 0)
-    }
-
-    pub(super) fn id(&self, incoming: u8) -> Option<u8> {
-        self.pairs.iter().find(|(from, _)| *from == incoming && *from != 0).map(|(_, to)| *to)
     }
 }
 
