@@ -121,6 +121,8 @@ pub struct Route {
     current: Option<u8>,
     /// A key frame of the current layer is asked for, for instance by the receiver's PLI.
     refresh: bool,
+    /// The layer of which nothing goes out beyond the picture that does, until its next key frame.
+    broken_off: Option<u8>,
     layers: [Option<Heard>; MAX_LAYERS],
     numbering: Numbering,
     timeline: Timeline,
@@ -147,6 +149,7 @@ impl Route {
             target: None,
             current: None,
             refresh: false,
+            broken_off: None,
             layers: [None; MAX_LAYERS],
             numbering: Numbering::new(config.initial_sequence),
             timeline: Timeline::new(kind, config.clock_rate, config.initial_timestamp),
@@ -206,6 +209,17 @@ impl Route {
         self.refresh = self.target.is_some();
     }
 
+    /// Ends what goes out with the picture that does now; it begins again with a key frame. The receiver sees no gap.
+    pub fn break_off(&mut self) {
+        self.broken_off = self.current;
+    }
+
+    /// Whether that has ended, or is about to end, what goes out of a layer.
+    #[must_use]
+    pub fn is_broken_off(&self, layer: u8) -> bool {
+        self.broken_off == Some(layer)
+    }
+
     /// The layer of which this route waits for a key frame.
     #[must_use]
     pub fn wants_key_frame(&self) -> Option<u8> {
@@ -231,6 +245,7 @@ impl Route {
     pub fn on_packet(&mut self, layer: u8, packet: &Incoming<'_>) -> Verdict {
         let Some(heard) = self.layers.get_mut(usize::from(layer)) else { return Verdict::Drop };
         let newest = heard.is_none_or(|heard| packet.sequence > heard.sequence);
+        let ends = self.broken_off == Some(layer) && newest && heard.is_none_or(|heard| packet.timestamp != heard.timestamp);
         // A frame begins where its packet says so, or behind the end of the frame before it.
         let frame_start = packet.facts.frame_start || heard.is_some_and(|heard| heard.is_followed_by_frame(packet));
         if newest {
@@ -238,6 +253,9 @@ impl Route {
         }
         let key_frame_start = packet.facts.key_frame_start && frame_start && packet.payload_len > 0;
         let wanted = self.target == Some(layer);
+        if ends && !key_frame_start && self.current == Some(layer) {
+            self.current = None;
+        }
         if self.current != Some(layer) {
             // A key frame that arrives behind its own later packets is no beginning: those have been let go.
             if !wanted || !newest || !key_frame_start {
@@ -246,7 +264,7 @@ impl Route {
             self.begin(layer, packet);
         }
         if key_frame_start && wanted {
-            self.refresh = false;
+            (self.refresh, self.broken_off) = (false, None);
         }
         let late = self.numbering.is_late(packet.sequence);
         let rewrite = if late { self.fill(packet) } else { self.follow(packet) };

@@ -25,9 +25,6 @@ const MAX_BLOCKS: usize = 31;
 /// Requests for packets answered per message: what a receiver could miss in half a second of video.
 const MAX_RETRANSMISSIONS: usize = 128;
 
-/// How long packets are kept for a line that loses much.
-const LOSSY_AGE: Duration = Duration::from_secs(1);
-
 /// Round trip that a line may have as long as none was measured: packets are kept for a second then.
 const UNTOLD_RTT: Duration = Duration::from_millis(225);
 
@@ -237,7 +234,8 @@ impl Shard {
         let Some(state) = self.tracks.get_mut(track) else { return };
         let receivers = state.routes.iter().filter(|route| route.out.is_some());
         let lines = receivers.filter_map(|route| self.links.get(route.receiver));
-        let age = asked_again_within(lines.map(|link| (link.rtt, link.line.as_ref().is_some_and(|line| line.is_lossy()))));
+        let age =
+            asked_again_within(lines.map(|link| (link.rtt, link.line.as_ref().map_or(Duration::ZERO, |line| line.keeps_for()))));
         for layer in &mut state.layers {
             layer.cache.set_age(age);
             layer.cache.expire(now);
@@ -312,18 +310,18 @@ impl Shard {
     }
 }
 
-/// How long a packet may be asked for again on lines of these round trips, and whether they lose much; a round trip that nobody
-/// has told counts as long.
+/// How long a packet may be asked for again on lines of these round trips, each with what it needs in any case; a round trip that
+/// nobody has told counts as long.
 ///
 /// Receivers ask when they see a gap and again each round trip, and the fourth answer comes too late for most of them. The
 /// bounds are a packet that came late anyway, and two seconds, beyond which no picture waits. Where much is lost the fourth
-/// answer is lost too, and a picture that comes late is better than none: a second.
-fn asked_again_within(lines: impl Iterator<Item = (Option<Duration>, bool)>) -> Duration {
-    let within = |(rtt, lossy): (Option<Duration>, bool)| {
+/// answer is lost too, and where pictures wait for the line they have not even left.
+fn asked_again_within(lines: impl Iterator<Item = (Option<Duration>, Duration)>) -> Duration {
+    let within = |(rtt, least): (Option<Duration>, Duration)| {
         let usual = rtt.unwrap_or(UNTOLD_RTT) * 4 + Duration::from_millis(100);
-        if lossy { usual.max(LOSSY_AGE) } else { usual }
+        usual.max(least)
     };
-    let longest = lines.map(within).max().unwrap_or_else(|| within((None, false)));
+    let longest = lines.map(within).max().unwrap_or_else(|| within((None, Duration::ZERO)));
     longest.clamp(Duration::from_millis(250), Duration::from_secs(2))
 }
 
@@ -341,12 +339,13 @@ mod tests {
     #[test]
     fn packets_are_kept_as_long_as_the_longest_line_asks_for_them() {
         let ms = Duration::from_millis;
-        let within = |lines: &[(Option<u64>, bool)]| asked_again_within(lines.iter().map(|(rtt, lossy)| (rtt.map(ms), *lossy)));
+        let within =
+            |lines: &[(Option<u64>, u64)]| asked_again_within(lines.iter().map(|(rtt, least)| (rtt.map(ms), ms(*least))));
         assert_eq!(within(&[]), ms(1_000));
-        assert_eq!(within(&[(Some(20), false), (None, false)]), ms(1_000));
-        assert_eq!(within(&[(Some(20), false), (Some(5), false)]), ms(250));
-        assert_eq!(within(&[(Some(20), false), (Some(80), false)]), ms(420));
-        assert_eq!(within(&[(Some(20), true), (Some(80), false)]), ms(1_000));
-        assert_eq!(within(&[(Some(3_000), true)]), ms(2_000));
+        assert_eq!(within(&[(Some(20), 0), (None, 0)]), ms(1_000));
+        assert_eq!(within(&[(Some(20), 0), (Some(5), 0)]), ms(250));
+        assert_eq!(within(&[(Some(20), 0), (Some(80), 0)]), ms(420));
+        assert_eq!(within(&[(Some(20), 1_000), (Some(80), 0)]), ms(1_000));
+        assert_eq!(within(&[(Some(3_000), 1_000)]), ms(2_000));
     }
 }

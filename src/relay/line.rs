@@ -10,7 +10,7 @@ use super::tracks::Track;
 use crate::media::ahead;
 use crate::media::allocation::Allocator;
 use crate::media::bwe::{Estimator, Limits, Look, Trust};
-use crate::media::pacer::{Departure, Pacer};
+use crate::media::pacer::{Departure, HOLD_AGE_NARROW, Pacer};
 use crate::media::rate::Bitrate;
 use crate::media::rtcp::TransportFeedback;
 use crate::model::Instant;
@@ -29,6 +29,10 @@ const AMPLE: f64 = 1.5;
 const AMPLE_LEAST: Bitrate = Bitrate::from_kbps(1_000);
 /// Loss from which repairs may take half of the line, and are kept longer.
 const LOSSY: f64 = 0.03;
+/// How long packets are kept for a line that loses much: a picture that comes late is better than none.
+const LOSSY_AGE: Duration = Duration::from_secs(1);
+/// How long they are kept where pictures may wait, so that they are there when their turn comes.
+const HELD_AGE: Duration = HOLD_AGE_NARROW.saturating_add(Duration::from_millis(100));
 /// Loss from which each repair goes out twice, and pictures come in fewer packets; below the second no longer.
 const VERY_LOSSY: (f64, f64) = (0.20, 0.12);
 /// How much of a past loss is forgotten with each look: half of it in a second.
@@ -270,6 +274,18 @@ impl Line {
         self.loss >= LOSSY
     }
 
+    /// For how long its packets are kept at the least, whatever its round trip.
+    pub(super) fn keeps_for(&self) -> Duration {
+        let lossy = if self.is_lossy() { LOSSY_AGE } else { Duration::ZERO };
+        let narrow = if self.narrow { HELD_AGE } else { Duration::ZERO };
+        lossy.max(narrow)
+    }
+
+    /// Whether pictures wait for so long that a further one would come too late.
+    pub(super) fn is_backed_up(&self) -> bool {
+        self.pacer.is_backed_up()
+    }
+
     /// Whether a picture of many packets hardly gets through.
     pub(super) fn is_very_lossy(&self) -> bool {
         self.very_lossy
@@ -352,6 +368,11 @@ impl Link {
     /// Whether sound may bring earlier packets along.
     pub(super) fn bears_redundancy(&self) -> bool {
         self.line.as_ref().is_none_or(|line| line.bears_redundancy())
+    }
+
+    /// Whether pictures wait for so long that a further one would come too late.
+    pub(super) fn is_backed_up(&self) -> bool {
+        self.line.as_ref().is_some_and(|line| line.is_backed_up())
     }
 
     /// Whether a packet of so many bytes to this link goes out now, which counts as sent then; otherwise `item` waits for the line.

@@ -226,7 +226,12 @@ impl Shard {
             if !receiver.peer.is_connected() || now < out.opens_at {
                 continue;
             }
-            let verdict = route.route.on_packet(inbound.layer, incoming);
+            let begins_again = incoming.facts.key_frame_start && route.route.is_broken_off(inbound.layer);
+            let verdict = if begins_again && receiver.is_backed_up() {
+                Verdict::Drop
+            } else {
+                route.route.on_packet(inbound.layer, incoming)
+            };
             if route.route.target().is_some()
                 && let Some(repair) = route.guardian.poll(|| route.route.wants_key_frame().is_some(), now)
             {
@@ -249,6 +254,9 @@ impl Shard {
             // Only what is kept can go out later.
             let item = (out.rtx.is_some() && !payload.is_empty()).then(|| Waiting::new(inbound.track, sequence));
             if !receiver.admits(route.receiver, item, payload.len() + HEADER + TAG, now, &mut self.dirty) {
+                if receiver.is_backed_up() {
+                    route.route.break_off();
+                }
                 continue;
             }
             elements.gather(&out.passes, header, packet);

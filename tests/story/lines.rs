@@ -195,3 +195,49 @@ fn of_one_scalable_stream_a_narrow_line_gets_the_lower_sizes() {
     assert!(seen.windows(2).all(|pair| pair[1].sequence == pair[0].sequence + 1), "and none of the third");
     assert_eq!(voice_missing(&world, patient, doctor, since).0, 0);
 }
+
+/// A screen of one size, 860 kbit/s, begins on a line that bears 600 kbit/s and then everything: the longest time without a picture
+/// from then on, when it last stood still, and whether a pause was announced.
+fn single_screen_on_a_line_that_becomes_wide(narrow: u64, wide_after: Duration) -> (Duration, Duration, bool) {
+    let mut world = World::new(114);
+    let doctor = world.seat("doctor", Coming::default());
+    let track = world.person_mut(doctor).own_mut(Kind::Video);
+    (track.packets_per_frame, track.packet_len, track.sending) = (4, 1_050, false);
+    let patient = world.seat("patient", Coming::viewer());
+    for who in [doctor, patient] {
+        let line = world.line(who);
+        (line.up.delay, line.down.delay) = (MS / 2, MS / 2);
+    }
+    world.narrow(patient, narrow);
+    world.run(SECOND);
+    world.person_mut(doctor).own_mut(Kind::Video).sending = true;
+    world.run(wide_after);
+    world.narrow(patient, 50_000_000);
+    let rose = world.now;
+    world.run(12 * SECOND);
+    let pictures = decoded(&world, patient, doctor).into_iter().map(|(at, _)| at).filter(|at| *at > rose);
+    let times: Vec<Instant> = std::iter::once(rose).chain(pictures).chain([world.now]).collect();
+    let gaps = || times.windows(2).map(|pair| (pair[1] - pair[0], pair[1] - rose));
+    let longest = gaps().map(|(gap, _)| gap).max().unwrap_or_default();
+    let last = gaps().filter(|(gap, _)| *gap > 150 * MS).map(|(_, end)| end).max().unwrap_or_default();
+    (longest, last, !paused(&world, patient).is_empty())
+}
+
+#[test]
+fn pictures_that_wait_for_their_line_do_not_all_come_too_late() {
+    let (mut worst, mut settled, mut unannounced) = (Duration::ZERO, Duration::ZERO, 0);
+    for narrow in [430_000, 500_000, 600_000] {
+        for wide_after in (2..40).step_by(3).map(|n| n * 100 * MS) {
+            let (longest, last, announced) = single_screen_on_a_line_that_becomes_wide(narrow, wide_after);
+            settled = settled.max(last);
+            if !announced {
+                unannounced += 1;
+                worst = worst.max(longest);
+            }
+        }
+    }
+    println!("{unannounced} of 39 without a pause: longest {worst:?}; settled after {settled:?}");
+    assert!(unannounced >= 10, "{unannounced}: what is paused says nothing here");
+    assert!(worst <= 800 * MS, "a picture stood still for {worst:?}, and nobody was told");
+    assert!(settled <= 6 * SECOND, "{settled:?}");
+}

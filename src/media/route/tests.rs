@@ -104,6 +104,25 @@ fn the_old_layer_goes_on_until_the_new_one_has_a_key_frame() {
 }
 
 #[test]
+fn what_is_broken_off_ends_with_its_picture_and_begins_again_without_a_gap() {
+    let mut stage = Stage::new(Codec::Vp8);
+    stage.route.set_target(Some(0));
+    stage.frame(0, 10, 3_000, true).unwrap();
+    stage.route.break_off();
+    assert!(stage.route.is_broken_off(0) && !stage.route.is_broken_off(1));
+    let rest = forwarded(stage.send(Codec::Vp8, 0, 11, 3_000, &vp8(false, true, 10, 0, 0, false, 0))).unwrap();
+    assert_eq!((rest.sequence, stage.route.wants_key_frame()), (65_535, None), "the picture goes out whole");
+    assert_eq!(stage.frame(0, 12, 6_000, false), None);
+    assert_eq!((stage.route.wants_key_frame(), stage.frame(0, 13, 9_000, false)), (Some(0), None));
+    assert_eq!(stage.frame(0, 14, 12_000, true).unwrap().sequence, 0);
+    assert_eq!(stage.frame(0, 15, 15_000, false).unwrap().sequence, 1);
+    assert!(!stage.route.is_broken_off(0));
+    stage.route.break_off();
+    assert_eq!(stage.frame(0, 16, 18_000, true).unwrap().sequence, 2, "a key frame needs nothing before it");
+    assert_eq!(stage.frame(0, 17, 21_000, false).unwrap().sequence, 3);
+}
+
+#[test]
 fn losses_stay_gaps_and_a_late_packet_finds_its_own_number() {
     let mut stage = Stage::new(Codec::Vp8);
     stage.route.set_target(Some(0));
