@@ -50,9 +50,10 @@ const HOLD_AGE: Duration = Duration::from_millis(200);
 /// The same on a line that has shown to be full, where a picture is as late either way: a key frame of the smallest picture, four
 /// kilobytes, at what a voice leaves of 150 kbit/s.
 pub const HOLD_AGE_NARROW: Duration = Duration::from_millis(500);
-/// On such a line no further picture is begun while what is held takes so long to leave: the picture that goes out may add as much
-/// again before the first of it is as old as [`HOLD_AGE_NARROW`].
-const BACKED_UP: Duration = Duration::from_millis(250);
+/// On such a line no further picture is begun while something has been held for so long: what is begun then has the rest of
+/// [`HOLD_AGE_NARROW`] to leave. How long it will take is not asked, for what may be sent falls to next to nothing for a moment
+/// whenever a queue drains.
+const BACKED_UP: Duration = Duration::from_millis(400);
 
 /// Bytes of one padding packet: what RFC 3550 padding can be (255) and its header.
 const LEAST_PADDING: u64 = 60;
@@ -130,8 +131,6 @@ pub struct Pacer<T> {
     repairs: VecDeque<Waiting<T>>,
     probe: Option<ActiveProbe>,
     held: VecDeque<Waiting<T>>,
-    /// Bytes of what is held.
-    held_bytes: u64,
     pace: Bitrate,
     /// Bytes of [`FLOOD`] and of [`MOST_DEBT`] at the pace.
     flood: u64,
@@ -168,7 +167,6 @@ impl<T: Copy> Pacer<T> {
             narrow: false,
             repairs: VecDeque::new(),
             held: VecDeque::new(),
-            held_bytes: 0,
             probe: None,
             in_burst: false,
             probing: false,
@@ -211,7 +209,6 @@ impl<T: Copy> Pacer<T> {
         let bytes = (bytes + DATAGRAM_OVERHEAD) as u64;
         if flooded && self.held.len() < MAX_HELD {
             self.held.push_back(Waiting { item, bytes, since: now });
-            self.held_bytes += bytes;
             return false;
         }
         self.count_media(bytes);
@@ -236,13 +233,12 @@ impl<T: Copy> Pacer<T> {
     pub fn purge(&mut self, mut gone: impl FnMut(&T) -> bool) {
         self.repairs.retain(|waiting| !gone(&waiting.item));
         self.held.retain(|waiting| !gone(&waiting.item));
-        self.held_bytes = self.held.iter().map(|waiting| waiting.bytes).sum();
     }
 
     /// Whether pictures are held for so long on a line that has shown to be full that a further one would come too late.
     #[must_use]
-    pub fn is_backed_up(&self) -> bool {
-        self.narrow && self.held_bytes > self.pace.bytes_in(BACKED_UP)
+    pub fn is_backed_up(&self, now: Instant) -> bool {
+        self.narrow && self.held.front().is_some_and(|held| now.saturating_duration_since(held.since) >= BACKED_UP)
     }
 
     /// What is to be sent now, one after the other until there is nothing; sent or not, it counts.
@@ -396,7 +392,6 @@ impl<T: Copy> Pacer<T> {
 
     fn release_held(&mut self) -> Option<Departure<T>> {
         let held = self.held.pop_front()?;
-        self.held_bytes -= held.bytes;
         self.count_media(held.bytes);
         Some(Departure::Held(held.item))
     }
@@ -479,25 +474,24 @@ mod tests {
     }
 
     #[test]
-    fn only_a_full_line_backs_up_and_only_while_much_is_held() {
+    fn only_a_full_line_backs_up_and_only_while_something_waits_for_long() {
         let t0 = Instant::now();
         let mut pacer = Pacer::new(Bitrate::from_kbps(400), t0);
         while pacer.on_video(0, 972, t0) {}
-        assert!(!(0..30).any(|n| pacer.on_video(n, 972, t0)) && !pacer.is_backed_up(), "nothing is held against it");
-        pacer.purge(|_| true);
+        assert!(!pacer.is_backed_up(t0 + 500 * MS), "nothing is held against the line");
         pacer.set_budget(Bitrate::from_kbps(400), true, t0);
-        // A quarter of a second at 500 kbit/s is 15 such packets.
-        let backed_up: Vec<bool> = (0..20).map(|n| (pacer.on_video(n, 972, t0), pacer.is_backed_up()).1).collect();
-        assert_eq!(backed_up, (0..20).map(|n| n >= 15).collect::<Vec<_>>());
-        let left = drain(&mut pacer, t0 + 300 * MS).len() + drain(&mut pacer, t0 + 400 * MS).len();
-        assert!(left > 0 && pacer.held.len() == 20 - left);
-        while pacer.held.len() > 15 {
-            assert!(pacer.is_backed_up());
+        assert!((0..30).all(|n| !pacer.on_video(n, 972, t0)));
+        assert!(!pacer.is_backed_up(t0 + 399 * MS), "much is held, but not for long");
+        assert!(pacer.is_backed_up(t0 + 400 * MS));
+        let late = t0 + 390 * MS;
+        assert!(!pacer.on_video(31, 972, late));
+        while pacer.held.len() > 1 {
+            assert!(pacer.is_backed_up(t0 + 400 * MS));
             pacer.release_held();
         }
-        assert!(!pacer.is_backed_up());
+        assert!(!pacer.is_backed_up(t0 + 400 * MS) && pacer.is_backed_up(late + 400 * MS));
         pacer.purge(|_| true);
-        assert_eq!(pacer.held_bytes, 0);
+        assert!(!pacer.is_backed_up(late + 400 * MS));
     }
 
     #[test]

@@ -281,11 +281,6 @@ impl Line {
         lossy.max(narrow)
     }
 
-    /// Whether pictures wait for so long that a further one would come too late.
-    pub(super) fn is_backed_up(&self) -> bool {
-        self.pacer.is_backed_up()
-    }
-
     /// Whether a picture of many packets hardly gets through.
     pub(super) fn is_very_lossy(&self) -> bool {
         self.very_lossy
@@ -371,8 +366,8 @@ impl Link {
     }
 
     /// Whether pictures wait for so long that a further one would come too late.
-    pub(super) fn is_backed_up(&self) -> bool {
-        self.line.as_ref().is_some_and(|line| line.is_backed_up())
+    pub(super) fn is_backed_up(&self, now: Instant) -> bool {
+        self.line.as_ref().is_some_and(|line| line.pacer.is_backed_up(now))
     }
 
     /// Whether a packet of so many bytes to this link goes out now, which counts as sent then; otherwise `item` waits for the line.

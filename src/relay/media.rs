@@ -227,7 +227,7 @@ impl Shard {
                 continue;
             }
             let begins_again = incoming.facts.key_frame_start && route.route.is_broken_off(inbound.layer);
-            let verdict = if begins_again && receiver.is_backed_up() {
+            let verdict = if begins_again && receiver.is_backed_up(now) {
                 Verdict::Drop
             } else {
                 route.route.on_packet(inbound.layer, incoming)
@@ -254,7 +254,7 @@ impl Shard {
             // Only what is kept can go out later.
             let item = (out.rtx.is_some() && !payload.is_empty()).then(|| Waiting::new(inbound.track, sequence));
             if !receiver.admits(route.receiver, item, payload.len() + HEADER + TAG, now, &mut self.dirty) {
-                if receiver.is_backed_up() {
+                if receiver.is_backed_up(now) {
                     route.route.break_off();
                 }
                 continue;
