@@ -73,6 +73,8 @@ pub enum Departure<T> {
     Repair(T),
     /// A video packet that [`Pacer::on_video`] kept.
     Held(T),
+    /// One that waited too long for a line that has shown to be full: it is not to be sent.
+    Late(T),
     /// A repeated packet or padding only; answered by [`Pacer::on_padding`].
     Padding(Padding),
 }
@@ -249,9 +251,9 @@ impl<T: Copy> Pacer<T> {
             let free = if padding.repeat > 0 { (padding.repeat + DATAGRAM_OVERHEAD) as u64 } else { 0 };
             return self.release_repair(free, now).or(Some(Departure::Padding(padding)));
         }
-        // What waited too long goes whatever the debt.
         if self.held.front().is_some_and(|held| now.saturating_duration_since(held.since) >= self.hold_age()) {
-            return self.release_held();
+            // What waited too long goes whatever the debt; but a line that is full would only keep it waiting, and voice behind it.
+            return if self.narrow { self.held.pop_front().map(|held| Departure::Late(held.item)) } else { self.release_held() };
         }
         if self.debt == 0 {
             self.in_burst = true;
@@ -471,6 +473,20 @@ mod tests {
         let times: Vec<_> = held.iter().map(|(_, tick)| *tick).collect();
         assert!(times[0] >= 50 && times[2] > times[1] && times[1] > times[0], "one after the other: {times:?}");
         assert!(times[2] <= 501, "nothing waits longer than {HOLD_AGE_NARROW:?}: {times:?}");
+    }
+
+    #[test]
+    fn what_waited_too_long_leaves_a_full_line_alone_and_costs_nothing() {
+        let t0 = Instant::now();
+        let mut pacer = Pacer::new(Bitrate::from_kbps(150), t0);
+        pacer.set_budget(Bitrate::from_kbps(150), true, t0);
+        let passed = (0..40).filter(|n| pacer.on_video(*n, 972, t0)).count();
+        let departures: Vec<_> = (0..=500_u32).flat_map(|ms| drain(&mut pacer, t0 + ms * MS)).collect();
+        let held = departures.iter().filter(|departure| matches!(departure, Departure::Held(_))).count();
+        let late = departures.iter().filter(|departure| matches!(departure, Departure::Late(_))).count();
+        assert_eq!(passed + held + late, 40, "nothing is left behind");
+        assert!((8..=12).contains(&held), "a quarter above the rate, for half a second: {held}");
+        assert!(pacer.on_video(41, 972, t0 + 550 * MS), "the next need not make up for them");
     }
 
     #[test]

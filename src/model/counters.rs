@@ -61,6 +61,8 @@ reasons! {
         SendFullUrgent = "send_full_urgent",
         /// The kernel would not send a packet, for example for want of a route.
         SendLost = "send_lost",
+        /// A picture's packet waited too long for its receiver's line, which is full.
+        LineFull = "line_full",
         /// A hand-over ring between workers was full.
         HandOverFull = "hand_over_full",
         /// A table keyed by remote input is at its bound.

@@ -14,6 +14,7 @@ use crate::media::pacer::{Departure, HOLD_AGE_NARROW, Pacer};
 use crate::media::rate::Bitrate;
 use crate::media::rtcp::TransportFeedback;
 use crate::model::Instant;
+use crate::model::counters::DropReason;
 use std::time::Duration;
 
 /// Time between two looks at what the line bears, while feedback comes. It comes every 50 to 250 ms.
@@ -451,6 +452,7 @@ impl Shard {
             match departure {
                 Departure::Repair(item) => self.send_waiting(link, item, true, now),
                 Departure::Held(item) => self.send_waiting(link, item, false, now),
+                Departure::Late(_) => self.counters.drop(DropReason::LineFull),
                 Departure::Padding(padding) => {
                     let (sent, is_repeat) = self.send_padding(link, padding, now);
                     self.counters.padding_bytes += sent as u64;

@@ -297,6 +297,7 @@ impl Flow {
                     out.push(bytes);
                 }
                 Departure::Held(bytes) | Departure::Repair(bytes) => out.push(bytes),
+                Departure::Late(_) => {}
             }
         }
         (out.into_iter().map(|bytes| (self.estimator.on_sent(bytes, now), bytes)).collect(), padding_sent)
