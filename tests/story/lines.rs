@@ -196,8 +196,8 @@ fn of_one_scalable_stream_a_narrow_line_gets_the_lower_sizes() {
     assert_eq!(voice_missing(&world, patient, doctor, since).0, 0);
 }
 
-/// A screen of one size, 860 kbit/s, begins on a line that bears 600 kbit/s and then everything: the longest time without a picture
-/// from then on, when it last stood still, and whether a pause was announced.
+/// A screen of one size, 860 kbit/s, begins on a line that bears so many bits per second, and after a time everything: the longest
+/// time without a picture from then on, when it last stood still, and whether a pause was announced.
 fn single_screen_on_a_line_that_becomes_wide(narrow: u64, wide_after: Duration) -> (Duration, Duration, bool) {
     let mut world = World::new(114);
     let doctor = world.seat("doctor", Coming::default());
