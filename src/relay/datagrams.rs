@@ -1,6 +1,6 @@
 //! What the socket received: whose it is, and which part of the transport it is for.
 //!
-//! The senders of a batch are looked up and the memory that their packets will need is asked for; then the work is done. Entry points: [`Shard::handle_batch`], and [`Shard::handle_datagram`] for one alone.
+//! The senders of a batch are looked up, and then the work is done, while the memory that later packets will need is asked for. Entry points: [`Shard::handle_batch`], and [`Shard::handle_datagram`] for one alone.
 
 use super::shard::{Disposition, Shard};
 use crate::media::packet::{Class, classify};
@@ -83,7 +83,8 @@ impl Shard {
         let mut senders = std::mem::take(&mut self.senders);
         senders.clear();
         self.find_senders(batch, &mut senders);
-        self.warm(bytes, batch, &senders);
+        let mut lookout = std::mem::take(&mut self.lookout);
+        self.look_ahead(&mut lookout, bytes, batch, &senders);
         self.moved_addresses = false;
         let mut proofs = std::mem::take(&mut self.proofs);
         let mut next = 0;
@@ -95,6 +96,7 @@ impl Shard {
                     let together = || batch.iter().zip(&senders).skip(next).take(TOGETHER);
                     let mut coming = self.foresee(together(), bytes, &mut proofs);
                     for (received, sender) in together() {
+                        self.look_further(&mut lookout, next);
                         next += 1;
                         let Some(mut datagram) = coming.datagram(received.start, received.len) else { continue };
                         let disposition = self.handle(now, received.path, *sender, &mut datagram);
@@ -112,6 +114,7 @@ impl Shard {
         }
         proofs.clear();
         self.proofs = proofs;
+        self.lookout = lookout;
         self.senders = senders;
     }
 

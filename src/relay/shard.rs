@@ -14,7 +14,7 @@ use super::stray::Ssrcs;
 use super::table::Table;
 use super::timers::{Owner, Timers};
 use super::tracks::Track;
-use super::warm::Burst;
+use super::warm::Lookout;
 use crate::consultation::ConsultationPolicy;
 use crate::consultation::room::Defaults;
 use crate::media::rate::Bitrate;
@@ -95,7 +95,7 @@ pub struct Shard {
     /// What is known of a batch's packets before their turn; kept for its memory.
     pub(super) proofs: Proofs,
     /// What a batch needs memory for; kept for its own.
-    pub(super) bursts: Vec<Burst>,
+    pub(super) lookout: Lookout,
     /// Whose datagram is being taken in, in case it brings something down.
     pub(super) serving: usize,
     /// User fragments; entries go with their link.
@@ -142,7 +142,7 @@ impl Shard {
             moved_addresses: false,
             senders: Vec::new(),
             proofs: Proofs::default(),
-            bursts: Vec::new(),
+            lookout: Lookout::default(),
             serving: 0,
             ufrags: HashMap::new(),
             ssrcs: Ssrcs::default(),

@@ -1,9 +1,10 @@
 //! Asks for the memory a batch will need before its packets are looked at.
 //!
-//! One thing leads to the next: a sender's link to its track, the track to its routes, a route to its receiver's link. The batch is
-//! gone through once for each such step, so that the fetches of all its packets overlap, where one packet after the other
-//! would wait for each of its own. Nothing is changed, and nothing is found out that the packets do not find out again. The same is done
-//! for timers that fall due together, and for the links whose feedback is looked at when the batch ends.
+//! One thing leads to the next: a sender's link to its track, the track to its routes, a route to its receiver's link. These are the
+//! steps; a burst of packets takes one of them each time a burst before it is done, so that its memory arrives while others are worked
+//! on, where it would wait for each of its own fetches. It is close enough by then for the nearest cache: what a whole batch needs is not.
+//! Nothing is changed, and nothing is found out that the packets do not find out again. The same is done, step by step for all of them, for
+//! timers that fall due together, and for the links whose feedback is looked at when the batch ends.
 
 use super::datagrams::{NOBODY, Received};
 use super::link::Link;
@@ -19,6 +20,8 @@ const ROUTES: usize = 4;
 /// Packets of one stream that came together, and their bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Burst {
+    /// Of its first packet in the batch.
+    place: usize,
     packets: usize,
     bytes: usize,
     link: usize,
@@ -27,41 +30,73 @@ pub(super) struct Burst {
     layer: u8,
 }
 
+/// What has been asked for of a batch.
+#[derive(Debug, Default)]
+pub(super) struct Lookout {
+    bursts: Vec<Burst>,
+    /// Steps taken by the first burst; the one behind it is one step behind, and so on.
+    taken: usize,
+}
+
+/// Steps from a sender to all that its packets need.
+const STEPS: usize = 7;
+
 impl Shard {
-    /// Asks for what the packets of a batch will need.
-    pub(super) fn warm(&mut self, bytes: &[u8], batch: &[Received], senders: &[usize]) {
-        if batch.len() < 2 {
+    /// Finds what a batch consists of, and asks for what its first packets need.
+    pub(super) fn look_ahead(&self, lookout: &mut Lookout, bytes: &[u8], batch: &[Received], senders: &[usize]) {
+        lookout.bursts.clear();
+        lookout.taken = 0;
+        // One alone would only wait for its hints.
+        if batch.len() > 1 {
+            find_bursts(bytes, batch, senders, &mut lookout.bursts);
+        }
+        for _ in 0..STEPS {
+            self.step(lookout);
+        }
+    }
+
+    /// The packet at a place of the batch is about to be looked at: asks for more where it begins a burst.
+    pub(super) fn look_further(&self, lookout: &mut Lookout, place: usize) {
+        while lookout.bursts.get(lookout.taken - STEPS).is_some_and(|burst| burst.place <= place) {
+            self.step(lookout);
+        }
+    }
+
+    /// Each burst takes its next step, as far as it has one.
+    fn step(&self, lookout: &mut Lookout) {
+        let Lookout { bursts, taken } = lookout;
+        for step in 0..STEPS {
+            if let Some(burst) = taken.checked_sub(step).and_then(|index| bursts.get_mut(index)) {
+                self.warm(step, burst);
+            }
+        }
+        *taken += 1;
+    }
+
+    fn warm(&self, step: usize, burst: &mut Burst) {
+        if step < 3 {
+            let Some(link) = self.links.get(burst.link) else { return };
+            match step {
+                0 => link.warm(),
+                1 => link.warm_opening(),
+                _ => {
+                    let Some(inbound) = link.inbound(burst.ssrc) else { return };
+                    (burst.track, burst.layer) = (inbound.track, inbound.layer);
+                    self.tracks.get(burst.track).into_iter().for_each(ahead::fetch);
+                }
+            }
             return;
         }
-        let mut all = std::mem::take(&mut self.bursts);
-        all.clear();
-        find_bursts(bytes, batch, senders, &mut all);
-        for link in all.iter().filter_map(|burst| self.links.get(burst.link)) {
-            link.warm();
+        let Some(track) = self.tracks.get(burst.track) else { return };
+        match step {
+            3 => self.warm_track(burst, track),
+            4 => {
+                self.warm_places(burst, track);
+                self.receivers(track).for_each(Link::warm_receiver);
+            }
+            5 => self.receivers(track).for_each(Link::warm_sealing),
+            _ => self.receivers(track).filter_map(|link| link.line.as_ref()).for_each(|line| line.warm(burst.packets)),
         }
-        for link in all.iter().filter_map(|burst| self.links.get(burst.link)) {
-            link.warm_opening();
-        }
-        all.retain_mut(|burst| {
-            let Some(inbound) = self.links.get(burst.link).and_then(|link| link.inbound(burst.ssrc)) else { return false };
-            (burst.track, burst.layer) = (inbound.track, inbound.layer);
-            self.tracks.get(burst.track).inspect(|track| ahead::fetch(*track));
-            true
-        });
-        for (burst, track) in self.tracks_of(&all) {
-            self.warm_track(burst, track);
-        }
-        for (burst, track) in self.tracks_of(&all) {
-            self.warm_places(burst, track);
-            self.receivers(track).for_each(Link::warm_receiver);
-        }
-        for (_, track) in self.tracks_of(&all) {
-            self.receivers(track).for_each(Link::warm_sealing);
-        }
-        for (burst, track) in self.tracks_of(&all) {
-            self.receivers(track).filter_map(|receiver| receiver.line.as_ref()).for_each(|line| line.warm(burst.packets));
-        }
-        self.bursts = all;
     }
 
     /// Asks for what those whose time has come are asked first.
@@ -87,10 +122,6 @@ impl Shard {
             track.routes.iter().take(ROUTES).for_each(RouteState::warm_choice);
             track.layers.iter().for_each(|layer| ahead::fetch(&layer.rates));
         }
-    }
-
-    fn tracks_of<'a>(&'a self, bursts: &'a [Burst]) -> impl Iterator<Item = (&'a Burst, &'a Track)> {
-        bursts.iter().filter_map(|burst| Some((burst, self.tracks.get(burst.track)?)))
     }
 
     fn receivers<'a>(&'a self, track: &'a Track) -> impl Iterator<Item = &'a Link> {
@@ -145,14 +176,14 @@ impl Burst {
 
 /// Finds the runs of one stream, as far as its packets are media.
 fn find_bursts(bytes: &[u8], batch: &[Received], senders: &[usize], bursts: &mut Vec<Burst>) {
-    for (received, link) in batch.iter().zip(senders).filter(|(_, link)| **link != NOBODY) {
+    for (place, (received, link)) in batch.iter().zip(senders).enumerate().filter(|(_, (_, link))| **link != NOBODY) {
         let Some(ssrc) = ssrc_of(bytes, received) else { continue };
         match bursts.last_mut() {
             Some(last) if (last.link, last.ssrc) == (*link, ssrc) => {
                 last.packets += 1;
                 last.bytes += received.len;
             }
-            _ => bursts.push(Burst { packets: 1, bytes: received.len, link: *link, ssrc, track: NOBODY, layer: 0 }),
+            _ => bursts.push(Burst { place, packets: 1, bytes: received.len, link: *link, ssrc, track: NOBODY, layer: 0 }),
         }
     }
 }
