@@ -146,10 +146,12 @@ impl Hall {
         Self::new().filled(rooms, publishers, viewers)
     }
 
-    /// The same hall with so many rooms, everybody connected and nobody sending.
+    /// The same hall with so many rooms more, everybody connected and nobody sending.
     pub(crate) fn filled(mut self, rooms: usize, publishers: usize, viewers: usize) -> Self {
         let hall = &mut self;
-        for number in 0..rooms {
+        // No room that is there already gets the name of another.
+        let first = hall.people.len();
+        for number in first..first + rooms {
             let coming = std::iter::repeat_n(Coming::default(), publishers);
             for coming in coming.chain(std::iter::repeat_n(Coming::viewer(), viewers)) {
                 hall.join(&format!("room-{number}"), &coming);
