@@ -196,10 +196,12 @@ impl V1 {
             Caller::Platform(_) => By::Platform,
             Caller::Seat(grants) => By::Seat(grants.identity.clone()),
         };
+        #[expect(clippy::disallowed_methods, reason = "an act is measured from where it comes in")]
+        let asked_at = std::time::Instant::now().into();
         if act.gives() {
             self.check_record(None)?;
         }
-        match self.ask(room.clone(), AdminAction::Consult { by, act: Box::new(act) }).await? {
+        match self.ask(room.clone(), AdminAction::Consult { by, act: Box::new(act), asked_at }).await? {
             Ok(_) => Ok(true),
             // A plain room of the name of an arranged consultation gives way when somebody comes.
             Err(refusal @ (Refusal::NoSuchRoom | Refusal::NotAConsultation)) => match self.register.find(room) {

@@ -7,7 +7,7 @@ use super::room::Member;
 use super::seats::{Consultation, File, millis};
 use super::{Effect, Effects, MemberId, Recording, Refusal, Room, To};
 use crate::model::roster::{LeaveAction, LeaveReason, Role};
-use crate::model::{Identity, Now, TrackSid};
+use crate::model::{Identity, Instant, Now, TrackSid};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -37,8 +37,17 @@ impl Room {
         Ok(())
     }
 
-    pub(super) fn consult(&mut self, by: By, act: Act, now: Now, effects: &mut Effects) -> Result<(), Refusal> {
+    pub(super) fn consult(
+        &mut self,
+        by: By,
+        act: Act,
+        asked_at: Instant,
+        now: Now,
+        effects: &mut Effects,
+    ) -> Result<(), Refusal> {
         self.consultation_mut()?;
+        // Gates shut in this very step, so it took as long as the wait for it.
+        let waited = now.mono.saturating_duration_since(asked_at);
         if by == By::Policy {
             return Err(Refusal::NotAllowed);
         }
@@ -48,8 +57,8 @@ impl Room {
             Act::Refuse(seat) => self.refuse(by, &seat, now, effects),
             Act::Remove(seat) => self.remove(by, &seat, now, effects),
             Act::Consent(consent) => self.give_consent(by, consent),
-            Act::RefuseConsent { seat, scopes } => self.refuse_consent(by, &seat, scopes),
-            Act::WithdrawConsent { seat, scopes } => self.withdraw_consent(by, &seat, scopes),
+            Act::RefuseConsent { seat, scopes } => self.refuse_consent(by, &seat, scopes, waited),
+            Act::WithdrawConsent { seat, scopes } => self.withdraw_consent(by, &seat, scopes, waited),
             Act::EmergencyOverride { seat, why } => self.override_consent(by, &seat, why),
             Act::StartAside(members) => self.start_aside(&members, by, now),
             Act::RenewAside => self.renew_aside(by, now),
@@ -222,7 +231,7 @@ impl Room {
     }
 
     /// A no shuts whatever was open: what was agreed to, or gone on without in an emergency, is taken back.
-    fn refuse_consent(&mut self, by: By, seat: &Identity, mut scopes: BTreeSet<Scope>) -> Result<(), Refusal> {
+    fn refuse_consent(&mut self, by: By, seat: &Identity, mut scopes: BTreeSet<Scope>, waited: Duration) -> Result<(), Refusal> {
         if !self.speaks_for(&by, seat) && !self.represents(&by) || self.role_of(seat)? != Role::Patient {
             return Err(Refusal::NotAllowed);
         }
@@ -233,7 +242,7 @@ impl Room {
         let agreed: BTreeSet<_> = scopes.intersection(&self.file_mut(seat)?.consent).copied().collect();
         let overridden = !scopes.is_disjoint(&required) && self.file_mut(seat)?.emergency.is_some();
         if !agreed.is_empty() {
-            self.withdraw_consent(by.clone(), seat, agreed)?;
+            self.withdraw_consent(by.clone(), seat, agreed, waited)?;
         }
         let file = self.file_mut(seat)?;
         if !scopes.is_disjoint(&required) {
@@ -248,7 +257,13 @@ impl Room {
         Ok(())
     }
 
-    fn withdraw_consent(&mut self, by: By, seat: &Identity, mut scopes: BTreeSet<Scope>) -> Result<(), Refusal> {
+    fn withdraw_consent(
+        &mut self,
+        by: By,
+        seat: &Identity,
+        mut scopes: BTreeSet<Scope>,
+        waited: Duration,
+    ) -> Result<(), Refusal> {
         if !self.speaks_for(&by, seat) && !self.represents(&by) {
             return Err(Refusal::NotAllowed);
         }
@@ -261,7 +276,7 @@ impl Room {
         if file.consent.is_empty() {
             (file.text, file.channel) = (None, None);
         }
-        self.note(Fact::ConsentWithdrawn { seat: seat.clone(), scopes, by });
+        self.note(Fact::ConsentWithdrawn { seat: seat.clone(), scopes, by, waited });
         Ok(())
     }
 

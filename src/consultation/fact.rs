@@ -7,6 +7,7 @@ use crate::model::{Identity, TrackSid};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One thing that happened in a consultation.
 #[derive(Clone, Debug, PartialEq)]
@@ -181,6 +182,8 @@ pub enum Fact {
         scopes: BTreeSet<Scope>,
         /// By whom.
         by: By,
+        /// From when the relay knew it until gates were shut.
+        waited: Duration,
     },
     /// A doctor goes on without consent.
     EmergencyOverride {

@@ -30,7 +30,7 @@ use crate::model::roster::{
     Attributes, ClientFacts, Encryption, LeaveAction, LeaveReason, Participant, ParticipantKind, Permissions, Source, Text,
     Track, VideoLayer,
 };
-use crate::model::{Codec, Identity, MediaKind, ParticipantSid, TrackCid, TrackSid};
+use crate::model::{Codec, Identity, Instant, MediaKind, ParticipantSid, TrackCid, TrackSid};
 use std::fmt;
 use std::sync::Arc;
 
@@ -434,6 +434,8 @@ pub enum Command {
         by: By,
         /// How.
         act: Act,
+        /// Since when the relay knows that it is wanted.
+        asked_at: Instant,
     },
     /// A member's signalling socket is gone; its stay goes on.
     Away(MemberId),

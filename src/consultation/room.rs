@@ -171,7 +171,7 @@ impl Room {
                 self.end(why, by, reason, now, effects);
             }
             Command::Open(policy) => self.open_consultation(*policy, now)?,
-            Command::Consult { by, act } => self.consult(by, act, now, effects)?,
+            Command::Consult { by, act, asked_at } => self.consult(by, act, asked_at, now, effects)?,
             Command::Away(member) => self.away(member, now)?,
             Command::Back(member) => self.back(member, now, effects)?,
             Command::Written { member, ticket } => self.written(member, ticket)?,

@@ -42,7 +42,7 @@ pub(super) fn microphone(cid: TrackCid) -> AddTrack {
 }
 
 fn platform(act: Act) -> Command {
-    Command::Consult { by: By::Platform, act }
+    Command::Consult { by: By::Platform, act, asked_at: Instant::now() }
 }
 
 fn facts(effects: &Effects) -> Vec<&Fact> {
@@ -77,7 +77,7 @@ impl Scene {
     }
 
     fn act(&mut self, seat: &str, act: Act) -> Result<Effects, Refusal> {
-        self.apply(Command::Consult { by: By::Seat(name(seat)), act })
+        self.apply(Command::Consult { by: By::Seat(name(seat)), act, asked_at: self.now.mono })
     }
 
     fn try_join(&mut self, seat: &str, attributes: &[(&str, &str)]) -> Result<Effects, Refusal> {
@@ -204,6 +204,22 @@ fn what_reduces_is_done_before_it_is_on_record() {
 }
 
 #[test]
+fn a_withdrawal_says_how_long_it_took_until_gates_were_shut() {
+    let waited_for = |act: Act| {
+        let mut scene = in_call();
+        let asked_at = scene.now.mono;
+        scene.now.mono += Duration::from_micros(40_500);
+        let effects = scene.apply(Command::Consult { by: By::Seat(name("p")), act, asked_at }).expect("always");
+        let waited = |fact: &Fact| if let Fact::ConsentWithdrawn { waited, .. } = fact { Some(*waited) } else { None };
+        facts(&effects).into_iter().find_map(waited)
+    };
+    let refusal = Act::RefuseConsent { seat: name("p"), scopes: BTreeSet::new() };
+    for act in [withdrawal("p"), refusal] {
+        assert_eq!(waited_for(act), Some(Duration::from_micros(40_500)));
+    }
+}
+
+#[test]
 fn everybody_learns_that_somebody_is_gone_who_withdrew() {
     let mut scene = in_call();
     let effects = scene.act("p", withdrawal("p")).expect("always");
@@ -300,6 +316,7 @@ fn invited_seats_have_a_role_a_window_and_perhaps_a_welcome() {
     let stranger = Command::Consult {
         by: By::Seat(name("p")),
         act: Act::Invite(Invitation { seat: name("x"), role: Role::Doctor, from_ms: None, until_ms: None, admitted: true }),
+        asked_at: scene.now.mono,
     };
     assert_eq!(scene.apply(stranger).err(), Some(Refusal::NotAllowed));
 }

@@ -298,9 +298,10 @@ impl Chronicle {
             Fact::ConsentRefused { seat, scopes, by } => {
                 (by, seat, Event::ConsentRefused { scope: scopes.iter().map(scope_of).collect() })
             }
-            Fact::ConsentWithdrawn { seat, scopes, by } => {
-                // The gate is shut by the same step that takes the command, so no time passes in between.
-                (by, seat, Event::ConsentWithdrawn { gate_closed_ms: 0, scope: scopes.iter().map(scope_of).collect() })
+            Fact::ConsentWithdrawn { seat, scopes, by, waited } => {
+                // Rounded up: it was not sooner than that.
+                let gate_closed_ms = waited.as_micros().div_ceil(1_000).try_into().unwrap_or(u32::MAX);
+                (by, seat, Event::ConsentWithdrawn { gate_closed_ms, scope: scopes.iter().map(scope_of).collect() })
             }
             Fact::EmergencyOverride { seat, why, by } => {
                 let why = match why {

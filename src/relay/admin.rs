@@ -78,7 +78,7 @@ impl Shard {
                 self.send_from_platform(room, &message.0, reliable, &destinations, nonce, now.mono);
                 Ok(AdminReply::Done)
             }
-            AdminAction::Consult { by, act } => self.consult(room, by, *act, now),
+            AdminAction::Consult { by, act, asked_at } => self.consult(room, by, *act, asked_at, now),
             AdminAction::ShowConsultation => self.show_consultation(room),
         }
     }

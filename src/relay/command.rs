@@ -10,7 +10,7 @@ pub use crate::consultation::{
 use crate::model::roster::{
     Attributes, ClientFacts, LeaveReason, Message, Participant, ParticipantKind, Permissions, Quality, RoomFacts, Text, Track,
 };
-use crate::model::{Identity, ParticipantSid, RoomKey, RoomName, SessionId, TenantId, TrackSid};
+use crate::model::{Identity, Instant, ParticipantSid, RoomKey, RoomName, SessionId, TenantId, TrackSid};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -450,6 +450,8 @@ pub enum AdminAction {
         by: By,
         /// How.
         act: Box<Act>,
+        /// Since when the relay knows that it is wanted.
+        asked_at: Instant,
     },
     /// Shows a consultation; answers [`AdminReply::Consultation`].
     ShowConsultation,

@@ -5,7 +5,7 @@ use super::event::{Recorded, Ticket};
 use super::shard::Shard;
 use crate::consultation::{self as rules, Act, By, ConsultationPolicy, Fact, MemberId, Policy, Recording, Refusal, RoomSettings};
 use crate::model::roster::LeaveReason;
-use crate::model::{Identity, Now, RoomKey};
+use crate::model::{Identity, Instant, Now, RoomKey};
 use std::time::Duration;
 
 /// Facts that may wait to be fetched; a worker fetches them after each batch. Beyond it the oldest are lost, and counted.
@@ -36,11 +36,11 @@ impl Shard {
         self.show_consultation(room)
     }
 
-    pub(super) fn consult(&mut self, room: usize, by: By, act: Act, now: Now) -> Result<AdminReply, Refusal> {
+    pub(super) fn consult(&mut self, room: usize, by: By, act: Act, asked_at: Instant, now: Now) -> Result<AdminReply, Refusal> {
         if act.gives() {
             self.check_record(room, now)?;
         }
-        self.apply(room, rules::Command::Consult { by, act }, now)?;
+        self.apply(room, rules::Command::Consult { by, act, asked_at }, now)?;
         Ok(AdminReply::Done)
     }
 

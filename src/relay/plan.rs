@@ -40,7 +40,7 @@ impl Shard {
         }
         for act in plan.acts {
             // One that the rules refuse (a consent to nothing) must not keep the others out.
-            let _ = self.apply(room, Command::Consult { by: By::Platform, act }, now);
+            let _ = self.apply(room, Command::Consult { by: By::Platform, act, asked_at: now.mono }, now);
         }
         Ok(room)
     }

@@ -118,6 +118,8 @@ async def test_a_consultation_on_record(record, session, room_name):
     ):
         assert first[before] < first[after], f"{before} before {after}: {own}"
     assert given["data"]["scope"] == ["teleconsultation"] and given["data"]["text_version"] == "v1"
+    withdrawn = next(entry for entry in told if entry["ev"] == "consent.withdrawn")
+    assert withdrawn["data"]["gate_closed_ms"] >= 1, "measured, and rounded up"
     assert given["obj"]["kind"] == "participant" and given["actor"]["role"] == "patient"
     codes = verified(record)
     print({name: code for name, (code, _) in codes.items()})

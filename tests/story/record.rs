@@ -27,7 +27,7 @@ fn waiting(seed: u64) -> (World, Who, Who) {
 }
 
 fn admit(world: &World, who: Who) -> AdminAction {
-    AdminAction::Consult { by: By::Platform, act: Box::new(Act::Admit(world.seat_of(who))) }
+    AdminAction::Consult { by: By::Platform, act: Box::new(Act::Admit(world.seat_of(who))), asked_at: world.now.into() }
 }
 
 fn named(world: &World, viewer: Who, of: Who) -> bool {
@@ -64,7 +64,7 @@ fn what_takes_away_does_not_wait_and_stays_in_force_when_the_rest_is_on_disk() {
     world.run(SECOND / 2);
     let act = Act::WithdrawConsent { seat: world.seat_of(patient), scopes: BTreeSet::new() };
     let by = By::Seat(world.seat_of(patient));
-    let withdrawn = world.ask("consultation", AdminAction::Consult { by, act: Box::new(act) });
+    let withdrawn = world.ask("consultation", AdminAction::Consult { by, act: Box::new(act), asked_at: world.now.into() });
     assert!(matches!(withdrawn.try_recv(), Ok(Ok(_))), "at once");
     world.run(5 * SECOND);
     assert!(matches!(admitted.try_recv(), Ok(Ok(_))));

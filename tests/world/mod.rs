@@ -392,7 +392,7 @@ impl World {
 
     /// Somebody acts in the consultation.
     pub(crate) fn consult(&mut self, by: By, act: Act) -> Result<(), Refusal> {
-        self.admin("consultation", AdminAction::Consult { by, act: Box::new(act) }).map(|_| ())
+        self.admin("consultation", AdminAction::Consult { by, act: Box::new(act), asked_at: self.now.into() }).map(|_| ())
     }
 
     /// A person acts with its own token.

@@ -58,7 +58,7 @@ fn deciding(fact: &Fact) -> Option<Told<'_>> {
         Fact::ConsentRefused { seat, scopes, by } => {
             ("consent.refused", Some(seat), json!({ "scopes": words(scopes), "by": actor(by) }))
         }
-        Fact::ConsentWithdrawn { seat, scopes, by } => {
+        Fact::ConsentWithdrawn { seat, scopes, by, .. } => {
             ("consent.withdrawn", Some(seat), json!({ "scopes": words(scopes), "by": actor(by) }))
         }
         Fact::IdentityAttested { seat, method, by } => {

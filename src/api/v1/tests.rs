@@ -30,7 +30,7 @@ impl Relay for Rooms {
     fn send(&self, command: Command) -> Result<(), Busy> {
         let Command::Admin { action, reply, .. } = command else { return Err(Busy) };
         let answer = *self.answer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let AdminAction::Consult { by, act } = &action
+        if let AdminAction::Consult { by, act, .. } = &action
             && answer.is_some()
         {
             self.acts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((by.clone(), format!("{act:?}")));
