@@ -47,9 +47,10 @@ impl Shard {
         lookout.bursts.clear();
         lookout.taken = 0;
         // One alone would only wait for its hints.
-        if batch.len() > 1 {
-            find_bursts(bytes, batch, senders, &mut lookout.bursts);
+        if batch.len() < 2 {
+            return;
         }
+        find_bursts(bytes, batch, senders, &mut lookout.bursts);
         for _ in 0..STEPS {
             self.step(lookout);
         }
@@ -57,7 +58,8 @@ impl Shard {
 
     /// The packet at a place of the batch is about to be looked at: asks for more where it begins a burst.
     pub(super) fn look_further(&self, lookout: &mut Lookout, place: usize) {
-        while lookout.bursts.get(lookout.taken - STEPS).is_some_and(|burst| burst.place <= place) {
+        let next = |lookout: &Lookout| lookout.bursts.get(lookout.taken.checked_sub(STEPS)?).map(|burst| burst.place);
+        while next(lookout).is_some_and(|begins| begins <= place) {
             self.step(lookout);
         }
     }
