@@ -299,8 +299,8 @@ impl Chronicle {
                 (by, seat, Event::ConsentRefused { scope: scopes.iter().map(scope_of).collect() })
             }
             Fact::ConsentWithdrawn { seat, scopes, by, waited } => {
-                // Rounded up: it was not sooner than that.
-                let gate_closed_ms = waited.as_micros().div_ceil(1_000).try_into().unwrap_or(u32::MAX);
+                // To the next full one: the worker reads its clock before it takes what waits, which may have come in since.
+                let gate_closed_ms = u32::try_from(waited.as_millis()).unwrap_or(u32::MAX).saturating_add(1);
                 (by, seat, Event::ConsentWithdrawn { gate_closed_ms, scope: scopes.iter().map(scope_of).collect() })
             }
             Fact::EmergencyOverride { seat, why, by } => {
