@@ -328,14 +328,16 @@ fn loss_on_the_line_is_repaired_and_counted() {
     profile.down.loss = 0.05;
     profile.down.delay_ms = 20.0;
     swarm.order(Order::Impair(1, Some(profile)));
-    watch(&swarm, Duration::from_secs(1));
-    let seen = watch(&swarm, Duration::from_secs(6));
+    let seen = watch(&swarm, Duration::from_secs(7));
     say("lossy", &seen);
 
     assert_eq!(count(&seen, |report| matches!(report, Report::Failed { .. })), 0, "{:?}", seen.reports);
-    assert!(seen.all.audio.lost > 5, "nothing repairs a voice: {}", seen.all.audio.lost);
-    assert!(seen.all.video.repaired > 5, "{}", seen.all.video.repaired);
-    assert!(seen.all.video.lost <= seen.all.video.repaired / 10, "{} of {}", seen.all.video.lost, seen.all.video.repaired);
+    // Some ten are lost before the relay has heard of it and says each packet twice; after that hardly any.
+    let (voice, pictures) = (&seen.all.audio, &seen.all.video);
+    assert!(voice.lost > 0, "what nothing repairs is counted");
+    assert!(voice.duplicate > 100, "each packet comes twice, or makes up for the other: {}", voice.duplicate);
+    assert!(pictures.repaired > 0, "what is asked for again is counted");
+    assert!(pictures.lost * 3 <= pictures.repaired, "{} of {}", pictures.lost, pictures.repaired);
 }
 
 #[test]
